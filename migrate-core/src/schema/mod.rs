@@ -1,0 +1,11 @@
+//! What a database is made of: tables, columns, keys, references.
+
+mod column;
+mod constraint;
+mod name;
+mod table;
+
+pub use column::{ColumnSchema, Generated, Identity};
+pub use constraint::{Check, ForeignKey, ForeignKeyAction, Index, IndexPart, Trigger, UniqueKey};
+pub use name::TableName;
+pub use table::{DatabaseSchema, TableKind, TableSchema, TypeKind, TypeSchema};

@@ -1,0 +1,207 @@
+//! The seam that rows leave through.
+
+use crate::error::Result;
+use crate::schema::{DatabaseSchema, TableName, TableSchema, TypeSchema};
+use crate::source::Source;
+use crate::state::{Fence, StateChanges, TargetState};
+use crate::value::{Key, Page};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// A database that rows are written to, together with the state that says which.
+#[async_trait]
+pub trait Sink: fmt::Debug + Send + Sync {
+    /// Returns the engine's name, such as `sqlite`.
+    fn name(&self) -> &'static str;
+
+    /// Returns what this sink can do.
+    fn capabilities(&self) -> SinkCapabilities;
+
+    /// Reads the catalogs, this library's own state tables left out.
+    async fn schema(&self) -> Result<DatabaseSchema>;
+
+    /// Returns the schema that a table name without one belongs to.
+    fn default_schema(&self) -> Option<String>;
+
+    /// Translates a source's table into one that this engine can create, types, keys, checks, defaults and all.
+    ///
+    /// Everything that cannot be carried over is in [`TablePlan::notes`]. Reads nothing and writes nothing.
+    fn plan_table(&self, request: &CreateRequest<'_>) -> Result<TablePlan>;
+
+    /// Checks that a table can be written, rights included, without writing to it.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Permission`] naming the table and the missing right.
+    async fn check_writable(&self, table: &TableSchema) -> Result<()>;
+
+    /// Checks that missing tables, and the state schema if it is missing, could be created.
+    async fn check_creatable(&self) -> Result<()>;
+
+    /// Creates the missing types and tables of a plan: columns, defaults, checks; keys and the rest come in [`Sink::finish`].
+    ///
+    /// Idempotent: a step that is done already is passed over, so that a killed run can call it again.
+    async fn prepare(&self, plan: &SchemaPlan, fence: &Fence) -> Result<()>;
+
+    /// Builds the keys of tables that a plan creates, so that rows can be looked up before [`Sink::finish`]. Idempotent.
+    async fn build_keys(&self, plan: &SchemaPlan, fence: &Fence) -> Result<()>;
+
+    /// Opens a transaction that ends with the fence's check; several may be open at once up to [`SinkCapabilities::writers`].
+    async fn begin(&self, fence: &Fence) -> Result<Box<dyn SinkTransaction>>;
+
+    /// Completes a plan after the last row: keys, indexes, references, comments, sequences and statistics.
+    ///
+    /// Idempotent and resumable step by step. `progress` hears the name of each step before it starts.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Constraint`] naming the constraint, the number of rows that break it and some of their keys.
+    async fn finish(&self, plan: &SchemaPlan, fence: &Fence, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<()>;
+
+    /// Returns the reader of checkpoints, ledger blocks, quarantine and the fence.
+    fn state(&self) -> Arc<dyn TargetState>;
+
+    /// Returns the target as a source, to read back what is there.
+    fn as_source(&self) -> Arc<dyn Source>;
+}
+
+/// What a sink can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SinkCapabilities {
+    /// How many transactions can write at once; 1 where writers queue.
+    pub writers: usize,
+}
+
+impl SinkCapabilities {
+    /// Creates capabilities with so many writers.
+    pub fn with_writers(writers: usize) -> Self {
+        SinkCapabilities { writers }
+    }
+}
+
+/// A source's table that is to be created in a sink.
+#[derive(Debug, Clone, Copy)]
+pub struct CreateRequest<'a> {
+    /// The engine that the table comes from; with the sink's own, native types and expressions are taken as they are.
+    pub engine: &'a str,
+    /// The source's database, for its types.
+    pub database: &'a DatabaseSchema,
+    /// The source's table, columns already renamed, excluded and added as the entity says.
+    pub table: &'a TableSchema,
+    /// The name of the table to create.
+    pub name: &'a TableName,
+}
+
+/// What is to be done with one target table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TablePlan {
+    /// The table as it is, or as it will be.
+    pub table: TableSchema,
+    /// Whether it is created by this plan.
+    pub create: bool,
+    /// What cannot be carried over, or is carried over otherwise than one might think.
+    pub notes: Vec<String>,
+}
+
+/// What is to be done with the target's schema.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SchemaPlan {
+    /// Types to create, in order.
+    pub types: Vec<TypeSchema>,
+    /// The tables of all entities.
+    pub tables: Vec<TablePlan>,
+}
+
+impl SchemaPlan {
+    /// Returns the plan of one table.
+    pub fn table(&self, name: &TableName) -> Option<&TablePlan> {
+        self.tables.iter().find(|t| &t.table.name == name)
+    }
+}
+
+/// What to do where a row's key is, or may be, in the target already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteMode {
+    /// The caller knows that no row of these keys is there: a plain bulk load.
+    Load,
+    /// Inserts what is missing and overwrites what differs; a row that is equal to the letter is not touched.
+    Upsert,
+    /// Inserts what is missing and leaves the rest alone.
+    InsertMissing,
+}
+
+/// Rows to be written to one table.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteRequest<'a> {
+    /// The target table.
+    pub table: &'a TableSchema,
+    /// The target's columns that identify a row; empty for a table without a key, which can only be loaded.
+    pub key: &'a [String],
+    /// Conformed rows; the page's column names are the target's.
+    pub page: &'a Page,
+    /// Which rows of the page, ascending; `None` is all.
+    pub rows: Option<&'a [u32]>,
+    /// What to do with keys that are there.
+    pub mode: WriteMode,
+}
+
+impl WriteRequest<'_> {
+    /// Returns the number of rows asked for.
+    pub fn row_count(&self) -> usize {
+        self.rows.map_or(self.page.row_count(), <[u32]>::len)
+    }
+
+    /// Iterates over the places, in the page, of the rows asked for.
+    pub fn row_indexes(&self) -> impl Iterator<Item = usize> + '_ {
+        let all = if self.rows.is_none() { self.page.row_count() } else { 0 };
+        (0..all).chain(self.rows.unwrap_or_default().iter().map(|row| *row as usize))
+    }
+}
+
+/// What became of one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Outcome {
+    /// The target holds the same row already.
+    Unchanged = 0,
+    /// A new row.
+    Inserted = 1,
+    /// An overwritten row.
+    Updated = 2,
+    /// Left to the target.
+    Skipped = 3,
+}
+
+/// A target transaction: rows and state, committed together or not at all.
+///
+/// Dropping it rolls back. After an error other than from [`SinkTransaction::commit`] only dropping or rolling back is allowed.
+#[async_trait]
+pub trait SinkTransaction: Send {
+    /// Writes rows and returns what became of each, in the order asked for; `None` says that all were inserted.
+    ///
+    /// A bulk load may still be streaming when this returns: a refused row then fails a later call or the commit, with
+    /// [`crate::Error::row`] counting all rows that were given to this transaction's loads of the table.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::RowRejected`] with the row's place where the engine names it, or [`crate::ErrorKind::Constraint`] where it does not.
+    async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>>;
+
+    /// Deletes the rows of these keys that exist and returns how many did.
+    async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64>;
+
+    /// Deletes all rows of a table and returns how many there were.
+    async fn clear(&mut self, table: &TableSchema) -> Result<u64>;
+
+    /// Writes the state, checks the fence as the last statement, and commits.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Fenced`] if another process has taken over, [`crate::ErrorKind::CommitUnknown`] if the answer was lost; nothing is
+    /// committed on any other error.
+    async fn commit(self: Box<Self>, state: &StateChanges) -> Result<()>;
+
+    /// Rolls back.
+    async fn rollback(self: Box<Self>) -> Result<()>;
+}

@@ -1,0 +1,186 @@
+//! The seam that rows come through.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
+use crate::schema::{DatabaseSchema, TableSchema};
+use crate::value::{Key, KeyRange, Page};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A database, or anything like one, that rows are read from. It is never written to.
+#[async_trait]
+pub trait Source: fmt::Debug + Send + Sync {
+    /// Returns the engine's name, such as `postgresql`.
+    fn name(&self) -> &'static str;
+
+    /// Returns what this source can do.
+    fn capabilities(&self) -> SourceCapabilities;
+
+    /// Returns a text that stays the same for the same database and differs for any other (a system identifier and database
+    /// name, a file's path). It holds no secret.
+    async fn identity(&self) -> Result<String>;
+
+    /// Reads the catalogs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`] and its kin; [`ErrorKind::Unsupported`] for an engine version that is too old.
+    async fn schema(&self) -> Result<DatabaseSchema>;
+
+    /// Looks at the data of columns whose declared type promises more than the engine enforces, and corrects
+    /// [`crate::schema::ColumnSchema::portable_type`] to a type that holds what is there. Called for tables that are about to be created elsewhere.
+    ///
+    /// Does nothing by default: right where the engine enforces its types.
+    async fn refine(&self, _tables: &mut [TableSchema]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Opens one consistent view of all tables. Row-level security that would hide rows is an error, not a smaller view.
+    async fn open_snapshot(&self) -> Result<Box<dyn Snapshot>>;
+
+    /// Returns how many rows are needed to be sure that a table can be read, rights included, without reading it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Permission`] naming the table and the missing right.
+    async fn check_readable(&self, table: &TableSchema) -> Result<()>;
+}
+
+/// What a source can do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceCapabilities {
+    /// How many readers can share one snapshot; 1 where entities are read in turn.
+    pub readers: usize,
+}
+
+impl SourceCapabilities {
+    /// Creates capabilities with so many readers of one snapshot.
+    pub fn with_readers(readers: usize) -> Self {
+        SourceCapabilities { readers }
+    }
+}
+
+/// Where in a source's history a snapshot stands; opaque to all but its adapter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Position(pub String);
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One consistent view of a source. Dropping it ends the view.
+#[async_trait]
+pub trait Snapshot: Send {
+    /// Returns the view's place in the source's history.
+    fn position(&self) -> &Position;
+
+    /// Opens another reader of the same view.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where [`SourceCapabilities::readers`] is 1.
+    async fn fork(&self) -> Result<Box<dyn Snapshot>>;
+
+    /// Reads the next rows of a range in key order (any order that the source repeats for the same key columns).
+    ///
+    /// The page ends at `max_bytes` or `max_rows`, whichever comes first, and holds at least one row unless the range is
+    /// exhausted. [`Page::next`] is the last row's key while rows may follow and `None` at the end of the range. A request that
+    /// continues where the last page of this snapshot ended goes on with an open stream; any other starts a new one.
+    ///
+    /// A table without a key is read in one go: the keys are then row numbers and only the continuing request is allowed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Schema`] if the table or a column is gone, [`ErrorKind::ConnectionLost`] if the view is.
+    async fn read_page(&mut self, request: &PageRequest<'_>) -> Result<Page>;
+
+    /// Reads the rows of these keys that exist, in any order; [`Page::next`] is always `None`.
+    async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page>;
+
+    /// Counts the rows under a filter.
+    async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64>;
+
+    /// Returns up to `parts - 1` keys that cut the table into ranges of about the same number of rows, in key order.
+    ///
+    /// Returns none by default: right for a source that is read by one reader.
+    async fn split_keys(&mut self, _request: &PageRequest<'_>, _parts: usize) -> Result<Vec<Key>> {
+        Ok(Vec::new())
+    }
+
+    /// Returns examples of keys that more than one row has, none if the key is unique. At most `limit` keys, printed as text.
+    async fn duplicate_keys(&mut self, request: &PageRequest<'_>, limit: usize) -> Result<Vec<String>>;
+}
+
+/// Which rows to read, and how many at most.
+#[derive(Debug, Clone)]
+pub struct PageRequest<'a> {
+    /// The table or view.
+    pub table: &'a TableSchema,
+    /// The columns to return, in this order.
+    pub columns: &'a [String],
+    /// The columns that identify a row; empty for a table without a key. Each is also among `columns`.
+    pub key: &'a [String],
+    /// The range of keys.
+    pub range: KeyRange,
+    /// Which rows belong to the entity.
+    pub filter: Option<&'a Filter>,
+    /// Rows per page at most.
+    pub max_rows: usize,
+    /// Bytes per page, after which no further row is added.
+    pub max_bytes: usize,
+}
+
+impl<'a> PageRequest<'a> {
+    /// Creates a request for all rows of a table, in pages of 1 MiB.
+    pub fn new(table: &'a TableSchema, columns: &'a [String], key: &'a [String]) -> Self {
+        PageRequest { table, columns, key, range: KeyRange::ALL, filter: None, max_rows: usize::MAX, max_bytes: 1 << 20 }
+    }
+
+    /// Restricts the request to a range of keys.
+    #[must_use]
+    pub fn with_range(mut self, range: KeyRange) -> Self {
+        self.range = range;
+        self
+    }
+
+    /// Restricts the request to rows under a filter.
+    #[must_use]
+    pub fn with_filter(mut self, filter: Option<&'a Filter>) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Limits each page to so many bytes and rows.
+    #[must_use]
+    pub fn with_limits(mut self, max_bytes: usize, max_rows: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self.max_rows = max_rows;
+        self
+    }
+}
+
+/// Conveniences on every snapshot.
+#[async_trait]
+pub trait SnapshotExt: Snapshot {
+    /// Reads a whole range into one vector of pages; for small tables and tests.
+    async fn read_all(&mut self, request: &PageRequest<'_>) -> Result<Vec<Page>> {
+        let mut request = request.clone();
+        let mut pages = Vec::new();
+        loop {
+            let page = self.read_page(&request).await?;
+            let next = page.next.clone();
+            if !page.is_empty() {
+                pages.push(page);
+            } else if next.is_some() {
+                return Err(Error::new(ErrorKind::Internal, "an empty page claims that rows follow"));
+            }
+            match next {
+                Some(key) => request.range.after = Some(key),
+                None => return Ok(pages),
+            }
+        }
+    }
+}
+
+impl<T: Snapshot + ?Sized> SnapshotExt for T {}

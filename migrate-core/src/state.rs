@@ -1,0 +1,291 @@
+//! What the target remembers: the fence, checkpoints, ledger blocks and quarantined rows.
+//!
+//! All of it lives in the target and commits in the same transaction as the rows it speaks of.
+
+use crate::error::Result;
+use crate::schema::TableName;
+use crate::sink::TablePlan;
+use crate::source::Position;
+use crate::value::KeyRange;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a checkpoint or ledger belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scope {
+    /// The job's name.
+    pub job: String,
+    /// The entity's name.
+    pub entity: String,
+    /// The part of the entity, from 0; an entity that is not split has part 0 only.
+    pub partition: u32,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.job, self.entity, self.partition)
+    }
+}
+
+/// The right to write for a job, until somebody takes over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The job's name.
+    pub job: String,
+    /// The number of the holder; it only grows.
+    pub epoch: u64,
+}
+
+/// How an entity, or a part of it, has got on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The execution that wrote it.
+    pub execution: String,
+    /// The attempt within that execution, from 1.
+    pub attempt: u32,
+    /// The number of the commit within the scope; it only grows. Settles an unknown commit.
+    pub sequence: u64,
+    /// The keys that this part is made of.
+    #[serde(with = "range_serde")]
+    pub range: KeyRange,
+    /// Up to which key rows were committed by the walk that is under way, hexadecimal; `None` before the first commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<String>,
+    /// The snapshot that the walk reads.
+    pub position: Position,
+    /// Whether the walk has reached the end.
+    pub done: bool,
+    /// Whether the target held none of this part's keys beyond the ledger when the execution began, so that rows can be loaded.
+    pub loadable: bool,
+    /// What became of the rows so far.
+    pub counters: Counters,
+    /// What the ledger was made with: source, columns, types, mapping, filter. Another one makes the ledger void.
+    pub fingerprint: String,
+    /// Facts that the pipeline keeps beside the ledger, such as the digest of a table without a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+mod range_serde {
+    use crate::value::{Key, KeyRange};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(range: &KeyRange, serializer: S) -> Result<S::Ok, S::Error> {
+        let hex = |key: &Option<Key>| key.as_ref().map(|k| super::to_hex(k.as_bytes()));
+        (hex(&range.after), hex(&range.up_to)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyRange, D::Error> {
+        let (after, up_to) = <(Option<String>, Option<String>)>::deserialize(deserializer)?;
+        let key = |text: Option<String>| {
+            text.map(|t| super::from_hex(&t).map(Key::from_bytes).ok_or_else(|| D::Error::custom("a key is not hexadecimal")))
+                .transpose()
+        };
+        Ok(KeyRange { after: key(after)?, up_to: key(up_to)? })
+    }
+}
+
+/// Prints bytes in hexadecimal.
+pub fn to_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Reads bytes in hexadecimal; `None` if the text is not.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
+}
+
+/// What became of the rows of an entity. The first eight obey
+/// `read = inserted + updated + unchanged + skipped + filtered + quarantined`; the rest are counted apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counters {
+    /// Rows that the snapshot holds under the filter, counted by the source.
+    pub read: u64,
+    /// New rows.
+    pub inserted: u64,
+    /// Overwritten rows.
+    pub updated: u64,
+    /// Rows that were there already.
+    pub unchanged: u64,
+    /// Rows whose key was there, in `append`.
+    pub skipped: u64,
+    /// Rows that a transform dropped.
+    pub filtered: u64,
+    /// Rows refused with a reason.
+    pub quarantined: u64,
+    /// Rows deleted from the target.
+    pub deleted: u64,
+    /// Rows or columns changed on both sides.
+    pub conflicts: u64,
+    /// References still waiting for their parent.
+    pub pending: u64,
+    /// References whose parent does not exist.
+    pub orphans: u64,
+    /// Bytes read from the source.
+    pub bytes: u64,
+}
+
+impl Counters {
+    /// Returns the rows that have a final outcome.
+    pub fn settled(&self) -> u64 {
+        self.inserted + self.updated + self.unchanged + self.skipped + self.filtered + self.quarantined
+    }
+
+    /// Adds the counts of another part.
+    pub fn add(&mut self, other: &Counters) {
+        self.read += other.read;
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+        self.skipped += other.skipped;
+        self.filtered += other.filtered;
+        self.quarantined += other.quarantined;
+        self.deleted += other.deleted;
+        self.conflicts += other.conflicts;
+        self.pending += other.pending;
+        self.orphans += other.orphans;
+        self.bytes += other.bytes;
+    }
+}
+
+/// A ledger block as it is stored; the ledger module is its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// The block's place among the blocks of its scope; gaps are allowed.
+    pub ordinal: i64,
+    /// The version of the packing.
+    pub format: u16,
+    /// The number of rows.
+    pub row_count: u32,
+    /// The last key that belongs to the block's range, in canonical bytes.
+    pub last_key: Vec<u8>,
+    /// The packed keys.
+    pub keys: Vec<u8>,
+    /// The checksums, 16 bytes each, in the order of the keys.
+    pub checksums: Vec<u8>,
+    /// A digest of the keys alone, 16 bytes.
+    pub keys_digest: Vec<u8>,
+    /// A digest of keys and checksums, 16 bytes.
+    pub rows_digest: Vec<u8>,
+    /// The snapshot that the block is true for.
+    pub position: String,
+    /// The execution that last changed the block.
+    pub execution: String,
+    /// What that execution did to each row, packed; see the ledger module.
+    pub outcomes: Vec<u8>,
+}
+
+/// A refused row, kept whole for repair and replay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuarantinedRow {
+    /// The execution that refused it.
+    pub execution: String,
+    /// The job, entity and part it belongs to.
+    pub scope: Scope,
+    /// The row's key in canonical bytes; empty for a table without a key.
+    pub key: Vec<u8>,
+    /// The column at fault, where one is.
+    pub column: Option<String>,
+    /// Why it was refused; never a cell's value.
+    pub reason: String,
+    /// The source's row in canonical bytes, back to back in the order of `columns`.
+    pub row: Vec<u8>,
+    /// The names of the source's columns.
+    pub columns: Vec<String>,
+}
+
+/// Everything that one transaction writes besides rows.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct StateChanges {
+    /// Whose checkpoint, ledger and quarantine it is; `None` writes nothing but rows.
+    pub scope: Option<Scope>,
+    /// Whether the scope's ledger and quarantine are emptied first.
+    pub reset_ledger: bool,
+    /// Ordinals of blocks to remove.
+    pub removed_blocks: Vec<i64>,
+    /// Blocks to insert or overwrite by ordinal.
+    pub blocks: Vec<StoredBlock>,
+    /// Refused rows; an earlier one of the same scope and key is replaced.
+    pub quarantine: Vec<QuarantinedRow>,
+    /// Keys that are refused no longer.
+    pub released: Vec<Vec<u8>>,
+    /// The checkpoint.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// Who holds, or wants, the fence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceOwner {
+    /// The execution.
+    pub execution: String,
+    /// The host's name.
+    pub host: String,
+    /// The process on that host.
+    pub process: u32,
+}
+
+/// A table that a job is creating and has not finished.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UnfinishedTable {
+    /// The table.
+    pub name: TableName,
+    /// How it is to become.
+    pub plan: TablePlan,
+}
+
+/// Reads and guards what the target remembers.
+#[async_trait]
+pub trait TargetState: fmt::Debug + Send + Sync {
+    /// Returns whether the state tables exist.
+    async fn exists(&self) -> Result<bool>;
+
+    /// Creates or upgrades the state tables; a plain writer may call it when they are up to date.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Permission`] saying who must run `migrate target init`; [`crate::ErrorKind::Corrupt`] if a newer version made them.
+    async fn initialize(&self) -> Result<()>;
+
+    /// Returns the SQL that [`TargetState::initialize`] runs, with the grants that `writer` needs.
+    fn initialize_sql(&self, writer: Option<&str>) -> String;
+
+    /// Takes the fence of a job: ends the sessions of the holder before, then counts the epoch up.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Busy`] naming the process that holds the write lock, where it can only be waited for or killed.
+    async fn acquire(&self, job: &str, owner: &FenceOwner) -> Result<Fence>;
+
+    /// Returns who holds the fence of a job, if anybody does.
+    async fn holder(&self, job: &str) -> Result<Option<FenceOwner>>;
+
+    /// Gives the fence back; nothing happens if somebody has taken over.
+    async fn release(&self, fence: &Fence) -> Result<()>;
+
+    /// Waits until no transaction of an earlier connection of this fence is in progress, so that what is read next is final.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Fenced`] if somebody has taken over.
+    async fn settle(&self, fence: &Fence) -> Result<()>;
+
+    /// Returns the checkpoints of all parts of an entity, by part; none if it was never written.
+    async fn checkpoints(&self, job: &str, entity: &str) -> Result<Vec<(u32, Checkpoint)>>;
+
+    /// Returns up to `limit` ledger blocks with an ordinal above `after`, in order.
+    async fn ledger_blocks(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<StoredBlock>>;
+
+    /// Returns the quarantined rows of a job, newest first; of one entity if named.
+    async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>>;
+
+    /// Returns the tables that a job has begun to create.
+    async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>>;
+}
