@@ -4,10 +4,12 @@
 //! decodes its cells lazily. [`canonical`] is the one byte form that checksums are made of.
 
 pub mod canonical;
+pub mod conform;
 mod data_type;
 mod decimal;
 mod key;
 mod page;
+pub mod text;
 
 pub use data_type::{Affinity, DataType};
 pub use decimal::Decimal;
