@@ -68,14 +68,29 @@ pub struct PageColumn {
 }
 
 /// Rows read together: one arena of bytes with the end of each row.
+///
+/// A clone shares the arena, so that a page can be handed to another thread or task without a copy.
 #[derive(Clone)]
 pub struct Page {
     columns: Arc<[PageColumn]>,
     encoding: Encoding,
-    data: Vec<u8>,
-    ends: Vec<usize>,
+    rows: Arc<Rows>,
     /// Where the next page starts: the key of this page's last row. `None` is the only signal that the range is exhausted.
     pub next: Option<super::Key>,
+}
+
+/// The rows of a page, back to back.
+#[derive(Debug, Default)]
+struct Rows {
+    data: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Rows {
+    fn get(&self, row: usize) -> &[u8] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.data[start..self.ends[row]]
+    }
 }
 
 impl Page {
@@ -91,17 +106,17 @@ impl Page {
 
     /// Returns the number of rows.
     pub fn row_count(&self) -> usize {
-        self.ends.len()
+        self.rows.ends.len()
     }
 
     /// Returns whether the page has no row.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.rows.ends.is_empty()
     }
 
     /// Returns the arena: all rows, back to back, in the layout of this module.
     pub fn data(&self) -> &[u8] {
-        &self.data
+        &self.rows.data
     }
 
     /// Returns one row.
@@ -109,13 +124,12 @@ impl Page {
     /// # Panics
     /// If `row` is not below [`Page::row_count`].
     pub fn row(&self, row: usize) -> RowRef<'_> {
-        let start = if row == 0 { 0 } else { self.ends[row - 1] };
-        RowRef { page: self, data: &self.data[start..self.ends[row]] }
+        RowRef { columns: &self.columns, encoding: self.encoding, data: self.rows.get(row) }
     }
 
     /// Iterates over the rows in order.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = RowRef<'_>> + '_ {
-        (0..self.ends.len()).map(|row| self.row(row))
+        (0..self.row_count()).map(|row| self.row(row))
     }
 
     /// Returns the position of a column by name.
@@ -137,8 +151,8 @@ impl fmt::Debug for Page {
         f.debug_struct("Page")
             .field("encoding", &self.encoding.name)
             .field("columns", &self.columns.len())
-            .field("rows", &self.ends.len())
-            .field("bytes", &self.data.len())
+            .field("rows", &self.row_count())
+            .field("bytes", &self.rows.data.len())
             .finish_non_exhaustive()
     }
 }
@@ -146,7 +160,8 @@ impl fmt::Debug for Page {
 /// One row of a page.
 #[derive(Clone, Copy)]
 pub struct RowRef<'a> {
-    page: &'a Page,
+    columns: &'a [PageColumn],
+    encoding: Encoding,
     data: &'a [u8],
 }
 
@@ -167,8 +182,8 @@ impl<'a> RowRef<'a> {
     /// [`ErrorKind::Corrupt`] if the cell does not exist or its bytes are not of the page's encoding.
     pub fn value(&self, column: usize) -> Result<Value<'a>> {
         let cell = self.cells().nth(column);
-        match (self.page.columns.get(column), cell) {
-            (Some(c), Some(cell)) => self.page.encoding.decode(&c.data_type, cell),
+        match (self.columns.get(column), cell) {
+            (Some(c), Some(cell)) => self.encoding.decode(&c.data_type, cell),
             _ => Err(Error::new(ErrorKind::Corrupt, "a row has fewer cells than its page has columns")),
         }
     }
@@ -179,11 +194,10 @@ impl<'a> RowRef<'a> {
     /// As [`RowRef::value`].
     pub fn values(&self) -> Result<Vec<Value<'a>>> {
         let mut cells = self.cells();
-        self.page
-            .columns
+        self.columns
             .iter()
             .map(|c| match cells.next() {
-                Some(cell) => self.page.encoding.decode(&c.data_type, cell),
+                Some(cell) => self.encoding.decode(&c.data_type, cell),
                 None => Err(Error::new(ErrorKind::Corrupt, "a row has fewer cells than its page has columns")),
             })
             .collect()
@@ -225,20 +239,22 @@ impl<'a> Iterator for Cells<'a> {
 /// Builds a page row by row.
 #[derive(Debug)]
 pub struct PageBuilder {
-    page: Page,
+    columns: Arc<[PageColumn]>,
+    encoding: Encoding,
+    rows: Rows,
     open: Option<usize>,
 }
 
 impl PageBuilder {
     /// Creates a builder for rows of these columns in an encoding.
     pub fn new(columns: Arc<[PageColumn]>, encoding: Encoding) -> Self {
-        PageBuilder { page: Page { columns, encoding, data: Vec::new(), ends: Vec::new(), next: None }, open: None }
+        PageBuilder { columns, encoding, rows: Rows::default(), open: None }
     }
 
     /// Reserves room for so many bytes.
     #[must_use]
     pub fn with_capacity(mut self, bytes: usize) -> Self {
-        self.page.data.reserve(bytes);
+        self.rows.data.reserve(bytes);
         self
     }
 
@@ -246,22 +262,22 @@ impl PageBuilder {
     #[inline]
     pub fn push_row(&mut self, row: &[u8]) {
         debug_assert!(self.open.is_none());
-        self.page.data.extend_from_slice(row);
-        self.page.ends.push(self.page.data.len());
+        self.rows.data.extend_from_slice(row);
+        self.rows.ends.push(self.rows.data.len());
     }
 
     /// Starts a row; add its cells in order, then call [`PageBuilder::end_row`].
     pub fn begin_row(&mut self) {
         debug_assert!(self.open.is_none());
-        self.open = Some(self.page.data.len());
-        let count = u16::try_from(self.page.columns.len()).unwrap_or(u16::MAX);
-        self.page.data.extend_from_slice(&count.to_be_bytes());
+        self.open = Some(self.rows.data.len());
+        let count = u16::try_from(self.columns.len()).unwrap_or(u16::MAX);
+        self.rows.data.extend_from_slice(&count.to_be_bytes());
     }
 
     /// Adds a NULL cell.
     #[inline]
     pub fn push_null(&mut self) {
-        self.page.data.extend_from_slice(&(-1i32).to_be_bytes());
+        self.rows.data.extend_from_slice(&(-1i32).to_be_bytes());
     }
 
     /// Adds a cell whose bytes are in the page's encoding.
@@ -279,7 +295,7 @@ impl PageBuilder {
     /// [`ErrorKind::RowRejected`] if the cell is larger than 2 GiB.
     #[inline]
     pub fn push_cell_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-        let data = &mut self.page.data;
+        let data = &mut self.rows.data;
         let at = data.len();
         data.extend_from_slice(&[0; 4]);
         write(data);
@@ -295,7 +311,7 @@ impl PageBuilder {
     /// [`ErrorKind::RowRejected`] if the cell is larger than 2 GiB.
     #[inline]
     pub fn push_value(&mut self, value: &Value<'_>) -> Result<()> {
-        debug_assert!(self.page.encoding == Encoding::CANONICAL);
+        debug_assert!(self.encoding == Encoding::CANONICAL);
         if value.is_null() {
             self.push_null();
             return Ok(());
@@ -306,35 +322,33 @@ impl PageBuilder {
     /// Ends the row that was begun.
     pub fn end_row(&mut self) {
         self.open = None;
-        self.page.ends.push(self.page.data.len());
+        self.rows.ends.push(self.rows.data.len());
     }
 
     /// Drops the row that was begun, or else nothing.
     pub fn discard_row(&mut self) {
         if let Some(start) = self.open.take() {
-            self.page.data.truncate(start);
+            self.rows.data.truncate(start);
         }
     }
 
     /// Returns the number of bytes so far.
     pub fn bytes(&self) -> usize {
-        self.page.data.len()
+        self.rows.data.len()
     }
 
     /// Returns the number of finished rows.
     pub fn row_count(&self) -> usize {
-        self.page.ends.len()
+        self.rows.ends.len()
     }
 
     /// Returns one finished row.
     pub fn row(&self, row: usize) -> RowRef<'_> {
-        self.page.row(row)
+        RowRef { columns: &self.columns, encoding: self.encoding, data: self.rows.get(row) }
     }
 
     /// Finishes the page. `next` is the key to continue after, `None` at the end of the range.
     pub fn finish(self, next: Option<super::Key>) -> Page {
-        let mut page = self.page;
-        page.next = next;
-        page
+        Page { columns: self.columns, encoding: self.encoding, rows: Arc::new(self.rows), next }
     }
 }
