@@ -1,1 +1,13 @@
-//! x
+//! PostgreSQL source, sink and store of the `migrate` library.
+//!
+//! Rows are read through binary `COPY … TO STDOUT` under one exported snapshot and travel in PostgreSQL's own binary form
+//! ([`ENCODING`]), so that a copy between two servers hands them on as they are.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod connection;
+mod error;
+mod sql;
+
+pub use config::PostgresConfig;
