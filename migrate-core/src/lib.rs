@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod diff;
 pub mod error;
 pub mod filter;
 pub mod hint;
+pub mod memory;
 pub mod schema;
 pub mod sink;
 pub mod source;

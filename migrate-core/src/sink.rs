@@ -56,7 +56,7 @@ pub trait Sink: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Constraint`] naming the constraint, the number of rows that break it and some of their keys.
-    async fn finish(&self, plan: &SchemaPlan, fence: &Fence, progress: &(dyn Fn(&str) + Send + Sync)) -> Result<()>;
+    async fn finish(&self, plan: &SchemaPlan, fence: &Fence, progress: &OnStep<'_>) -> Result<()>;
 
     /// Returns the reader of checkpoints, ledger blocks, quarantine and the fence.
     fn state(&self) -> Arc<dyn TargetState>;
@@ -64,6 +64,9 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Returns the target as a source, to read back what is there.
     fn as_source(&self) -> Arc<dyn Source>;
 }
+
+/// Hears the name of a step before it starts; see [`Sink::finish`].
+pub type OnStep<'a> = dyn Fn(&str) + Send + Sync + 'a;
 
 /// What a sink can do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
