@@ -1,0 +1,156 @@
+//! What the target remembers, in memory.
+
+use super::database::MemoryDatabase;
+use super::faults::Call;
+use crate::error::{Error, ErrorKind, Result};
+use crate::state::{
+    Checkpoint, Fence, FenceOwner, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState, UnfinishedTable,
+};
+use async_trait::async_trait;
+use std::collections::{BTreeMap, HashMap};
+
+/// The state tables.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    initialized: bool,
+    fences: BTreeMap<String, (u64, Option<FenceOwner>)>,
+    checkpoints: HashMap<Scope, Checkpoint>,
+    ledger: HashMap<Scope, BTreeMap<i64, StoredBlock>>,
+    /// Oldest first.
+    quarantine: Vec<QuarantinedRow>,
+    unfinished: BTreeMap<String, Vec<UnfinishedTable>>,
+}
+
+impl State {
+    /// Checks that a fence still holds.
+    pub(super) fn check(&self, fence: &Fence) -> Result<()> {
+        match self.fences.get(&fence.job) {
+            Some((epoch, _)) if *epoch == fence.epoch => Ok(()),
+            _ => Err(Error::new(ErrorKind::Fenced, "another process has taken over").with("job", &fence.job)),
+        }
+    }
+
+    pub(super) fn apply(&mut self, changes: &StateChanges) -> Result<()> {
+        let Some(scope) = &changes.scope else { return Ok(()) };
+        self.expect_initialized()?;
+        let blocks = self.ledger.entry(scope.clone()).or_default();
+        if changes.reset_ledger {
+            blocks.clear();
+            self.quarantine.retain(|row| &row.scope != scope);
+        }
+        for ordinal in &changes.removed_blocks {
+            blocks.remove(ordinal);
+        }
+        blocks.extend(changes.blocks.iter().map(|block| (block.ordinal, block.clone())));
+        self.quarantine.retain(|row| &row.scope != scope || !changes.released.contains(&row.key));
+        for row in &changes.quarantine {
+            // A table without a key has no earlier row to replace.
+            self.quarantine.retain(|old| row.key.is_empty() || old.scope != row.scope || old.key != row.key);
+            self.quarantine.push(row.clone());
+        }
+        if let Some(checkpoint) = &changes.checkpoint {
+            self.checkpoints.insert(scope.clone(), checkpoint.clone());
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin_table(&mut self, job: &str, table: UnfinishedTable) {
+        self.unfinished.entry(job.to_owned()).or_default().push(table);
+    }
+
+    pub(super) fn end_table(&mut self, job: &str, table: &crate::schema::TableName) {
+        if let Some(tables) = self.unfinished.get_mut(job) {
+            tables.retain(|t| &t.name != table);
+        }
+    }
+
+    fn expect_initialized(&self) -> Result<()> {
+        if self.initialized { Ok(()) } else { Err(Error::new(ErrorKind::NotFound, "the state tables do not exist")) }
+    }
+}
+
+/// The state of a [`MemoryDatabase`].
+#[derive(Debug, Clone)]
+pub struct MemoryState {
+    database: MemoryDatabase,
+}
+
+impl MemoryState {
+    pub(super) fn new(database: MemoryDatabase) -> Self {
+        MemoryState { database }
+    }
+}
+
+#[async_trait]
+impl TargetState for MemoryState {
+    async fn exists(&self) -> Result<bool> {
+        Ok(self.database.lock().state.initialized)
+    }
+
+    async fn initialize(&self) -> Result<()> {
+        self.database.lock().state.initialized = true;
+        Ok(())
+    }
+
+    fn initialize_sql(&self, _writer: Option<&str>) -> String {
+        String::new()
+    }
+
+    async fn acquire(&self, job: &str, owner: &FenceOwner) -> Result<Fence> {
+        self.database.faults().hit(Call::Acquire)?;
+        let mut data = self.database.lock();
+        data.state.expect_initialized()?;
+        let (epoch, holder) = data.state.fences.entry(job.to_owned()).or_default();
+        *epoch += 1;
+        *holder = Some(owner.clone());
+        Ok(Fence { job: job.to_owned(), epoch: *epoch })
+    }
+
+    async fn holder(&self, job: &str) -> Result<Option<FenceOwner>> {
+        Ok(self.database.lock().state.fences.get(job).and_then(|(_, owner)| owner.clone()))
+    }
+
+    async fn release(&self, fence: &Fence) -> Result<()> {
+        let mut data = self.database.lock();
+        if let Some((epoch, owner)) = data.state.fences.get_mut(&fence.job)
+            && *epoch == fence.epoch
+        {
+            *owner = None;
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, fence: &Fence) -> Result<()> {
+        self.database.faults().hit(Call::Settle)?;
+        // A commit here is one step under the lock, so nothing is ever in progress.
+        self.database.lock().state.check(fence)
+    }
+
+    async fn checkpoints(&self, job: &str, entity: &str) -> Result<Vec<(u32, Checkpoint)>> {
+        self.database.faults().hit(Call::Checkpoints)?;
+        let data = self.database.lock();
+        let of_entity = data.state.checkpoints.iter().filter(|(scope, _)| scope.job == job && scope.entity == entity);
+        let mut found: Vec<_> = of_entity.map(|(scope, checkpoint)| (scope.partition, checkpoint.clone())).collect();
+        found.sort_by_key(|(partition, _)| *partition);
+        Ok(found)
+    }
+
+    async fn ledger_blocks(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<StoredBlock>> {
+        self.database.faults().hit(Call::LedgerBlocks)?;
+        let data = self.database.lock();
+        let blocks = data.state.ledger.get(scope).into_iter().flatten();
+        let later = blocks.filter(|(ordinal, _)| after.is_none_or(|after| **ordinal > after));
+        Ok(later.take(limit).map(|(_, block)| block.clone()).collect())
+    }
+
+    async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>> {
+        let data = self.database.lock();
+        let newest_first = data.state.quarantine.iter().rev();
+        let wanted = newest_first.filter(|row| row.scope.job == job && entity.is_none_or(|e| row.scope.entity == e));
+        Ok(wanted.take(limit).cloned().collect())
+    }
+
+    async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {
+        Ok(self.database.lock().state.unfinished.get(job).cloned().unwrap_or_default())
+    }
+}

@@ -1,0 +1,131 @@
+//! Writing: changes are tried on a private copy and made again, in one step, by the commit.
+
+use super::database::MemoryDatabase;
+use super::faults::{Answer, Call};
+use super::store::{Change, Effect, Tables};
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::{TableName, TableSchema};
+use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use crate::state::{Fence, StateChanges};
+use crate::value::{Key, Row, Value};
+use async_trait::async_trait;
+use std::collections::HashMap;
+
+#[derive(Debug)]
+pub(super) struct MemoryTransaction {
+    database: MemoryDatabase,
+    fence: Fence,
+    view: Tables,
+    changes: Vec<(Change, Effect)>,
+    /// Rows given to the loads of each table so far: where the row of a later load is counted from.
+    loaded: HashMap<TableName, u64>,
+    failed: bool,
+}
+
+impl MemoryTransaction {
+    pub(super) fn new(database: MemoryDatabase, fence: Fence) -> Self {
+        let view = database.lock().tables.clone();
+        MemoryTransaction { database, fence, view, changes: Vec::new(), loaded: HashMap::new(), failed: false }
+    }
+
+    fn make(&mut self, call: Call, change: impl FnOnce() -> Result<Change>) -> Result<Effect> {
+        if self.failed {
+            return Err(Error::new(ErrorKind::Internal, "a transaction was used after it had failed"));
+        }
+        // Stands until the change is made: whatever goes wrong, the transaction is over.
+        self.failed = true;
+        self.database.faults().hit(call)?;
+        let change = change()?;
+        let effect = self.view.apply(&change)?;
+        self.changes.push((change, effect.clone()));
+        self.failed = false;
+        Ok(effect)
+    }
+
+    fn make_counted(&mut self, call: Call, change: impl FnOnce() -> Result<Change>) -> Result<u64> {
+        match self.make(call, change)? {
+            Effect::Count(count) => Ok(count),
+            Effect::Rows(outcomes) => Ok(outcomes.len() as u64),
+        }
+    }
+}
+
+/// Copies the rows asked for out of their page.
+fn rows_of(request: &WriteRequest<'_>) -> Result<Vec<Row>> {
+    let place = |i: usize, e: Error| if e.kind() == ErrorKind::RowRejected { e.with_row(i as u64) } else { e };
+    request
+        .row_indexes()
+        .enumerate()
+        .map(|(i, row)| match request.page.row(row).values() {
+            Ok(values) => Ok(values.into_iter().map(Value::into_owned).collect()),
+            Err(error) => Err(place(i, error)),
+        })
+        .collect()
+}
+
+#[async_trait]
+impl SinkTransaction for MemoryTransaction {
+    async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>> {
+        let name = &request.table.name;
+        let before = self.loaded.get(name).copied().unwrap_or(0);
+        let load = request.mode == WriteMode::Load;
+        let effect = self.make(Call::Write, || {
+            Ok(Change::Write {
+                table: name.clone(),
+                key: request.key.to_vec(),
+                columns: request.page.columns().iter().map(|c| c.name.clone()).collect(),
+                rows: rows_of(&request)?,
+                mode: request.mode,
+            })
+        });
+        let effect = effect.map_err(|e| match e.row() {
+            Some(row) if load => e.with_row(before + row),
+            _ => e,
+        })?;
+        if load {
+            self.loaded.insert(name.clone(), before + request.row_count() as u64);
+        }
+        match effect {
+            Effect::Rows(outcomes) if !load => Ok(Some(outcomes)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
+        let change = || Ok(Change::Delete { table: table.name.clone(), key: key.to_vec(), keys: keys.to_vec() });
+        self.make_counted(Call::Delete, change)
+    }
+
+    async fn clear(&mut self, table: &TableSchema) -> Result<u64> {
+        self.make_counted(Call::Clear, || Ok(Change::Clear { table: table.name.clone() }))
+    }
+
+    async fn commit(self: Box<Self>, state: &StateChanges) -> Result<()> {
+        if self.failed {
+            return Err(Error::new(ErrorKind::Internal, "a transaction was committed after it had failed"));
+        }
+        let answer = self.database.faults().hit(Call::Commit)?;
+        let mut data = self.database.lock();
+        let (mut tables, mut new_state) = (data.tables.clone(), data.state.clone());
+        for (change, effect) in &self.changes {
+            // What a concurrent transaction committed in between must not change what was answered.
+            let again = tables.apply(change).map_err(|e| e.into_kind(ErrorKind::Conflict))?;
+            if again != *effect {
+                return Err(Error::new(ErrorKind::Conflict, "a concurrent transaction changed the same rows"));
+            }
+        }
+        tables.check_deferred()?;
+        new_state.apply(state)?;
+        data.state.check(&self.fence)?;
+        (data.tables, data.state) = (tables, new_state);
+        data.version += 1;
+        match answer {
+            Answer::Give => Ok(()),
+            Answer::Lose => Err(Error::new(ErrorKind::CommitUnknown, "the answer to the commit was lost")),
+        }
+    }
+
+    async fn rollback(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
