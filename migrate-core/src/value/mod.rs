@@ -12,7 +12,7 @@ mod page;
 pub mod text;
 
 pub use data_type::{Affinity, DataType};
-pub use decimal::Decimal;
+pub use decimal::{Decimal, Misfit};
 pub use key::{Key, KeyRange};
 pub use page::{Cells, Encoding, Page, PageBuilder, PageColumn, RowRef};
 
