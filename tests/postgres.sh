@@ -110,7 +110,8 @@ remove() {
 # The second server has other defaults than the first: whatever relies on a server's settings shows there.
 other_defaults=("timezone = 'Asia/Kolkata'" "datestyle = 'German, DMY'" "intervalstyle = 'sql_standard'" "extra_float_digits = -2"
     "bytea_output = 'escape'" "default_transaction_isolation = 'repeatable read'" "search_path = 'nowhere'" "xmloption = 'document'"
-    "quote_all_identifiers = on" "default_text_search_config = 'pg_catalog.german'" "array_nulls = on" "synchronize_seqscans = on")
+    "quote_all_identifiers = on" "default_text_search_config = 'pg_catalog.german'" "array_nulls = off" "standard_conforming_strings = off"
+    "escape_string_warning = off" "idle_in_transaction_session_timeout = '60s'")
 
 start_both() {
     local first second

@@ -1,0 +1,3 @@
+//! End to end: the built command line between real databases.
+
+mod real_data;

@@ -1,0 +1,165 @@
+//! The built command line, run as a user would.
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// A folder with a job file, in which the command line runs.
+#[derive(Debug)]
+pub struct Project {
+    folder: TempDir,
+}
+
+impl Default for Project {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Project {
+    /// Creates an empty folder.
+    pub fn new() -> Self {
+        Project { folder: tempfile::Builder::new().prefix("migrate-test-").tempdir().expect("a folder can be made") }
+    }
+
+    /// Creates a folder with a job named `copy` that copies everything.
+    pub fn copying(source: &str, target: &str) -> Self {
+        let project = Project::new();
+        project.write_job(source, target, "mode = \"replace\"\nentities = \"*\"\n");
+        project
+    }
+
+    /// Writes the job file: two environments, `a` and `b`, and the job `copy` with these settings.
+    pub fn write_job(&self, source: &str, target: &str, settings: &str) {
+        self.write(
+            "migrate.toml",
+            &format!(
+                "[environments.a]\nurl = {}\n[environments.b]\nurl = {}\n[store]\nurl = \"sqlite:store.db\"\n\
+                 [jobs.copy]\nsource = \"a\"\ntarget = \"b\"\n{settings}",
+                quoted(source),
+                quoted(target)
+            ),
+        );
+    }
+
+    /// Returns the folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file into the folder.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).expect("the file can be written");
+    }
+
+    /// Prepares the command line in this folder.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).env_remove("RUST_LOG").env("NO_COLOR", "1");
+        command
+    }
+
+    /// Runs the command line in this folder.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
+        Run::of(self.command(arguments).output().expect("migrate starts"))
+    }
+
+    /// Runs the job with `--json` and returns its report.
+    ///
+    /// # Panics
+    /// If it does not succeed, or if an entity's counters do not add up (P1).
+    pub fn copy(&self) -> Value {
+        let report = self.run(["run", "--json"]).expect(0).json();
+        assert_counters_add_up(&report);
+        report
+    }
+}
+
+/// Asserts P1 for every entity of a report.
+fn assert_counters_add_up(report: &Value) {
+    let entities = report["entities"].as_array().expect("the report lists entities");
+    for entity in entities {
+        let n = |name: &str| entity[name].as_u64().unwrap_or_else(|| panic!("{name} is a number in {entity}"));
+        let parts = ["inserted", "updated", "unchanged", "skipped", "filtered", "quarantined"];
+        assert_eq!(n("read"), parts.iter().map(|p| n(p)).sum::<u64>(), "{entity}");
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// What a process left behind.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Run {
+    /// Takes a finished process.
+    pub fn of(output: Output) -> Self {
+        Run {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("standard output is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("standard error is UTF-8"),
+        }
+    }
+
+    /// Asserts the exit code, and that nothing panicked.
+    #[must_use]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "exit code\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert!(!self.stderr.contains("panicked at"), "{}", self.stderr);
+        self
+    }
+
+    /// Returns standard output as the one JSON document that it must be.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| {
+            panic!("stdout is not one JSON document: {e}\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
+        })
+    }
+
+    /// Asserts that standard error holds each of these, whatever the letters' case.
+    pub fn says(&self, pieces: &[&str]) {
+        let text = self.stderr.to_lowercase();
+        for piece in pieces {
+            assert!(text.contains(&piece.to_lowercase()), "{piece:?} is expected in:\n{}", self.stderr);
+        }
+    }
+
+    /// Returns everything that was printed.
+    pub fn output(&self) -> String {
+        format!("{}\n{}", self.stdout, self.stderr)
+    }
+}
+
+/// The `migrate` binary: that of `MIGRATE_BIN`, or one that cargo builds now.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("MIGRATE_BIN") {
+            return PathBuf::from(path);
+        }
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(["build", "--quiet", "--workspace", "--bin", "migrate", "--message-format", "json-render-diagnostics"])
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("cargo starts");
+        assert!(output.status.success(), "the command line does not build");
+        let messages = String::from_utf8(output.stdout).expect("cargo prints UTF-8");
+        let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut executables = built.filter_map(|m| m["executable"].as_str().map(PathBuf::from));
+        executables.next().expect("cargo names the executable")
+    })
+}
