@@ -5,11 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod binding;
 pub mod diff;
 pub mod error;
 pub mod filter;
 pub mod hint;
+pub mod job;
 pub mod memory;
+pub mod plan;
 pub mod schema;
 pub mod sink;
 pub mod source;

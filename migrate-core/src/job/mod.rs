@@ -1,0 +1,35 @@
+//! Jobs, their executions, and the record of them.
+//!
+//! A [`Job`] says what is moved; a [`JobFile`] holds jobs, environments and a store. Each run of a job is an [`Execution`], kept by a
+//! [`Recorder`]. Whoever wants to watch a run implements [`Observer`]; [`ProgressTracker`] turns what it hears into a rate and a
+//! time left, and [`Recording`] into the record.
+
+mod cancel;
+mod definition;
+mod event;
+mod execution;
+mod file;
+mod memory;
+mod options;
+mod owner;
+mod progress;
+mod recorder;
+mod recording;
+mod state;
+mod time;
+mod url;
+
+pub use cancel::{CancelToken, Stop};
+pub use definition::{Columns, Entities, Entity, Job, Mode};
+pub use event::{Event, Observer, Observers, PlannedEntity, Silent};
+pub use execution::{Attempt, EntityResult, Execution, Finish, Level, LogLine};
+pub use file::{Environment, JobFile, StoreConfig};
+pub use memory::MemoryRecorder;
+pub use options::{QuarantineLimit, RunOptions};
+pub use owner::{HEARTBEAT_LIMIT, Liveness, Owner};
+pub use progress::{Progress, ProgressTracker};
+pub use recorder::{ExecutionPage, ExecutionQuery, LogPage, LogQuery, Recorder, Standing, Update};
+pub use recording::Recording;
+pub use state::ExecutionState;
+pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use url::ConnectionUrl;
