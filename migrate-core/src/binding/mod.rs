@@ -1,0 +1,5 @@
+//! References between tables: in which order they load, and where they run in circles.
+
+mod order;
+
+pub use order::{LoadOrder, load_order};

@@ -1,0 +1,255 @@
+//! Builds a plan from the job and both databases' catalogs. Reads only.
+
+use super::columns;
+use super::entity::EntityPlan;
+use super::names::{self, Chosen};
+use super::Plan;
+use crate::binding::load_order;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::filter::Filter;
+use crate::job::{Job, Mode, RunOptions};
+use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema, TypeSchema};
+use crate::sink::{CreateRequest, SchemaPlan, Sink, TablePlan};
+use crate::source::Source;
+use std::collections::BTreeMap;
+
+/// Plans a run of a job.
+///
+/// # Errors
+/// [`ErrorKind::Config`] where the job names what does not exist, [`ErrorKind::Schema`] where source and target cannot meet, and whatever
+/// reading the catalogs gives.
+pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn Sink) -> Result<Plan> {
+    job.validate()?;
+    let (source_schema, target_schema, identity) = tokio::try_join!(
+        async { source.schema().await.context("side", "source") },
+        async { sink.schema().await.context("side", "target") },
+        async { source.identity().await.context("side", "source") },
+    )?;
+    let state = sink.state();
+    let unfinished = if state.exists().await? { state.unfinished_tables(&job.name).await? } else { Vec::new() };
+    let (chosen, mut notes) = names::choose(job, &options.entities, &source_schema)?;
+    let default = sink.default_schema();
+
+    let mut drafts = Vec::with_capacity(chosen.len());
+    for chosen in chosen {
+        columns::check_names(&chosen.entity, chosen.table)?;
+        let mut entity_notes = Vec::new();
+        let (name, existing) = names::target_name(&chosen, &target_schema, default.as_deref(), &mut entity_notes)?;
+        let existing = existing.cloned();
+        let started = unfinished.iter().find(|u| u.name == name).map(|u| u.plan.clone());
+        drafts.push(Draft { chosen, name, existing, started, notes: entity_notes });
+    }
+    refuse_shared_targets(&drafts)?;
+    let created = plan_tables(&mut drafts, &source_schema, &target_schema, source, sink).await?;
+    let mut entities = Vec::with_capacity(drafts.len());
+    let mut schema = SchemaPlan::default();
+    for (draft, table) in drafts.into_iter().zip(created) {
+        if table.create {
+            add_types(&mut schema.types, &source_schema, draft.chosen.table, source.name() == sink.name());
+        }
+        let entity = plan_entity(draft, &table, job, options)?;
+        schema.tables.push(table);
+        entities.push(entity);
+    }
+    order(&mut entities, &schema, &mut notes)?;
+    Ok(Plan {
+        job: job.name.clone(),
+        mode: job.mode,
+        source: format!("{} {}", source_schema.engine, source_schema.version),
+        target: format!("{} {}", target_schema.engine, target_schema.version),
+        entities,
+        schema,
+        notes,
+        source_identity: identity,
+    })
+}
+
+struct Draft<'a> {
+    chosen: Chosen<'a>,
+    name: TableName,
+    existing: Option<TableSchema>,
+    started: Option<TablePlan>,
+    notes: Vec<String>,
+}
+
+fn refuse_shared_targets(drafts: &[Draft<'_>]) -> Result<()> {
+    let mut seen: BTreeMap<TableName, &str> = BTreeMap::new();
+    for draft in drafts {
+        let name = draft.chosen.entity.name();
+        if let Some(other) = seen.insert(draft.name.clone(), name) {
+            let message = format!("entities \"{other}\" and \"{name}\" both feed the table {}; give one of them another target", draft.name);
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+    }
+    Ok(())
+}
+
+/// Returns what becomes of each draft's table, in order.
+async fn plan_tables(
+    drafts: &mut [Draft<'_>],
+    source_schema: &DatabaseSchema,
+    target_schema: &DatabaseSchema,
+    source: &dyn Source,
+    sink: &dyn Sink,
+) -> Result<Vec<TablePlan>> {
+    let missing = |d: &Draft<'_>| d.existing.is_none() && d.started.is_none();
+    let mut refined: Vec<TableSchema> = drafts.iter().filter(|d| missing(d)).map(|d| d.chosen.table.clone()).collect();
+    source.refine(&mut refined).await.context("side", "source")?;
+    let mut refined = refined.into_iter();
+    let names: BTreeMap<TableName, TableName> = drafts.iter().map(|d| (d.chosen.table.name.clone(), d.name.clone())).collect();
+    let renames: BTreeMap<TableName, BTreeMap<String, String>> =
+        drafts.iter().map(|d| (d.chosen.table.name.clone(), d.chosen.entity.columns.rename.clone())).collect();
+    let mut plans = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        if let Some(started) = draft.started.take().filter(|_| draft.existing.is_some()) {
+            plans.push(started);
+            continue;
+        }
+        if let Some(table) = draft.existing.take() {
+            check_usable(&table).context("entity", draft.chosen.entity.name())?;
+            plans.push(TablePlan { table, create: false, notes: Vec::new() });
+            continue;
+        }
+        let table = refined.next().unwrap_or_else(|| draft.chosen.table.clone());
+        let mut projected = columns::project(&draft.chosen.entity, &table, &mut draft.notes);
+        projected.foreign_keys.retain_mut(|key| {
+            if let Some(renamed) = renames.get(&key.parent) {
+                for column in &mut key.parent_columns {
+                    if let Some(new) = renamed.get(column) {
+                        column.clone_from(new);
+                    }
+                }
+            }
+            match names.get(&key.parent) {
+                Some(name) => key.parent = name.clone(),
+                None => match target_schema.tables.iter().find(|t| t.name.name == key.parent.name) {
+                    Some(table) => key.parent = table.name.clone(),
+                    None => {
+                        let columns = key.columns.join(", ");
+                        draft.notes.push(format!("foreign key ({columns}) is not carried over: {} is neither moved nor in the target", key.parent));
+                        return false;
+                    }
+                },
+            }
+            true
+        });
+        let request = CreateRequest { engine: source.name(), database: source_schema, table: &projected, name: &draft.name };
+        plans.push(sink.plan_table(&request).context("entity", draft.chosen.entity.name())?);
+    }
+    Ok(plans)
+}
+
+fn check_usable(table: &TableSchema) -> Result<()> {
+    let what = match table.kind {
+        TableKind::Table | TableKind::Partitioned | TableKind::Partition => return Ok(()),
+        TableKind::View => "a view",
+        TableKind::MaterializedView => "a materialised view",
+        TableKind::Foreign => "a foreign table",
+        TableKind::Virtual => "a virtual table",
+    };
+    Err(Error::new(ErrorKind::Schema, format!("the target {} is {what}, which rows cannot be copied into", table.name)))
+}
+
+/// Adds the types that a table's columns need, with those that they are made of first, where source and target are of one engine.
+fn add_types(types: &mut Vec<TypeSchema>, database: &DatabaseSchema, table: &TableSchema, same_engine: bool) {
+    if !same_engine {
+        return;
+    }
+    let mut wanted: Vec<&TypeSchema> = Vec::new();
+    let mut texts: Vec<String> = table.columns.iter().map(|c| format!("{} {}", c.native_type, c.default.as_deref().unwrap_or(""))).collect();
+    while let Some(text) = texts.pop() {
+        for candidate in database.types.iter().filter(|t| mentions(&text, &t.name.name)) {
+            if !wanted.iter().any(|w| w.name == candidate.name) {
+                wanted.push(candidate);
+                texts.push(candidate.definition.clone());
+            }
+        }
+    }
+    // What a type is made of is found after it: the other way round is the order to create them in.
+    for candidate in wanted.into_iter().rev() {
+        if !types.iter().any(|t| t.name == candidate.name) {
+            types.push(candidate.clone());
+        }
+    }
+}
+
+/// Whether a text holds a name as a whole word.
+fn mentions(text: &str, name: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let text = text.replace("\"\"", "\"");
+    text.match_indices(name).any(|(at, _)| {
+        !text[..at].chars().next_back().is_some_and(word) && !text[at + name.len()..].chars().next().is_some_and(word)
+    })
+}
+
+fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOptions) -> Result<EntityPlan> {
+    let Draft { chosen, mut notes, .. } = draft;
+    let Chosen { entity, table: source } = chosen;
+    let columns = columns::pair(&entity, source, &table.table, table.create, &mut notes)?;
+    let key = if entity.key.is_empty() { source.natural_key().unwrap_or_default() } else { entity.key.clone() };
+    let mut target_key = Vec::with_capacity(key.len());
+    for column in &key {
+        match columns.iter().find(|c| c.source.as_ref() == Some(column)) {
+            Some(plan) => target_key.push(plan.target.clone()),
+            None => {
+                let message = format!("the key's column {column} is not written to the target; give another key");
+                return Err(Error::new(ErrorKind::Config, message).with("entity", entity.name()));
+            }
+        }
+    }
+    notes.extend(table.notes.iter().cloned());
+    if key.is_empty() {
+        notes.push("has no key: its rows are compared as a whole, and an interrupted load starts again".to_owned());
+        if !table.create && job.mode == Mode::Append {
+            notes.push("append adds all rows once; a source that changed is refused".to_owned());
+        }
+    } else if !table.create && !table.table.is_unique(&target_key) {
+        notes.push(format!("no unique index of the target covers the key ({})", target_key.join(", ")));
+    }
+    if !table.create {
+        for trigger in table.table.triggers.iter().filter(|t| t.fires_on_write) {
+            notes.push(format!("the target's trigger {} runs on every row written", trigger.name));
+        }
+        notes.extend(table.table.write_obstacles.iter().cloned());
+    }
+    let mut params = job.params.clone();
+    params.extend(options.params.clone());
+    let parsed_filter =
+        entity.filter.as_deref().map(|sql| Filter::parse(sql, &params)).transpose().context("entity", entity.name())?;
+    Ok(EntityPlan {
+        name: entity.name().to_owned(),
+        source: source.clone(),
+        target: table.table.clone(),
+        create: table.create,
+        level: 0,
+        key_is_unique: key.is_empty() || source.is_unique(&key),
+        key,
+        target_key,
+        columns,
+        filter: entity.filter.clone(),
+        row_estimate: source.row_estimate,
+        notes,
+        parsed_filter,
+    })
+}
+
+/// Puts parents before children. A cycle through existing tables cannot be loaded yet; one that we create gets its keys at the end.
+fn order(entities: &mut Vec<EntityPlan>, schema: &SchemaPlan, notes: &mut Vec<String>) -> Result<()> {
+    let tables: Vec<&TableSchema> = schema.tables.iter().map(|t| &t.table).collect();
+    let order = load_order(&tables);
+    for cycle in &order.cycles {
+        let names: Vec<String> = cycle.iter().map(|i| tables[*i].name.to_string()).collect();
+        let path = format!("{} → {}", names.join(" → "), names.first().map_or("", String::as_str));
+        if cycle.iter().all(|i| schema.tables[*i].create) {
+            notes.push(format!("references in a circle are checked after the load: {path}"));
+        } else {
+            notes.push(format!("existing tables refer to one another in a circle: {path}"));
+        }
+    }
+    for (entity, level) in entities.iter_mut().zip(&order.levels) {
+        entity.level = *level;
+    }
+    let mut sequence: Vec<Option<EntityPlan>> = std::mem::take(entities).into_iter().map(Some).collect();
+    entities.extend(order.sequence().into_iter().filter_map(|place| sequence[place].take()));
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! How the source's columns meet the target's.
+
+use super::entity::ColumnPlan;
+use super::fit::{Fit, fit};
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Parameter;
+use crate::hint;
+use crate::job::Entity;
+use crate::schema::{ColumnSchema, TableSchema};
+use crate::value::conform::conform;
+use crate::value::{DataType, Value};
+use std::borrow::Cow;
+
+/// Checks that every column the entity names exists at the source.
+pub(super) fn check_names(entity: &Entity, source: &TableSchema) -> Result<()> {
+    let named = entity
+        .columns
+        .rename
+        .keys()
+        .map(|c| ("columns.rename", c))
+        .chain(entity.columns.exclude.iter().map(|c| ("columns.exclude", c)))
+        .chain(entity.key.iter().map(|c| ("key", c)));
+    for (field, column) in named {
+        if source.column(column).is_none() {
+            let hint = hint::nearest(column, source.columns.iter().map(|c| c.name.as_str()));
+            let message = format!("{} has no column \"{column}\"{hint}", source.name);
+            return Err(Error::new(ErrorKind::Config, message).with("entity", entity.name()).with("field", field));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the source's table as the entity wants to see it created: columns renamed, excluded and added, and everything that
+/// mentions columns along with them. What cannot follow is noted.
+pub(super) fn project(entity: &Entity, source: &TableSchema, notes: &mut Vec<String>) -> TableSchema {
+    let rename = |column: &str| entity.columns.rename.get(column).cloned().unwrap_or_else(|| column.to_owned());
+    let excluded = |column: &str| entity.columns.exclude.iter().any(|c| c == column);
+    let mut table = source.clone();
+    table.columns.retain(|c| !excluded(&c.name));
+    for column in &mut table.columns {
+        column.name = rename(&column.name);
+    }
+    for (name, value) in &entity.columns.set {
+        table.columns.retain(|c| &c.name != name);
+        table.columns.push(constant_column(name, value));
+    }
+    if entity.columns.exclude.is_empty() && entity.columns.rename.is_empty() {
+        return table;
+    }
+    let keep = |columns: &mut Vec<String>, what: &str, notes: &mut Vec<String>| {
+        let whole = !columns.iter().any(|c| excluded(c));
+        if !whole {
+            notes.push(format!("{what} ({}) is not carried over: it needs a column that is excluded", columns.join(", ")));
+        }
+        columns.iter_mut().for_each(|c| *c = rename(c));
+        whole
+    };
+    if let Some(mut key) = table.primary_key.take()
+        && keep(&mut key.columns, "primary key", notes)
+    {
+        table.primary_key = Some(key);
+    }
+    table.unique_keys.retain_mut(|k| keep(&mut k.columns, "unique key", notes));
+    table.foreign_keys.retain_mut(|k| keep(&mut k.columns, "foreign key", notes));
+    table.indexes.retain_mut(|index| {
+        let plain: Option<Vec<String>> = index.parts.iter().map(|p| p.column.clone()).collect();
+        match plain {
+            Some(mut columns) if index.predicate.is_none() => {
+                let whole = keep(&mut columns, "index", notes);
+                for (part, column) in index.parts.iter_mut().zip(columns) {
+                    part.column = Some(column);
+                }
+                // The engine's own text still has the old names.
+                index.definition = String::new();
+                whole
+            }
+            _ => {
+                notes.push(format!("index {} is not carried over: it has an expression, and columns are renamed or excluded", index.name));
+                false
+            }
+        }
+    });
+    for check in std::mem::take(&mut table.checks) {
+        let name = check.name.as_deref().unwrap_or("without a name");
+        notes.push(format!("check {name} is not carried over: columns are renamed or excluded"));
+    }
+    for column in &mut table.columns {
+        if column.generated.take().is_some() {
+            notes.push(format!("column {} is filled with values instead of being generated: columns are renamed or excluded", column.name));
+        }
+    }
+    table
+}
+
+fn constant_column(name: &str, value: &Parameter) -> ColumnSchema {
+    let data_type = match value {
+        Parameter::Bool(_) => DataType::Bool,
+        Parameter::Int(_) => DataType::Int64,
+        Parameter::Float(_) => DataType::Float64,
+        Parameter::Text(_) => DataType::TEXT,
+    };
+    ColumnSchema {
+        name: name.to_owned(),
+        native_type: String::new(),
+        portable_type: data_type.clone(),
+        data_type,
+        nullable: false,
+        default: None,
+        generated: None,
+        identity: None,
+        collation: None,
+        comment: None,
+    }
+}
+
+/// Pairs the source's columns with those of the target's table, which exists or is about to.
+pub(super) fn pair(entity: &Entity, source: &TableSchema, target: &TableSchema, create: bool, notes: &mut Vec<String>) -> Result<Vec<ColumnPlan>> {
+    let wrong = |message: String| Error::new(ErrorKind::Schema, message).with("entity", entity.name()).with("table", &target.name);
+    let fail = |message: String| Err(wrong(message));
+    let mut plans: Vec<ColumnPlan> = Vec::with_capacity(source.columns.len());
+    let mut missing = Vec::new();
+    for column in &source.columns {
+        if entity.columns.exclude.contains(&column.name) || entity.columns.set.contains_key(&column.name) {
+            continue;
+        }
+        let renamed = entity.columns.rename.get(&column.name);
+        let wanted = renamed.unwrap_or(&column.name);
+        let Some(found) = find_column(target, wanted, renamed.is_none())? else {
+            if create {
+                continue;
+            }
+            missing.push(column.name.clone());
+            continue;
+        };
+        if found.generated.is_some() {
+            if !create {
+                notes.push(format!("column {} is generated by the target; the source's values are not written", found.name));
+            }
+            continue;
+        }
+        if let Some(other) = plans.iter().find(|p| p.target == found.name) {
+            let first = other.source.clone().unwrap_or_default();
+            return fail(format!("columns {first} and {} both feed the target's column {}", column.name, found.name));
+        }
+        if !create {
+            describe_pair(column, found, notes).map_err(wrong)?;
+        }
+        plans.push(ColumnPlan {
+            source: Some(column.name.clone()),
+            target: found.name.clone(),
+            source_type: column.data_type.clone(),
+            target_type: found.data_type.clone(),
+            not_null: !found.nullable,
+            constant: None,
+        });
+    }
+    for (name, value) in &entity.columns.set {
+        let Some(found) = find_column(target, name, true)? else {
+            missing.push(name.clone());
+            continue;
+        };
+        let constant = conform(constant_value(value), &found.data_type).map_err(|refusal| {
+            wrong(format!("the constant of column {name} does not fit its type {}: {}", found.native_type, refusal.reason))
+        })?;
+        plans.push(ColumnPlan {
+            source: None,
+            target: found.name.clone(),
+            source_type: found.data_type.clone(),
+            target_type: found.data_type.clone(),
+            not_null: !found.nullable,
+            constant: Some(constant.into_owned()),
+        });
+    }
+    if !missing.is_empty() {
+        let hints: String = missing.iter().map(|m| hint::nearest(m, target.columns.iter().map(|c| c.name.as_str()))).collect();
+        let message = format!(
+            "the target's table has no column {}; rename it with columns.rename or leave it out with columns.exclude{hints}",
+            missing.join(", ")
+        );
+        return fail(message);
+    }
+    for column in &target.columns {
+        if create || plans.iter().any(|p| p.target == column.name) || column.generated.is_some() {
+            continue;
+        }
+        if column.nullable || column.default.is_some() || column.identity.is_some() {
+            notes.push(format!("the target's column {} is not written", column.name));
+        } else if target.triggers.is_empty() {
+            return fail(format!("the target's column {} needs a value, and nothing feeds it; give one with columns.set", column.name));
+        }
+    }
+    if plans.is_empty() && !target.columns.is_empty() {
+        return fail("no column of the target is fed".to_owned());
+    }
+    Ok(plans)
+}
+
+/// A column by name; else, where the name was not given by the user, one that differs in case only.
+fn find_column<'a>(table: &'a TableSchema, name: &str, fold: bool) -> Result<Option<&'a ColumnSchema>> {
+    if let Some(column) = table.column(name) {
+        return Ok(Some(column));
+    }
+    let similar: Vec<&ColumnSchema> =
+        if fold { table.columns.iter().filter(|c| c.name.to_lowercase() == name.to_lowercase()).collect() } else { Vec::new() };
+    match similar[..] {
+        [] => Ok(None),
+        [column] => Ok(Some(column)),
+        _ => {
+            let message = format!("several columns are called {name}, but for upper and lower case; name one with columns.rename");
+            Err(Error::new(ErrorKind::Config, message).with("table", &table.name))
+        }
+    }
+}
+
+/// Notes how two columns differ.
+fn describe_pair(source: &ColumnSchema, target: &ColumnSchema, notes: &mut Vec<String>) -> std::result::Result<(), String> {
+    let name = &target.name;
+    if let (DataType::Dynamic { .. }, _) | (_, DataType::Dynamic { .. }) = (&source.data_type, &target.data_type) {
+        // Cells carry their own type: each is judged when it comes by.
+    } else {
+        match fit(&source.data_type, &target.data_type) {
+            Fit::Never => {
+                return Err(format!(
+                    "column {name} cannot take the source's values: {} does not fit {}; leave it out with columns.exclude",
+                    source.native_type, target.native_type
+                ));
+            }
+            Fit::Sometimes => notes.push(format!(
+                "column {name}: {} goes into {}; rows whose value does not fit exactly are quarantined",
+                source.native_type, target.native_type
+            )),
+            Fit::Always if source.data_type != target.data_type => {
+                notes.push(format!("column {name}: {} goes into {}", source.native_type, target.native_type));
+            }
+            Fit::Always => {}
+        }
+    }
+    if source.nullable && !target.nullable {
+        notes.push(format!("column {name} refuses NULL, which the source allows; such rows are quarantined"));
+    }
+    Ok(())
+}
+
+fn constant_value(value: &Parameter) -> Value<'static> {
+    match value {
+        Parameter::Bool(v) => Value::Bool(*v),
+        Parameter::Int(v) => Value::Int(*v),
+        Parameter::Float(v) => Value::Float(*v),
+        Parameter::Text(v) => Value::Text(Cow::Owned(v.clone())),
+    }
+}

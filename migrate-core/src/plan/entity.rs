@@ -1,0 +1,82 @@
+//! One entity of a plan.
+
+use crate::filter::Filter;
+use crate::schema::{TableName, TableSchema};
+use crate::value::{DataType, Value};
+use serde::Serialize;
+
+/// One entity: a source table, the target table it feeds, and how columns meet.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct EntityPlan {
+    /// What `--entity` takes.
+    pub name: String,
+    /// The source's table.
+    #[serde(serialize_with = "table_name")]
+    pub source: TableSchema,
+    /// The target's table, as it is or will be.
+    #[serde(serialize_with = "table_name")]
+    pub target: TableSchema,
+    /// Whether this job creates the target's table.
+    pub create: bool,
+    /// How many levels of parents the table has; lower levels load first.
+    pub level: usize,
+    /// The source's columns that identify a row; empty for a multiset.
+    pub key: Vec<String>,
+    /// The same columns by their names in the target.
+    pub target_key: Vec<String>,
+    /// Whether an index of the source guarantees that the key is unique.
+    pub key_is_unique: bool,
+    /// The columns that are written, in order.
+    pub columns: Vec<ColumnPlan>,
+    /// The source's condition, as the job says it.
+    pub filter: Option<String>,
+    /// The engine's guess at the number of rows.
+    pub row_estimate: Option<u64>,
+    /// What a reader of the plan should know.
+    pub notes: Vec<String>,
+    /// The parsed condition.
+    #[serde(skip)]
+    pub parsed_filter: Option<Filter>,
+}
+
+impl EntityPlan {
+    /// Returns whether the entity has no key: rows are then counted with their multiplicity, and loaded whole or not at all.
+    pub fn is_keyless(&self) -> bool {
+        self.key.is_empty()
+    }
+
+    /// Returns the source's columns that are read, in order. Key columns that are not written come last.
+    pub fn read_columns(&self) -> Vec<String> {
+        let mut columns: Vec<String> = self.columns.iter().filter_map(|c| c.source.clone()).collect();
+        for key in &self.key {
+            if !columns.contains(key) {
+                columns.push(key.clone());
+            }
+        }
+        columns
+    }
+}
+
+fn table_name<S: serde::Serializer>(table: &TableSchema, serializer: S) -> Result<S::Ok, S::Error> {
+    let name: &TableName = &table.name;
+    serializer.collect_str(name)
+}
+
+/// One column that is written.
+#[derive(Debug, Clone, Serialize)]
+pub struct ColumnPlan {
+    /// The source's column; `None` for a constant.
+    pub source: Option<String>,
+    /// The target's column.
+    pub target: String,
+    /// What the source's cells are.
+    pub source_type: DataType,
+    /// What they are conformed to.
+    pub target_type: DataType,
+    /// Whether the target refuses NULL.
+    pub not_null: bool,
+    /// The constant, conformed to the target's column.
+    #[serde(skip)]
+    pub constant: Option<Value<'static>>,
+}

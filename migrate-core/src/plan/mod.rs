@@ -1,0 +1,44 @@
+//! What a run would do: which entities, in which order, into which tables, with which columns.
+
+mod build;
+mod columns;
+mod entity;
+mod fit;
+mod names;
+
+pub use build::build;
+pub use entity::{ColumnPlan, EntityPlan};
+
+use crate::job::Mode;
+use crate::sink::SchemaPlan;
+use serde::Serialize;
+
+/// What a run of a job would do to the target.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The job's name.
+    pub job: String,
+    /// The mode.
+    pub mode: Mode,
+    /// The source's engine and version.
+    pub source: String,
+    /// The target's engine and version.
+    pub target: String,
+    /// The entities in load order.
+    pub entities: Vec<EntityPlan>,
+    /// What happens to the target's schema.
+    pub schema: SchemaPlan,
+    /// What concerns no single entity: tables that are left out and why, cycles, types.
+    pub notes: Vec<String>,
+    /// What the source's identity is; part of every fingerprint.
+    #[serde(skip)]
+    pub source_identity: String,
+}
+
+impl Plan {
+    /// Returns an entity by name.
+    pub fn entity(&self, name: &str) -> Option<&EntityPlan> {
+        self.entities.iter().find(|e| e.name == name)
+    }
+}
