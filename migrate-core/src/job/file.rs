@@ -249,3 +249,6 @@ fn without_values(message: &str) -> String {
         false => message.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,3 +129,17 @@ impl Recorder for MemoryRecorder {
         Ok(LogPage { lines: logs[start..end].to_vec(), next })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn the_memory_recorder_keeps_the_contract() {
+        for (name, case) in super::super::suite::CASES {
+            println!("{name}");
+            case(Arc::new(MemoryRecorder::new())).await;
+        }
+    }
+}

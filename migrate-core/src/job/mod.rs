@@ -5,6 +5,7 @@
 //! time left, and [`Recording`] into the record.
 
 mod cancel;
+pub mod counters;
 mod definition;
 mod event;
 mod execution;
@@ -16,6 +17,8 @@ mod progress;
 mod recorder;
 mod recording;
 mod state;
+#[cfg(any(test, feature = "conformance"))]
+pub mod suite;
 mod time;
 mod url;
 

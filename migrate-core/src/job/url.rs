@@ -71,10 +71,13 @@ impl ConnectionUrl {
         if path.is_empty() || path.starts_with(":memory:") || Path::new(path).is_absolute() || folder.as_os_str().is_empty() {
             return Ok(self.clone());
         }
-        match folder.join(path).to_str() {
-            Some(joined) => Ok(ConnectionUrl(format!("sqlite:{joined}"))),
-            None => Err(Error::new(ErrorKind::Config, "the folder of the job file has a name that is not UTF-8")),
-        }
+        let Some(folder) = folder.to_str() else {
+            return Err(Error::new(ErrorKind::Config, "the folder of the job file has a name that is not UTF-8"));
+        };
+        // What means something in a url must not be read into the folder's name.
+        let folder = folder.replace('%', "%25").replace('?', "%3F");
+        let slash = if folder.ends_with('/') { "" } else { "/" };
+        Ok(ConnectionUrl(format!("sqlite:{folder}{slash}{path}")))
     }
 }
 
@@ -190,5 +193,7 @@ mod tests {
             let url = ConnectionUrl::new(url).relative_to(Path::new("/jobs")).expect("the folder is UTF-8");
             assert_eq!(url.expose(), resolved);
         }
+        let url = ConnectionUrl::new("sqlite:a.db?mode=ro").relative_to(Path::new("/odd%20?")).expect("the folder is UTF-8");
+        assert_eq!(url.expose(), "sqlite:/odd%2520%3F/a.db?mode=ro");
     }
 }
