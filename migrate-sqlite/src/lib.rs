@@ -5,10 +5,16 @@
 
 #![deny(unsafe_code)]
 
+mod codec;
 mod config;
+mod declared_type;
 mod error;
+mod introspect;
 mod native;
 mod sql;
+mod store;
 mod thread;
 
+pub use codec::ENCODING;
 pub use config::{Access, SnapshotPolicy, SqliteConfig};
+pub use store::SqliteStore;

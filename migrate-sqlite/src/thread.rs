@@ -75,6 +75,21 @@ impl Worker {
         answer.await.map_err(|_| gone())?
     }
 
+    /// Sends a closure to the thread without waiting for it; it runs whatever becomes of the caller.
+    pub(crate) fn post(&self, work: impl FnOnce(&mut Connection) + Send + 'static) {
+        let job: Work = Box::new(move |connection| {
+            // A panic must not end the thread; there is nobody to report it to.
+            let _ = guarded(|| {
+                work(connection);
+                Ok(())
+            });
+        });
+        if let Some(inbox) = &self.work {
+            // A thread that has ended has closed its connection.
+            let _ = inbox.send(job);
+        }
+    }
+
     /// Stops the statement that runs at this moment, if any; it ends with [`ErrorKind::Cancelled`]. Any thread may call it.
     pub(crate) fn interrupt(&self) {
         self.interrupt.interrupt();
