@@ -7,6 +7,7 @@ pub mod canonical;
 pub mod conform;
 mod data_type;
 mod decimal;
+pub mod jsonb;
 mod key;
 mod page;
 pub mod text;

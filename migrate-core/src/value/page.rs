@@ -337,6 +337,14 @@ impl PageBuilder {
         self.rows.data.len()
     }
 
+    /// Returns the bytes from a place on, as [`PageBuilder::bytes`] gave it.
+    ///
+    /// # Panics
+    /// If `from` lies behind the end.
+    pub fn tail(&self, from: usize) -> &[u8] {
+        &self.rows.data[from..]
+    }
+
     /// Returns the number of finished rows.
     pub fn row_count(&self) -> usize {
         self.rows.ends.len()

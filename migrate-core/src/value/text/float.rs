@@ -1,0 +1,181 @@
+//! Numbers: integers, and floats in the spellings of both engines.
+
+use super::super::Decimal;
+use super::read::is_plain_number;
+use std::fmt::Write;
+
+pub(super) fn push_int(value: i64, out: &mut String) {
+    // Writing to a string cannot fail.
+    let _ = write!(out, "{value}");
+}
+
+/// The digits of a float's magnitude, without the point, and the power of ten of the first one.
+struct Digits {
+    text: String,
+    exponent: i32,
+}
+
+impl Digits {
+    fn read(scientific: &str) -> Option<Digits> {
+        let (mantissa, exponent) = scientific.split_once('e')?;
+        Some(Digits { text: mantissa.chars().filter(char::is_ascii_digit).collect(), exponent: exponent.parse().ok()? })
+    }
+
+    /// The shortest digits that read back to a finite float.
+    fn shortest(value: f64) -> Digits {
+        Digits::read(&format!("{:e}", value.abs())).unwrap_or(Digits { text: "0".into(), exponent: 0 })
+    }
+
+    /// The digits that PostgreSQL prints: the shortest ones that lie strictly between the midpoints to the neighbours. Those
+    /// that lie on a midpoint would read back by the tie rule alone.
+    fn postgresql(value: f64) -> Digits {
+        let shortest = Digits::shortest(value);
+        if !shortest.on_midpoint(value) {
+            return shortest;
+        }
+        (shortest.text.len()..17)
+            .filter_map(|places| Digits::read(&format!("{:.places$e}", value.abs())))
+            .find(|longer| longer.reads_as(value.abs()) && !longer.on_midpoint(value))
+            .unwrap_or(shortest)
+    }
+
+    fn reads_as(&self, value: f64) -> bool {
+        format!("{}e{}", self.text, self.power()).parse() == Ok(value)
+    }
+
+    /// The decimal of these digits with the sign of `value`.
+    fn signed(&self, value: f64) -> Option<Decimal<'static>> {
+        Decimal::parse(&format!("{}{}e{}", if value < 0.0 { "-" } else { "" }, self.text, self.power()))
+    }
+
+    /// The power of ten of the last digit.
+    fn power(&self) -> i32 {
+        self.exponent - (self.text.len() as i32 - 1)
+    }
+
+    fn on_midpoint(&self, value: f64) -> bool {
+        // A midpoint is an odd number of more than 53 bits times a power of two. As a decimal of at most 17 digits it has a power
+        // of ten between 0 and 23: more would need more factors of five than fit, less more digits.
+        let Some(power) = u32::try_from(self.power()).ok().filter(|p| *p <= 23) else { return false };
+        let Some(digits) = self.text.parse::<u128>().ok().filter(|d| *d > 0) else { return false };
+        let scaled = digits * 5u128.pow(power);
+        let (odd, twos) = (scaled >> scaled.trailing_zeros(), power + scaled.trailing_zeros());
+        let bits = value.to_bits();
+        let biased = (bits >> 52) as i32 & 0x7ff;
+        let mantissa = u128::from(bits & ((1 << 52) - 1)) | u128::from(biased > 0) << 52;
+        let exponent = biased.max(1) - 1_075;
+        // Below a power of two the floats lie twice as close.
+        let below =
+            if mantissa == 1 << 52 && biased > 1 { (4 * mantissa - 1, exponent - 2) } else { (2 * mantissa - 1, exponent - 1) };
+        [(2 * mantissa + 1, exponent - 1), below].contains(&(odd, twos as i32))
+    }
+
+    fn push_fixed(&self, out: &mut String) {
+        match usize::try_from(self.exponent) {
+            Err(_) => {
+                out.push_str("0.");
+                (1..self.exponent.unsigned_abs()).for_each(|_| out.push('0'));
+                out.push_str(&self.text);
+            }
+            Ok(exponent) if exponent + 1 >= self.text.len() => {
+                out.push_str(&self.text);
+                (self.text.len()..=exponent).for_each(|_| out.push('0'));
+            }
+            Ok(exponent) => {
+                let (integer, fraction) = self.text.split_at(exponent + 1);
+                out.push_str(integer);
+                out.push('.');
+                out.push_str(fraction);
+            }
+        }
+    }
+
+    fn push_scientific(&self, always_point: bool, out: &mut String) {
+        let (first, rest) = self.text.split_at(1);
+        out.push_str(first);
+        if !rest.is_empty() || always_point {
+            out.push('.');
+            out.push_str(if rest.is_empty() { "0" } else { rest });
+        }
+        let sign = if self.exponent < 0 { '-' } else { '+' };
+        // Writing to a string cannot fail.
+        let _ = write!(out, "e{sign}{:02}", self.exponent.unsigned_abs());
+    }
+}
+
+/// Appends a float as PostgreSQL prints it.
+pub(super) fn push_float(value: f64, out: &mut String) {
+    if value.is_nan() {
+        return out.push_str("NaN");
+    }
+    if value.is_sign_negative() {
+        out.push('-');
+    }
+    if value.is_infinite() {
+        return out.push_str("Infinity");
+    }
+    if value == 0.0 {
+        return out.push('0');
+    }
+    let digits = Digits::postgresql(value);
+    if (-4..15).contains(&digits.exponent) { digits.push_fixed(out) } else { digits.push_scientific(false, out) }
+}
+
+/// Returns the text that SQLite makes of a real, with as many digits as it takes to read back (SQLite stops at 15).
+pub(crate) fn sqlite_float(value: f64) -> String {
+    let mut out = String::with_capacity(24);
+    if value.is_nan() {
+        out.push_str("NaN");
+        return out;
+    }
+    if value.is_sign_negative() {
+        out.push('-');
+    }
+    if value.is_infinite() {
+        out.push_str("Inf");
+        return out;
+    }
+    let digits = Digits::shortest(value);
+    if (-4..15).contains(&digits.exponent) {
+        let start = out.len();
+        digits.push_fixed(&mut out);
+        if !out[start..].contains('.') {
+            out.push_str(".0");
+        }
+    } else {
+        digits.push_scientific(true, &mut out);
+    }
+    out
+}
+
+/// Reads a float whose digits it stands for: the text is the shortest decimal of the nearest float, whatever the zeros around it.
+pub(crate) fn read_float(text: &str, narrow: bool) -> Option<f64> {
+    match text {
+        "NaN" => return Some(f64::NAN),
+        "Infinity" | "Inf" => return Some(f64::INFINITY),
+        "-Infinity" | "-Inf" => return Some(f64::NEG_INFINITY),
+        _ => {}
+    }
+    if !is_plain_number(text.as_bytes(), true) {
+        return None;
+    }
+    let wide: f64 = text.parse().ok()?;
+    let value = if narrow { f64::from(text.parse::<f32>().ok()?) } else { wide };
+    if !value.is_finite() {
+        return None;
+    }
+    let digits = text.bytes().take_while(|b| !matches!(b, b'e' | b'E')).filter(u8::is_ascii_digit).count();
+    // Up to 15 digits are the shortest decimal of the nearest normal double.
+    if !narrow
+        && digits <= 15
+        && (value.abs() >= f64::MIN_POSITIVE || value == 0.0 && !text.bytes().any(|b| matches!(b, b'1'..=b'9' | b'e' | b'E')))
+    {
+        return Some(value);
+    }
+    let written = Decimal::parse(text)?;
+    // PostgreSQL's spelling may have a digit more than the shortest one; it reads back strictly.
+    let stands_for = written.same_number(&Decimal::from_f64(value))
+        || (narrow && written.same_number(&Decimal::from_f32(value as f32)))
+        || written.same_number(&Digits::postgresql(value).signed(value)?);
+    stands_for.then_some(value)
+}
