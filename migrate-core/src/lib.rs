@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod binding;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod diff;
 pub mod error;
 pub mod filter;

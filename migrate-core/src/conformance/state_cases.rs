@@ -1,0 +1,345 @@
+//! Cases about the state that commits with the rows, and the fence that guards it.
+
+use super::check::{Failure, Outcome, ensure, ensure_eq, ensure_error, ensure_rows};
+use super::harness::Harness;
+use super::sample::{item, item_rows, items};
+use super::work::{Writing, checkpoint, key_of, names, owner, page, scope, write};
+use crate::error::ErrorKind;
+use crate::sink::{Sink, WriteMode};
+use crate::source::Position;
+use crate::state::{Checkpoint, Counters, Fence, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState};
+use crate::value::{Key, KeyRange, Value};
+use std::sync::Arc;
+
+/// A block with content that depends on its number and a version.
+fn block(ordinal: i64, version: u8) -> StoredBlock {
+    StoredBlock {
+        ordinal,
+        format: 3,
+        row_count: 2,
+        last_key: vec![version, 0, 0xff, ordinal as u8],
+        keys: vec![0, version, b'\''],
+        checksums: vec![version; 32],
+        keys_digest: vec![1; 16],
+        rows_digest: vec![version; 16],
+        position: format!("position {version}"),
+        execution: "first".to_owned(),
+        outcomes: vec![0, 1, version],
+    }
+}
+
+fn refused_row(scope: Scope, key: &[u8], reason: &str) -> QuarantinedRow {
+    QuarantinedRow {
+        execution: "first".to_owned(),
+        scope,
+        key: key.to_vec(),
+        column: (!reason.is_empty()).then(|| "odd \"column\"".to_owned()),
+        reason: reason.to_owned(),
+        row: vec![0, 0xff, b'\''],
+        columns: vec!["id".to_owned(), "it's, \"odd\"".to_owned()],
+    }
+}
+
+/// State of every kind for a scope.
+fn full_state(scope: Scope) -> StateChanges {
+    let mut changes = checkpoint(scope.clone(), 1);
+    changes.blocks = vec![block(0, 1), block(10, 1)];
+    changes.quarantine = vec![refused_row(scope, b"k", "why")];
+    changes
+}
+
+/// How much state there is for an entity: checkpoints, blocks, refused rows.
+async fn amounts(state: &Arc<dyn TargetState>, entity: &str) -> Result<[usize; 3], Failure> {
+    Ok([
+        state.checkpoints("job", entity).await?.len(),
+        state.ledger_blocks(&scope(entity), None, 100).await?.len(),
+        state.quarantine("job", Some(entity), 100).await?.len(),
+    ])
+}
+
+async fn commit(writing: &Writing, changes: &StateChanges) -> crate::Result<()> {
+    writing.begin().await?.commit(changes).await
+}
+
+pub(super) async fn the_state_is_made_once_and_never_shown_as_tables(harness: &dyn Harness) -> Outcome {
+    let database = harness.database().await?;
+    database.create_table(&items()).await?;
+    let sink = database.sink().await?;
+    let state = sink.state();
+    ensure(!state.exists().await?, || "a fresh database is said to have state tables".to_owned())?;
+    ensure_eq(sink.schema().await?.tables.len(), 1, "the number of tables before")?;
+    sink.check_creatable().await?;
+    state.initialize().await?;
+    state.initialize().await?;
+    ensure(state.exists().await?, || "the state tables were made and are said not to exist".to_owned())?;
+    ensure_eq(sink.schema().await?.tables.len(), 1, "the number of tables that the sink shows")?;
+    ensure_eq(sink.as_source().schema().await?.tables.len(), 1, "the number of tables that its source shows")?;
+    let again = database.sink().await?;
+    again.state().initialize().await?;
+    ensure(again.state().exists().await?, || "another process does not find the state tables".to_owned())
+}
+
+pub(super) async fn rows_and_state_are_committed_together(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[&items()]).await?;
+    let target = writing.table(&items().name).await?;
+    for mode in [WriteMode::Load, WriteMode::Upsert] {
+        let page = page(&target, &names(&items()), &item_rows(3))?;
+        let mut transaction = writing.begin().await?;
+        write(&mut *transaction, &target, &key_of(&items()), &page, mode).await?;
+        transaction.commit(&full_state(scope("items"))).await?;
+        ensure_rows(&writing.database.rows(&items()).await?, &item_rows(3), "the target")?;
+        ensure_eq(amounts(&writing.sink.state(), "items").await?, [1, 2, 1], "checkpoints, blocks and refused rows")?;
+    }
+    let other = writing.database.sink().await?;
+    ensure_eq(amounts(&other.state(), "items").await?, [1, 2, 1], "what another process sees of it")
+}
+
+pub(super) async fn rows_and_state_are_rolled_back_together(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[&items()]).await?;
+    let target = writing.table(&items().name).await?;
+    writing.database.insert(&items(), &[item(2)]).await?;
+    let page = page(&target, &names(&items()), &item_rows(3))?;
+    let mut transaction = writing.begin().await?;
+    // The key is there: whenever the load notices, the state must not come through.
+    let written = write(&mut *transaction, &target, &key_of(&items()), &page, WriteMode::Load).await;
+    if written.is_ok() && transaction.commit(&full_state(scope("items"))).await.is_ok() {
+        return Err(Failure::new("a load of a key that is there was committed"));
+    }
+    ensure_rows(&writing.database.rows(&items()).await?, &[item(2)], "the target")?;
+    ensure_eq(amounts(&writing.sink.state(), "items").await?, [0, 0, 0], "checkpoints, blocks and refused rows")
+}
+
+pub(super) async fn epochs_only_grow(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let state = writing.sink.state();
+    let mut last = writing.fence.epoch;
+    for n in 0..3 {
+        let fence = state.acquire("job", &owner(&format!("execution {n}"))).await?;
+        ensure(fence.epoch > last, || format!("epoch {} follows {last}", fence.epoch))?;
+        last = fence.epoch;
+        state.release(&fence).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn the_fence_knows_its_holder(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let state = writing.database.sink().await?.state();
+    ensure_eq(state.holder("job").await?, Some(owner("first")), "the holder")?;
+    ensure_eq(state.holder("other").await?, None, "the holder of another job's fence")?;
+    let second = state.acquire("job", &owner("second")).await?;
+    ensure_eq(state.holder("job").await?, Some(owner("second")), "the holder after a takeover")?;
+    writing.sink.state().release(&writing.fence).await?;
+    ensure_eq(state.holder("job").await?, Some(owner("second")), "the holder after the old one gave its fence back")?;
+    state.release(&second).await?;
+    ensure_eq(state.holder("job").await?, None, "the holder after the fence was given back")
+}
+
+pub(super) async fn jobs_have_fences_of_their_own(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let other = writing.sink.state().acquire("other \"job\"", &owner("other")).await?;
+    commit(&writing, &checkpoint(scope("items"), 1)).await?;
+    let mut of_other = checkpoint(scope("items"), 7);
+    of_other.scope = Some(Scope { job: "other \"job\"".to_owned(), ..scope("items") });
+    writing.sink.begin(&other).await?.commit(&of_other).await?;
+    let found = writing.sink.state().checkpoints("job", "items").await?;
+    ensure_eq(found.iter().map(|(_, c)| c.sequence).collect::<Vec<_>>(), vec![1], "the checkpoints of the first job")
+}
+
+/// Tries to write with a fence; whatever step notices, nothing may come through.
+async fn try_to_write(sink: &Arc<dyn Sink>, fence: &Fence, target: &crate::schema::TableSchema) -> crate::Result<()> {
+    let mut transaction = sink.begin(fence).await?;
+    let page = page(target, &names(&items()), &item_rows(3))?;
+    write(&mut *transaction, target, &key_of(&items()), &page, WriteMode::Load).await?;
+    transaction.commit(&full_state(scope("items"))).await
+}
+
+pub(super) async fn an_older_epoch_cannot_commit(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[&items()]).await?;
+    let target = writing.table(&items().name).await?;
+    let other = writing.database.sink().await?;
+    let second = other.state().acquire("job", &owner("second")).await?;
+    // The old holder's connections may have been ended by the takeover; a new one must be refused for its epoch.
+    let mut refused = try_to_write(&writing.sink, &writing.fence, &target).await;
+    for _ in 0..3 {
+        if refused.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionLost) {
+            refused = try_to_write(&writing.sink, &writing.fence, &target).await;
+        }
+    }
+    ensure_error(refused, &[ErrorKind::Fenced], "a commit by the old holder")?;
+    let invented = Fence { job: "never taken".to_owned(), epoch: 1 };
+    ensure_error(
+        try_to_write(&other, &invented, &target).await,
+        &[ErrorKind::Fenced],
+        "a commit under a fence that was never taken",
+    )?;
+    ensure_rows(&writing.database.rows(&items()).await?, &[], "the target")?;
+    ensure_eq(amounts(&other.state(), "items").await?, [0, 0, 0], "checkpoints, blocks and refused rows")?;
+    try_to_write(&other, &second, &target).await?;
+    ensure_rows(&writing.database.rows(&items()).await?, &item_rows(3), "the target after the new holder wrote")
+}
+
+pub(super) async fn a_takeover_ends_an_open_transaction_or_waits_for_it(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[&items()]).await?;
+    let target = writing.table(&items().name).await?;
+    let other = writing.database.sink().await?;
+    let mut transaction = writing.begin().await?;
+    let page = page(&target, &names(&items()), &item_rows(3))?;
+    write(&mut *transaction, &target, &key_of(&items()), &page, WriteMode::Load).await?;
+    match other.state().acquire("job", &owner("second")).await {
+        Ok(_) => {
+            ensure(transaction.commit(&full_state(scope("items"))).await.is_err(), || {
+                "a transaction outlived the takeover of its fence".to_owned()
+            })?;
+            ensure_rows(&writing.database.rows(&items()).await?, &[], "the target")?;
+            ensure_eq(amounts(&other.state(), "items").await?, [0, 0, 0], "checkpoints, blocks and refused rows")
+        }
+        // Where a writer locks the whole database, the takeover is what cannot happen.
+        Err(error) => {
+            ensure_error::<()>(Err(error), &[ErrorKind::Busy], "a takeover during a transaction")?;
+            transaction.commit(&full_state(scope("items"))).await?;
+            ensure_rows(&writing.database.rows(&items()).await?, &item_rows(3), "the target")
+        }
+    }
+}
+
+pub(super) async fn settling_passes_for_the_holder_only(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[&items()]).await?;
+    commit(&writing, &checkpoint(scope("items"), 1)).await?;
+    let other = writing.database.sink().await?;
+    other.state().settle(&writing.fence).await?;
+    let second = other.state().acquire("job", &owner("second")).await?;
+    ensure_error(other.state().settle(&writing.fence).await, &[ErrorKind::Fenced], "settling for the old holder")?;
+    Ok(other.state().settle(&second).await?)
+}
+
+pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let state = writing.sink.state();
+    ensure_eq(state.checkpoints("job", "items").await?, vec![], "the checkpoints before the first commit")?;
+    let key = |n: i64| Key::from_values(&[Value::Int(n), Value::Text("it's".into())]);
+    let full = |sequence: u64| Checkpoint {
+        execution: "execution \"one\"".to_owned(),
+        attempt: 3,
+        sequence,
+        range: KeyRange { after: Some(key(-1)), up_to: Some(key(7)) },
+        reached: Some("00ff".to_owned()),
+        position: Position("00000003-1:2:3".to_owned()),
+        done: true,
+        loadable: true,
+        counters: Counters { read: u64::from(u32::MAX) + 1, inserted: 2, orphans: 3, bytes: 4, ..Counters::default() },
+        fingerprint: "v1 'x'".to_owned(),
+        digest: Some("abc".to_owned()),
+    };
+    let part = |partition: u32, checkpoint: Checkpoint| {
+        let mut changes = StateChanges::default();
+        changes.scope = Some(Scope { partition, ..scope("items") });
+        changes.checkpoint = Some(checkpoint);
+        changes
+    };
+    for (partition, sequence) in [(10, 1), (2, 5), (0, 6), (2, u64::from(u32::MAX) + 1)] {
+        commit(&writing, &part(partition, full(sequence))).await?;
+    }
+    commit(&writing, &part(1, Checkpoint::default())).await?;
+    // Another entity, and a commit without a checkpoint, change nothing.
+    commit(&writing, &checkpoint(scope("other"), 9)).await?;
+    commit(&writing, &StateChanges::default()).await?;
+    let expected = vec![(0, full(6)), (1, Checkpoint::default()), (2, full(u64::from(u32::MAX) + 1)), (10, full(1))];
+    ensure_eq(writing.database.sink().await?.state().checkpoints("job", "items").await?, expected, "the checkpoints by part")
+}
+
+pub(super) async fn ledger_blocks_come_back_in_order_page_by_page(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let state = writing.sink.state();
+    let mut changes = StateChanges::default();
+    changes.scope = Some(scope("items"));
+    let ordinals = [i64::MAX, 7, -3, 0, 1 << 40, i64::MIN];
+    changes.blocks = ordinals.map(|o| block(o, 5)).to_vec();
+    commit(&writing, &changes).await?;
+    let mut sorted = ordinals;
+    sorted.sort_unstable();
+    let (mut after, mut found) = (None, Vec::new());
+    loop {
+        let page = state.ledger_blocks(&scope("items"), after, 2).await?;
+        ensure(page.len() <= 2, || "more blocks than asked for".to_owned())?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.ordinal);
+        found.extend(page);
+    }
+    ensure_eq(found, sorted.map(|o| block(o, 5)).to_vec(), "the blocks in order")?;
+    ensure_eq(state.ledger_blocks(&scope("other"), None, 10).await?, vec![], "the blocks of another scope")
+}
+
+pub(super) async fn ledger_blocks_are_overwritten_and_removed_by_ordinal(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let mut changes = StateChanges::default();
+    changes.scope = Some(scope("items"));
+    changes.blocks = (0..5).map(|o| block(o, 1)).collect();
+    commit(&writing, &changes).await?;
+    changes.removed_blocks = vec![0, 3, 99];
+    // Removed and written again by one commit: what is written stays.
+    changes.blocks = vec![block(1, 2), block(3, 2), block(9, 2)];
+    commit(&writing, &changes).await?;
+    let expected = vec![block(1, 2), block(2, 1), block(3, 2), block(4, 1), block(9, 2)];
+    ensure_eq(writing.sink.state().ledger_blocks(&scope("items"), None, 100).await?, expected, "the blocks")
+}
+
+pub(super) async fn a_reset_empties_one_scope_only(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let state = writing.sink.state();
+    let second_part = Scope { partition: 1, ..scope("items") };
+    for scope in [scope("items"), second_part.clone(), scope("other")] {
+        commit(&writing, &full_state(scope)).await?;
+    }
+    let mut reset = StateChanges::default();
+    reset.scope = Some(scope("items"));
+    reset.reset_ledger = true;
+    reset.blocks = vec![block(4, 9)];
+    commit(&writing, &reset).await?;
+    ensure_eq(state.ledger_blocks(&scope("items"), None, 9).await?, vec![block(4, 9)], "the blocks written by the reset itself")?;
+    ensure_eq(state.ledger_blocks(&second_part, None, 9).await?.len(), 2, "the number of blocks of another part")?;
+    ensure_eq(amounts(&state, "other").await?, [1, 2, 1], "the state of another entity")?;
+    let left = state.quarantine("job", Some("items"), 9).await?;
+    ensure_eq(left.iter().map(|r| r.scope.partition).collect::<Vec<_>>(), vec![1], "the parts with refused rows")
+}
+
+pub(super) async fn refused_rows_come_back_as_written_newest_first(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let state = writing.sink.state();
+    let first = vec![refused_row(scope("items"), b"a", "one"), refused_row(scope("items"), b"b\0\xff", "")];
+    let second = vec![refused_row(scope("other"), b"a", "three")];
+    for rows in [&first, &second] {
+        let mut changes = StateChanges::default();
+        changes.scope = Some(rows[0].scope.clone());
+        changes.quarantine.clone_from(rows);
+        commit(&writing, &changes).await?;
+    }
+    let all = state.quarantine("job", None, 100).await?;
+    ensure_eq(all.len(), 3, "the number of refused rows")?;
+    ensure_eq(&all[0], &second[0], "the newest refused row")?;
+    let of_items = state.quarantine("job", Some("items"), 100).await?;
+    ensure(of_items.len() == 2 && first.iter().all(|r| of_items.contains(r)), || "refused rows came back changed".to_owned())?;
+    ensure_eq(state.quarantine("job", None, 1).await?, second, "the newest refused row alone")?;
+    ensure_eq(state.quarantine("another job", None, 100).await?, vec![], "the refused rows of another job")
+}
+
+pub(super) async fn refused_rows_are_replaced_and_released_by_key(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let refuse = |rows: Vec<QuarantinedRow>, released: &[&[u8]]| {
+        let mut changes = StateChanges::default();
+        changes.scope = Some(scope("items"));
+        changes.quarantine = rows;
+        changes.released = released.iter().map(|k| k.to_vec()).collect();
+        changes
+    };
+    let row = |key: &[u8], reason: &str| refused_row(scope("items"), key, reason);
+    commit(&writing, &refuse(vec![row(b"a", "one"), row(b"b", "one"), row(b"c", "one")], &[])).await?;
+    commit(&writing, &refuse(vec![row(b"a", "two")], &[b"b", b"missing"])).await?;
+    // Rows without a key do not replace one another.
+    commit(&writing, &refuse(vec![row(b"", "bag"), row(b"", "bag")], &[])).await?;
+    let found = writing.sink.state().quarantine("job", Some("items"), 100).await?;
+    let mut found: Vec<_> = found.into_iter().map(|r| (r.key, r.reason)).collect();
+    found.sort();
+    let pair = |key: &[u8], reason: &str| (key.to_vec(), reason.to_owned());
+    ensure_eq(found, vec![pair(b"", "bag"), pair(b"", "bag"), pair(b"a", "two"), pair(b"c", "one")], "the refused rows")
+}
