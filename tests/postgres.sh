@@ -82,6 +82,9 @@ create() {
             "shared_buffers = '128MB'" "max_wal_size = '2GB'" "log_line_prefix = '%m [%p] %a '"
         printf '%s\n' "$@"
     } | as_server tee -a "$dir/data/postgresql.conf" >/dev/null
+    # Everybody is trusted but one role, so that tests can have a password refused.
+    printf 'host all with_password 127.0.0.1/32 scram-sha-256\n%s\n' "$(cat "$dir/data/pg_hba.conf")" >"$dir/pg_hba.conf"
+    cat "$dir/pg_hba.conf" >"$dir/data/pg_hba.conf"
     local attempt port
     for attempt in 1 2 3 4 5 6 7 8 9 10; do
         # Below the ephemeral ports. Whether it is free shows when the server binds it.

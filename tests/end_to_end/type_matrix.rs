@@ -198,7 +198,7 @@ const VALUES: &[(&str, &str, &[&str])] = &[
     ("ints", "integer[]", &["'{}'", "'{{1,NULL},{3,4}}'", "'[0:2]={1,2,3}'", "'{NULL}'", "'{{{1},{2}},{{3},{4}}}'"]),
     ("texts", "text[]", &["ARRAY[NULL, 'NULL', 'null', '', 'a b', 'q\"x', 'back\\slash', '{}', ',', E'\\n']", "'{}'"]),
     ("varchars", "varchar(4)[]", &["ARRAY['abcd', NULL]"]),
-    ("numerics", "numeric(10,3)[]", &["ARRAY[[1.5, NULL], ['NaN', 0]]"]),
+    ("numerics", "numeric(10,3)[]", &["ARRAY[[1.5, NULL], ['NaN'::numeric, 0]]"]),
     ("timestamptzs", "timestamptz[]", &["ARRAY['infinity'::timestamptz, '2024-01-01 00:00:00.000001Z', NULL]"]),
     ("byteas", "bytea[]", &["ARRAY['\\x00ff'::bytea, ''::bytea, NULL]"]),
     ("jsons", "json[]", &["ARRAY['{\"a\":  1}'::json, NULL, '\"\"']"]),
@@ -248,14 +248,15 @@ const VALUES: &[(&str, &str, &[&str])] = &[
 fn fill(database: &Postgres) {
     database.run(EXTENSIONS);
     database.run(TYPES);
-    for (name, kind, values) in VALUES {
-        let rows: Vec<String> = values.iter().enumerate().map(|(i, value)| format!("({}, {value})", i + 1)).collect();
+    let tables = VALUES.iter().map(|(name, kind, values)| {
         let table = identifier(&format!("m {name}"));
-        database.run(&format!("CREATE TABLE {table} (id integer PRIMARY KEY, v {kind}); INSERT INTO {table} VALUES (0, NULL);"));
-        for row in rows {
-            database.run(&format!("INSERT INTO {table} VALUES {row}"));
-        }
-    }
+        let inserts = values.iter().enumerate().map(|(i, value)| format!("INSERT INTO {table} VALUES ({}, {value});\n", i + 1));
+        format!(
+            "CREATE TABLE {table} (id integer PRIMARY KEY, v {kind}); INSERT INTO {table} VALUES (0, NULL);\n{}",
+            inserts.collect::<String>()
+        )
+    });
+    database.run(&tables.collect::<String>());
 }
 
 /// The tables whose rows differ, each with its difference.
