@@ -3,7 +3,7 @@
 use super::check::{Failure, Outcome, ensure, ensure_eq, ensure_error, ensure_rows};
 use super::harness::Harness;
 use super::sample::{item, item_rows, items};
-use super::work::{Writing, checkpoint, key_of, names, owner, page, scope, write};
+use super::work::{Writing, checkpoint, key_of, names, of_scope, owner, page, scope, write};
 use crate::error::ErrorKind;
 use crate::sink::{Sink, WriteMode};
 use crate::source::Position;
@@ -232,8 +232,7 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
         digest: Some("abc".to_owned()),
     };
     let part = |partition: u32, checkpoint: Checkpoint| {
-        let mut changes = StateChanges::default();
-        changes.scope = Some(Scope { partition, ..scope("items") });
+        let mut changes = of_scope(Scope { partition, ..scope("items") });
         changes.checkpoint = Some(checkpoint);
         changes
     };
@@ -251,8 +250,7 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
 pub(super) async fn ledger_blocks_come_back_in_order_page_by_page(harness: &dyn Harness) -> Outcome {
     let writing = Writing::to(harness, &[]).await?;
     let state = writing.sink.state();
-    let mut changes = StateChanges::default();
-    changes.scope = Some(scope("items"));
+    let mut changes = of_scope(scope("items"));
     let ordinals = [i64::MAX, 7, -3, 0, 1 << 40, i64::MIN];
     changes.blocks = ordinals.map(|o| block(o, 5)).to_vec();
     commit(&writing, &changes).await?;
@@ -272,8 +270,7 @@ pub(super) async fn ledger_blocks_come_back_in_order_page_by_page(harness: &dyn 
 
 pub(super) async fn ledger_blocks_are_overwritten_and_removed_by_ordinal(harness: &dyn Harness) -> Outcome {
     let writing = Writing::to(harness, &[]).await?;
-    let mut changes = StateChanges::default();
-    changes.scope = Some(scope("items"));
+    let mut changes = of_scope(scope("items"));
     changes.blocks = (0..5).map(|o| block(o, 1)).collect();
     commit(&writing, &changes).await?;
     changes.removed_blocks = vec![0, 3, 99];
@@ -291,8 +288,7 @@ pub(super) async fn a_reset_empties_one_scope_only(harness: &dyn Harness) -> Out
     for scope in [scope("items"), second_part.clone(), scope("other")] {
         commit(&writing, &full_state(scope)).await?;
     }
-    let mut reset = StateChanges::default();
-    reset.scope = Some(scope("items"));
+    let mut reset = of_scope(scope("items"));
     reset.reset_ledger = true;
     reset.blocks = vec![block(4, 9)];
     commit(&writing, &reset).await?;
@@ -309,8 +305,7 @@ pub(super) async fn refused_rows_come_back_as_written_newest_first(harness: &dyn
     let first = vec![refused_row(scope("items"), b"a", "one"), refused_row(scope("items"), b"b\0\xff", "")];
     let second = vec![refused_row(scope("other"), b"a", "three")];
     for rows in [&first, &second] {
-        let mut changes = StateChanges::default();
-        changes.scope = Some(rows[0].scope.clone());
+        let mut changes = of_scope(rows[0].scope.clone());
         changes.quarantine.clone_from(rows);
         commit(&writing, &changes).await?;
     }
@@ -326,8 +321,7 @@ pub(super) async fn refused_rows_come_back_as_written_newest_first(harness: &dyn
 pub(super) async fn refused_rows_are_replaced_and_released_by_key(harness: &dyn Harness) -> Outcome {
     let writing = Writing::to(harness, &[]).await?;
     let refuse = |rows: Vec<QuarantinedRow>, released: &[&[u8]]| {
-        let mut changes = StateChanges::default();
-        changes.scope = Some(scope("items"));
+        let mut changes = of_scope(scope("items"));
         changes.quarantine = rows;
         changes.released = released.iter().map(|k| k.to_vec()).collect();
         changes

@@ -127,10 +127,14 @@ pub(super) fn scope(entity: &str) -> Scope {
     Scope { job: "job".to_owned(), entity: entity.to_owned(), partition: 0 }
 }
 
+/// State of a scope that changes nothing yet.
+pub(super) fn of_scope(scope: Scope) -> StateChanges {
+    StateChanges { scope: Some(scope), ..StateChanges::default() }
+}
+
 /// State that holds a checkpoint with this number for a scope.
 pub(super) fn checkpoint(scope: Scope, sequence: u64) -> StateChanges {
-    let mut changes = StateChanges::default();
-    changes.scope = Some(scope);
+    let mut changes = of_scope(scope);
     changes.checkpoint = Some(Checkpoint { execution: "first".to_owned(), attempt: 1, sequence, ..Checkpoint::default() });
     changes
 }
