@@ -1,7 +1,10 @@
 //! End to end: the built command line between real databases.
 
+mod bad_input;
 mod command_line;
 mod comparison;
+mod existing_tables;
 mod odd_names;
 mod real_data;
+mod secrets;
 mod type_matrix;
