@@ -14,6 +14,7 @@ pub mod filter;
 pub mod hint;
 pub mod job;
 pub mod memory;
+pub mod pipeline;
 pub mod plan;
 pub mod schema;
 pub mod sink;

@@ -198,6 +198,11 @@ impl BlockMerge {
         }
     }
 
+    /// Returns the last block that rows were flushed to, or that the merge follows.
+    pub fn floor(&self) -> Option<i64> {
+        (self.floor != 0).then_some(self.floor)
+    }
+
     /// Returns the number of rows kept since the last flush.
     pub fn kept(&self) -> usize {
         self.fresh.len()

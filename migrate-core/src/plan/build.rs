@@ -1,9 +1,9 @@
 //! Builds a plan from the job and both databases' catalogs. Reads only.
 
+use super::Plan;
 use super::columns;
 use super::entity::EntityPlan;
 use super::names::{self, Chosen};
-use super::Plan;
 use crate::binding::load_order;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::Filter;
@@ -51,7 +51,8 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
         schema.tables.push(table);
         entities.push(entity);
     }
-    order(&mut entities, &schema, &mut notes)?;
+    let circles = order(&mut entities, &schema, &mut notes);
+    refuse_circles(&circles, &job.name, sink).await?;
     Ok(Plan {
         job: job.name.clone(),
         mode: job.mode,
@@ -77,7 +78,10 @@ fn refuse_shared_targets(drafts: &[Draft<'_>]) -> Result<()> {
     for draft in drafts {
         let name = draft.chosen.entity.name();
         if let Some(other) = seen.insert(draft.name.clone(), name) {
-            let message = format!("entities \"{other}\" and \"{name}\" both feed the table {}; give one of them another target", draft.name);
+            let message = format!(
+                "entities \"{other}\" and \"{name}\" both feed the table {}; give one of them another target",
+                draft.name
+            );
             return Err(Error::new(ErrorKind::Config, message));
         }
     }
@@ -126,7 +130,10 @@ async fn plan_tables(
                     Some(table) => key.parent = table.name.clone(),
                     None => {
                         let columns = key.columns.join(", ");
-                        draft.notes.push(format!("foreign key ({columns}) is not carried over: {} is neither moved nor in the target", key.parent));
+                        draft.notes.push(format!(
+                            "foreign key ({columns}) is not carried over: {} is neither moved nor in the target",
+                            key.parent
+                        ));
                         return false;
                     }
                 },
@@ -156,7 +163,8 @@ fn add_types(types: &mut Vec<TypeSchema>, database: &DatabaseSchema, table: &Tab
         return;
     }
     let mut wanted: Vec<&TypeSchema> = Vec::new();
-    let mut texts: Vec<String> = table.columns.iter().map(|c| format!("{} {}", c.native_type, c.default.as_deref().unwrap_or(""))).collect();
+    let mut texts: Vec<String> =
+        table.columns.iter().map(|c| format!("{} {}", c.native_type, c.default.as_deref().unwrap_or(""))).collect();
     while let Some(text) = texts.pop() {
         for candidate in database.types.iter().filter(|t| mentions(&text, &t.name.name)) {
             if !wanted.iter().any(|w| w.name == candidate.name) {
@@ -233,17 +241,24 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
     })
 }
 
-/// Puts parents before children. A cycle through existing tables cannot be loaded yet; one that we create gets its keys at the end.
-fn order(entities: &mut Vec<EntityPlan>, schema: &SchemaPlan, notes: &mut Vec<String>) -> Result<()> {
+/// Entities whose existing tables refer to one another in a circle.
+struct Circle {
+    entities: Vec<String>,
+    path: String,
+}
+
+/// Puts parents before children, and returns the circles through existing tables.
+fn order(entities: &mut Vec<EntityPlan>, schema: &SchemaPlan, notes: &mut Vec<String>) -> Vec<Circle> {
     let tables: Vec<&TableSchema> = schema.tables.iter().map(|t| &t.table).collect();
     let order = load_order(&tables);
+    let mut circles = Vec::new();
     for cycle in &order.cycles {
         let names: Vec<String> = cycle.iter().map(|i| tables[*i].name.to_string()).collect();
         let path = format!("{} → {}", names.join(" → "), names.first().map_or("", String::as_str));
         if cycle.iter().all(|i| schema.tables[*i].create) {
             notes.push(format!("references in a circle are checked after the load: {path}"));
         } else {
-            notes.push(format!("existing tables refer to one another in a circle: {path}"));
+            circles.push(Circle { entities: cycle.iter().map(|i| entities[*i].name.clone()).collect(), path });
         }
     }
     for (entity, level) in entities.iter_mut().zip(&order.levels) {
@@ -251,5 +266,24 @@ fn order(entities: &mut Vec<EntityPlan>, schema: &SchemaPlan, notes: &mut Vec<St
     }
     let mut sequence: Vec<Option<EntityPlan>> = std::mem::take(entities).into_iter().map(Some).collect();
     entities.extend(order.sequence().into_iter().filter_map(|place| sequence[place].take()));
+    circles
+}
+
+/// Refuses to fill existing tables that refer to one another in a circle, unless they were filled before.
+async fn refuse_circles(circles: &[Circle], job: &str, sink: &dyn Sink) -> Result<()> {
+    let state = sink.state();
+    let exists = !circles.is_empty() && state.exists().await?;
+    for circle in circles {
+        for entity in &circle.entities {
+            let filled = exists && state.checkpoints(job, entity).await?.iter().any(|(_, c)| c.done);
+            if !filled {
+                let message = format!(
+                    "existing tables refer to one another in a circle, which cannot be filled row by row: {}; let the job create them, or drop these references for the load",
+                    circle.path
+                );
+                return Err(Error::new(ErrorKind::Schema, message).with("entity", entity));
+            }
+        }
+    }
     Ok(())
 }

@@ -75,7 +75,10 @@ pub(super) fn project(entity: &Entity, source: &TableSchema, notes: &mut Vec<Str
                 whole
             }
             _ => {
-                notes.push(format!("index {} is not carried over: it has an expression, and columns are renamed or excluded", index.name));
+                notes.push(format!(
+                    "index {} is not carried over: it has an expression, and columns are renamed or excluded",
+                    index.name
+                ));
                 false
             }
         }
@@ -86,7 +89,10 @@ pub(super) fn project(entity: &Entity, source: &TableSchema, notes: &mut Vec<Str
     }
     for column in &mut table.columns {
         if column.generated.take().is_some() {
-            notes.push(format!("column {} is filled with values instead of being generated: columns are renamed or excluded", column.name));
+            notes.push(format!(
+                "column {} is filled with values instead of being generated: columns are renamed or excluded",
+                column.name
+            ));
         }
     }
     table
@@ -114,8 +120,15 @@ fn constant_column(name: &str, value: &Parameter) -> ColumnSchema {
 }
 
 /// Pairs the source's columns with those of the target's table, which exists or is about to.
-pub(super) fn pair(entity: &Entity, source: &TableSchema, target: &TableSchema, create: bool, notes: &mut Vec<String>) -> Result<Vec<ColumnPlan>> {
-    let wrong = |message: String| Error::new(ErrorKind::Schema, message).with("entity", entity.name()).with("table", &target.name);
+pub(super) fn pair(
+    entity: &Entity,
+    source: &TableSchema,
+    target: &TableSchema,
+    create: bool,
+    notes: &mut Vec<String>,
+) -> Result<Vec<ColumnPlan>> {
+    let wrong =
+        |message: String| Error::new(ErrorKind::Schema, message).with("entity", entity.name()).with("table", &target.name);
     let fail = |message: String| Err(wrong(message));
     let mut plans: Vec<ColumnPlan> = Vec::with_capacity(source.columns.len());
     let mut missing = Vec::new();
@@ -186,7 +199,10 @@ pub(super) fn pair(entity: &Entity, source: &TableSchema, target: &TableSchema, 
         if column.nullable || column.default.is_some() || column.identity.is_some() {
             notes.push(format!("the target's column {} is not written", column.name));
         } else if target.triggers.is_empty() {
-            return fail(format!("the target's column {} needs a value, and nothing feeds it; give one with columns.set", column.name));
+            return fail(format!(
+                "the target's column {} needs a value, and nothing feeds it; give one with columns.set",
+                column.name
+            ));
         }
     }
     if plans.is_empty() && !target.columns.is_empty() {
@@ -206,7 +222,8 @@ fn find_column<'a>(table: &'a TableSchema, name: &str, fold: bool) -> Result<Opt
         [] => Ok(None),
         [column] => Ok(Some(column)),
         _ => {
-            let message = format!("several columns are called {name}, but for upper and lower case; name one with columns.rename");
+            let message =
+                format!("several columns are called {name}, but for upper and lower case; name one with columns.rename");
             Err(Error::new(ErrorKind::Config, message).with("table", &table.name))
         }
     }

@@ -34,9 +34,12 @@ fn samples(data_type: &DataType) -> Vec<Value<'static>> {
         DataType::Int16 => integers(&[0, 1, i64::from(i16::MAX)]),
         DataType::Int32 => integers(&[0, 1, i64::from(i32::MAX)]),
         DataType::Int64 => integers(&[0, 1, i64::MAX]),
-        DataType::Float32 | DataType::Float64 => vec![Value::Float(0.0), Value::Float(1.0), Value::Float(0.1f32.into()), Value::Float(1e30)],
+        DataType::Float32 | DataType::Float64 => {
+            vec![Value::Float(0.0), Value::Float(1.0), Value::Float(0.1f32.into()), Value::Float(1e30)]
+        }
         DataType::Decimal { precision, scale } => {
-            let mut samples: Vec<Value<'static>> = vec![Value::Decimal(Decimal::from_i64(0)), Value::Decimal(Decimal::from_i64(1))];
+            let mut samples: Vec<Value<'static>> =
+                vec![Value::Decimal(Decimal::from_i64(0)), Value::Decimal(Decimal::from_i64(1))];
             let digits = precision.map_or(40, |p| i64::from(p) - i64::from(scale.unwrap_or(0)));
             if digits > 0 {
                 samples.extend(Decimal::parse(&"9".repeat(usize::try_from(digits).unwrap_or(1))).map(Value::Decimal));
@@ -51,8 +54,21 @@ fn samples(data_type: &DataType) -> Vec<Value<'static>> {
             let long = "x".repeat((*n as usize).min(10_000));
             vec![text(""), text("x"), text("1"), text("2020-01-01"), Value::Text(Cow::Owned(long))]
         }
-        DataType::Text { max_chars: None } => ["", "x", "1", "t", "2020-01-01", "00:00:00", "2020-01-01 00:00:00", "2020-01-01 00:00:00+00", "{}", "1 day",
-            "00000000-0000-0000-0000-000000000000"].map(text).to_vec(),
+        DataType::Text { max_chars: None } => [
+            "",
+            "x",
+            "1",
+            "t",
+            "2020-01-01",
+            "00:00:00",
+            "2020-01-01 00:00:00",
+            "2020-01-01 00:00:00+00",
+            "{}",
+            "1 day",
+            "00000000-0000-0000-0000-000000000000",
+        ]
+        .map(text)
+        .to_vec(),
         DataType::Char { chars } => vec![text("1"), Value::Text(Cow::Owned("x".repeat((*chars as usize).min(10_000))))],
         DataType::Bytes => vec![Value::Bytes(Cow::Borrowed(b"")), Value::Bytes(Cow::Borrowed(b"\x00\xff"))],
         DataType::Date => vec![Value::Date(0), Value::Date(i32::MAX)],

@@ -85,7 +85,9 @@ fn all_tables<'a>(job: &Job, source: &'a DatabaseSchema, notes: &mut Vec<String>
                 chosen.push(Chosen { entity: Entity::new(short_name(name, source)), table });
             }
             TableKind::Partition => {}
-            TableKind::View | TableKind::MaterializedView => notes.push(format!("view {name} is not moved; name it as an entity to copy its rows")),
+            TableKind::View | TableKind::MaterializedView => {
+                notes.push(format!("view {name} is not moved; name it as an entity to copy its rows"))
+            }
             TableKind::Foreign => notes.push(format!("foreign table {name} is not moved; name it as an entity to copy its rows")),
             TableKind::Virtual => notes.push(format!("virtual table {name} is not moved; name it as an entity to copy its rows")),
         }
@@ -113,9 +115,7 @@ pub(super) fn target_name<'t>(
     if let Some(table) = target.tables.iter().find(same) {
         return Ok((wanted, Some(table)));
     }
-    let folded = |t: &&TableSchema| {
-        t.name.schema == wanted.schema && t.name.name.to_lowercase() == wanted.name.to_lowercase()
-    };
+    let folded = |t: &&TableSchema| t.name.schema == wanted.schema && t.name.name.to_lowercase() == wanted.name.to_lowercase();
     let similar: Vec<&TableSchema> = target.tables.iter().filter(folded).collect();
     match similar[..] {
         [] => Ok((wanted, None)),
@@ -125,7 +125,9 @@ pub(super) fn target_name<'t>(
             Ok((table.name.clone(), Some(table)))
         }
         _ => {
-            let message = format!("several tables of the target are called {wanted}, but for upper and lower case; name one with target = …");
+            let message = format!(
+                "several tables of the target are called {wanted}, but for upper and lower case; name one with target = …"
+            );
             Err(Error::new(ErrorKind::Config, message).with("entity", chosen.entity.name()))
         }
     }
@@ -147,7 +149,9 @@ fn implied_name(source: &TableName, default: Option<&str>) -> TableName {
     match (&source.schema, default) {
         (Some(schema), Some(_)) => TableName::new(Some(schema), source.name.clone()),
         (None, Some(default)) => TableName::new(Some(default), source.name.clone()),
-        (Some(schema), None) if schema != "public" && schema != "main" => TableName::new(None, format!("{schema}_{}", source.name)),
+        (Some(schema), None) if schema != "public" && schema != "main" => {
+            TableName::new(None, format!("{schema}_{}", source.name))
+        }
         (_, None) => TableName::new(None, source.name.clone()),
     }
 }

@@ -1,0 +1,84 @@
+//! The target transaction that a walk is filling, and the rows that wait for it.
+
+use super::context::Context;
+use crate::error::Result;
+use crate::plan::EntityPlan;
+use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use crate::state::QuarantinedRow;
+use crate::value::{Key, Page};
+
+/// Rows of one page that are to be written.
+pub(super) struct Waiting {
+    pub(super) page: Page,
+    pub(super) rows: Vec<u32>,
+    pub(super) keys: Vec<Key>,
+    /// Each row's place among the rows that the merge keeps.
+    pub(super) kept: Vec<usize>,
+    /// What this execution did to each row before.
+    pub(super) before: Vec<Outcome>,
+}
+
+/// A batch: what will commit together.
+#[derive(Default)]
+pub(super) struct Batch {
+    transaction: Option<Box<dyn SinkTransaction>>,
+    /// The keys of all rows written, in order, to name a refused one.
+    pub(super) written: Vec<Key>,
+    /// Rows that are written at the end of the range, after its deletes.
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) quarantine: Vec<QuarantinedRow>,
+    pub(super) released: Vec<Vec<u8>>,
+    pub(super) bytes: usize,
+    pub(super) rows: usize,
+}
+
+impl Batch {
+    /// Returns the open transaction, which is begun if there is none.
+    pub(super) async fn transaction(&mut self, context: &Context) -> Result<&mut Box<dyn SinkTransaction>> {
+        if self.transaction.is_none() {
+            self.transaction = Some(context.sink.begin(&context.fence).await?);
+        }
+        self.transaction.as_mut().ok_or_else(|| crate::Error::new(crate::ErrorKind::Internal, "a transaction has vanished"))
+    }
+
+    /// Takes the transaction out, to commit it.
+    pub(super) async fn take(&mut self, context: &Context) -> Result<Box<dyn SinkTransaction>> {
+        self.transaction(context).await?;
+        self.transaction.take().ok_or_else(|| crate::Error::new(crate::ErrorKind::Internal, "a transaction has vanished"))
+    }
+
+    /// Writes rows and returns what became of each; `None` says that all were inserted.
+    pub(super) async fn write(
+        &mut self,
+        context: &Context,
+        entity: &EntityPlan,
+        page: &Page,
+        rows: &[u32],
+        keys: impl IntoIterator<Item = Key>,
+        mode: WriteMode,
+    ) -> Result<Option<Vec<Outcome>>> {
+        self.written.extend(keys);
+        let all = rows.len() == page.row_count();
+        let request = WriteRequest {
+            table: &entity.target,
+            key: &entity.target_key,
+            page,
+            rows: if all { None } else { Some(rows) },
+            mode,
+        };
+        self.transaction(context).await?.write(request).await
+    }
+
+    /// Returns whether there is anything to commit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.transaction.is_none() && self.waiting.is_empty() && self.quarantine.is_empty() && self.released.is_empty()
+    }
+
+    /// Forgets everything; an open transaction is rolled back.
+    pub(super) async fn discard(&mut self) {
+        if let Some(transaction) = std::mem::take(self).transaction {
+            // The connection may be gone: then the server rolls back by itself.
+            let _ = transaction.rollback().await;
+        }
+    }
+}

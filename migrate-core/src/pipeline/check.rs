@@ -1,0 +1,47 @@
+//! Looks at everything that a run needs, and writes nothing.
+
+use super::Pipeline;
+use super::report::{CheckReport, Finding};
+use crate::error::{Error, Result};
+
+pub(super) async fn check(pipeline: &Pipeline) -> Result<CheckReport> {
+    let mut findings = Vec::new();
+    let mut add = |name: String, result: Result<String>| {
+        let (passed, message) = match result {
+            Ok(message) => (true, message),
+            Err(error) => (false, explain(&error)),
+        };
+        findings.push(Finding { name, passed, message });
+        passed
+    };
+    let plan = match pipeline.plan().await {
+        Ok(plan) => plan,
+        Err(error) => {
+            add("plan".to_owned(), Err(error));
+            return Ok(CheckReport { passed: false, findings });
+        }
+    };
+    add("source".to_owned(), Ok(plan.source.clone()));
+    add("target".to_owned(), Ok(plan.target.clone()));
+    let mut passed = true;
+    let creates = plan.entities.iter().any(|e| e.create);
+    if creates || !pipeline.sink.state().exists().await? {
+        passed &= add("rights to create tables".to_owned(), pipeline.sink.check_creatable().await.map(|()| "present".to_owned()));
+    }
+    for entity in &plan.entities {
+        let readable = pipeline.source.check_readable(&entity.source).await;
+        passed &= add(format!("{}: source", entity.name), readable.map(|()| format!("{} can be read", entity.source.name)));
+        let target = &entity.target.name;
+        if entity.create {
+            add(format!("{}: target", entity.name), Ok(format!("{target} will be created")));
+        } else {
+            let writable = pipeline.sink.check_writable(&entity.target).await;
+            passed &= add(format!("{}: target", entity.name), writable.map(|()| format!("{target} can be written")));
+        }
+    }
+    Ok(CheckReport { passed, findings })
+}
+
+fn explain(error: &Error) -> String {
+    error.to_string()
+}

@@ -1,0 +1,75 @@
+//! What all parts of one attempt share.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::{CancelToken, Clock, Event, Job, Level, LogLine, Observer, ProgressTracker, QuarantineLimit, Timestamp};
+use crate::sink::Sink;
+use crate::source::Source;
+use crate::state::{Counters, Fence, TargetState};
+use std::sync::Arc;
+
+/// What all parts of one attempt share.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) job: Arc<Job>,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) state: Arc<dyn TargetState>,
+    pub(super) fence: Fence,
+    pub(super) execution: String,
+    pub(super) attempt: u32,
+    pub(super) limits: Limits,
+    pub(super) cancel: CancelToken,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) tracker: Arc<ProgressTracker>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// How much at once, and how many refused rows at most.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    pub(super) page_bytes: usize,
+    pub(super) batch_bytes: usize,
+    pub(super) batch_rows: usize,
+    pub(super) parallel: usize,
+    pub(super) quarantined: QuarantineLimit,
+    /// Rows to read per entity.
+    pub(super) rows: Option<u64>,
+}
+
+impl Context {
+    /// Fails if the run was asked to stop.
+    pub(super) fn check_cancelled(&self) -> Result<()> {
+        if self.cancel.is_stopping() {
+            return Err(Error::new(ErrorKind::Cancelled, "the run was asked to stop"));
+        }
+        Ok(())
+    }
+
+    /// Fails if more rows were refused than the job allows.
+    pub(super) fn check_quarantine(&self, counters: &Counters, read: u64, finished: bool) -> Result<()> {
+        if self.limits.quarantined.is_exceeded(counters.quarantined, read, finished) {
+            let message =
+                format!("{} of {read} rows were refused; the limit is {}", counters.quarantined, self.limits.quarantined);
+            return Err(Error::new(ErrorKind::TooManyRefused, message));
+        }
+        Ok(())
+    }
+
+    pub(super) fn emit(&self, event: &Event) {
+        self.observer.on_event(event);
+    }
+
+    /// Returns what has become of an entity's rows so far.
+    pub(super) fn settled(&self, entity: &str) -> Counters {
+        self.tracker.progress().entities.into_iter().find(|e| e.name == entity).map(|e| e.counters).unwrap_or_default()
+    }
+
+    pub(super) fn log(&self, level: Level, entity: &str, message: impl Into<String>) {
+        let line = LogLine::new(self.now(), level, message).with_entity(entity);
+        self.emit(&Event::Log(line));
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}

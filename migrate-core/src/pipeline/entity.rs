@@ -1,0 +1,226 @@
+//! Runs one entity: decides where its walks start, splits it, and adds up the parts.
+
+use super::context::Context;
+use super::keyless::{Keyless, Known};
+use super::reader::ReadPlan;
+use super::walk::{Start, Walk};
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::{Event, ExecutionState};
+use crate::plan::EntityPlan;
+use crate::source::{PageRequest, Snapshot};
+use crate::state::{Checkpoint, Counters, Scope};
+use crate::value::KeyRange;
+use std::sync::Arc;
+
+/// Tables are split into parts of at least this size, where several readers and writers may work at once.
+const PART_BYTES: u64 = 1 << 30;
+
+/// One entity with what the target remembers of it.
+pub(super) struct EntityRun {
+    pub(super) entity: Arc<EntityPlan>,
+    pub(super) fingerprint: String,
+    /// The parts' checkpoints; none if the entity was never written, or with another fingerprint.
+    pub(super) checkpoints: Vec<(u32, Checkpoint)>,
+    /// Whether there is state that was made with another fingerprint.
+    pub(super) stale: bool,
+    /// Whether the target holds rows.
+    pub(super) occupied: bool,
+}
+
+impl EntityRun {
+    /// Looks up what the target remembers and holds.
+    pub(super) async fn look_up(context: &Context, entity: Arc<EntityPlan>, fingerprint: String) -> Result<Self> {
+        let found = context.state.checkpoints(&context.job.name, &entity.name).await?;
+        let valid = found.iter().all(|(_, c)| c.fingerprint == fingerprint);
+        let occupied = holds_rows(context, &entity).await?;
+        // A table that somebody has emptied or dropped since holds none of what its ledger says.
+        let emptied = !occupied && found.iter().any(|(_, c)| c.reached.is_some() || c.digest.is_some());
+        let keep = valid && !emptied;
+        Ok(EntityRun {
+            entity,
+            fingerprint,
+            stale: !keep && !found.is_empty(),
+            checkpoints: if keep { found } else { Vec::new() },
+            occupied,
+        })
+    }
+
+    /// Returns whether rows of this entity can be loaded without looking at what is there: the target holds none but the ledger's.
+    fn is_loadable(&self) -> bool {
+        match self.checkpoints.is_empty() {
+            true => !self.occupied,
+            false => self.checkpoints.iter().all(|(_, c)| c.loadable && !c.done),
+        }
+    }
+
+    /// Returns whether rows are there that must be looked up by key.
+    pub(super) fn needs_keys(&self) -> bool {
+        self.occupied && !self.entity.is_keyless()
+    }
+
+    /// Runs the entity through one snapshot, or forks of it, and checks that every row has one outcome.
+    pub(super) async fn run(&self, context: &Context, snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
+        let name = &self.entity.name;
+        context.emit(&Event::EntityStarted { entity: name.clone(), rows: None, before: 0 });
+        let result = self.walk(context, snapshot).await;
+        match result {
+            Ok((counters, snapshot)) => {
+                let state = if counters.quarantined > 0 { ExecutionState::Partial } else { ExecutionState::Succeeded };
+                context.emit(&Event::EntityFinished { entity: name.clone(), counters, state, error: None });
+                Ok((counters, snapshot))
+            }
+            Err(error) => {
+                let cancelled = error.kind() == ErrorKind::Cancelled;
+                let state = if cancelled { ExecutionState::Cancelled } else { ExecutionState::Failed };
+                let (entity, counters, error_text) = (name.clone(), context.settled(name), Some(error.to_string()));
+                context.emit(&Event::EntityFinished { entity, counters, state, error: error_text });
+                Err(error)
+            }
+        }
+    }
+
+    async fn walk(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
+        let entity = &self.entity;
+        if !entity.key_is_unique {
+            self.refuse_duplicates(snapshot.as_mut()).await?;
+        }
+        let mut read = snapshot.count_rows(&entity.source, entity.parsed_filter.as_ref()).await?;
+        if let Some(limit) = context.limits.rows {
+            read = read.min(limit);
+        }
+        context.emit(&Event::EntityStarted { entity: entity.name.clone(), rows: Some(read), before: 0 });
+        let (mut counters, snapshot) = if entity.is_keyless() {
+            self.run_keyless(context, snapshot).await?
+        } else {
+            self.run_parts(context, snapshot).await?
+        };
+        counters.read = read;
+        if counters.settled() != read {
+            let message = format!("the source counts {read} rows, but {} have an outcome", counters.settled());
+            return Err(Error::new(ErrorKind::Mismatch, message).with("entity", &entity.name));
+        }
+        Ok((counters, snapshot))
+    }
+
+    async fn refuse_duplicates(&self, snapshot: &mut dyn Snapshot) -> Result<()> {
+        let columns = self.entity.read_columns();
+        let request =
+            PageRequest::new(&self.entity.source, &columns, &self.entity.key).with_filter(self.entity.parsed_filter.as_ref());
+        let examples = snapshot.duplicate_keys(&request, 3).await?;
+        if examples.is_empty() {
+            return Ok(());
+        }
+        let message =
+            format!("the key ({}) is not unique; more than one row has {}", self.entity.key.join(", "), examples.join(", "));
+        Err(Error::new(ErrorKind::Schema, message).with("entity", &self.entity.name))
+    }
+
+    fn read_plan(&self, context: &Context, partition: u32, range: KeyRange) -> ReadPlan {
+        ReadPlan {
+            entity: self.entity.clone(),
+            scope: Scope { job: context.job.name.clone(), entity: self.entity.name.clone(), partition },
+            range,
+            page_bytes: context.limits.page_bytes,
+            page_rows: context.limits.batch_rows,
+            follow_ledger: !self.checkpoints.is_empty(),
+        }
+    }
+
+    fn start(&self, partition: u32) -> Start {
+        let checkpoint = self.checkpoints.iter().find(|(part, _)| *part == partition).map(|(_, c)| c);
+        Start {
+            loadable: self.is_loadable(),
+            reset: self.stale,
+            sequence: checkpoint.map_or(0, |c| c.sequence),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+
+    async fn run_keyless(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
+        let checkpoint = self.checkpoints.first().map(|(_, c)| c.clone());
+        let known = Known {
+            digest: checkpoint.as_ref().and_then(|c| c.digest.clone().map(|d| (d, c.counters))),
+            unfinished: checkpoint.as_ref().is_some_and(|c| !c.done),
+            execution: checkpoint.map(|c| c.execution).unwrap_or_default(),
+        };
+        let mut load = Keyless {
+            context: context.clone(),
+            plan: self.read_plan(context, 0, KeyRange::ALL),
+            position: snapshot.position().to_string(),
+            start: self.start(0),
+            known,
+        };
+        let counters = load.run(snapshot.as_mut()).await?;
+        Ok((counters, snapshot))
+    }
+
+    async fn run_parts(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
+        let ranges = self.ranges(context, snapshot.as_mut()).await?;
+        if let [(part, range)] = &ranges[..] {
+            return self.part(context, *part, range.clone(), snapshot).await;
+        }
+        let mut parts = tokio::task::JoinSet::new();
+        for (part, range) in ranges {
+            let (context, fork) = (context.clone(), snapshot.fork().await?);
+            let mut walk = self.new_walk(&context, part, range, fork.position().to_string());
+            parts.spawn(async move { walk.run(fork).await.map(|(counters, _)| counters) });
+        }
+        let mut sum = Counters::default();
+        while let Some(part) = parts.join_next().await {
+            let counters = part.map_err(|e| Error::new(ErrorKind::Internal, "a part has died").caused_by(e))??;
+            sum.add(&counters);
+        }
+        Ok((sum, snapshot))
+    }
+
+    async fn part(
+        &self,
+        context: &Context,
+        part: u32,
+        range: KeyRange,
+        snapshot: Box<dyn Snapshot>,
+    ) -> Result<(Counters, Box<dyn Snapshot>)> {
+        let position = snapshot.position().to_string();
+        self.new_walk(context, part, range, position).run(snapshot).await
+    }
+
+    fn new_walk(&self, context: &Context, part: u32, range: KeyRange, position: String) -> Walk {
+        Walk::new(context.clone(), self.read_plan(context, part, range), position, self.start(part))
+    }
+
+    /// Returns the parts: those that were made when the entity was first written, else as many as its size and the run's options suggest.
+    async fn ranges(&self, context: &Context, snapshot: &mut dyn Snapshot) -> Result<Vec<(u32, KeyRange)>> {
+        if !self.checkpoints.is_empty() {
+            return Ok(self.checkpoints.iter().map(|(part, c)| (*part, c.range.clone())).collect());
+        }
+        let size = self.entity.source.size_bytes.unwrap_or(0);
+        let parts = usize::try_from(size / PART_BYTES).unwrap_or(usize::MAX).min(context.limits.parallel);
+        if parts < 2 || context.limits.rows.is_some() {
+            return Ok(vec![(0, KeyRange::ALL)]);
+        }
+        let columns = self.entity.read_columns();
+        let request =
+            PageRequest::new(&self.entity.source, &columns, &self.entity.key).with_filter(self.entity.parsed_filter.as_ref());
+        let cuts = snapshot.split_keys(&request, parts).await?;
+        let mut ranges = Vec::with_capacity(cuts.len() + 1);
+        let mut after = None;
+        for cut in cuts {
+            ranges.push(KeyRange { after: after.replace(cut.clone()), up_to: Some(cut) });
+        }
+        ranges.push(KeyRange { after, up_to: None });
+        Ok(ranges.into_iter().enumerate().map(|(part, range)| (part as u32, range)).collect())
+    }
+}
+
+/// Returns whether the target's table holds any row.
+async fn holds_rows(context: &Context, entity: &EntityPlan) -> Result<bool> {
+    let source = context.sink.as_source();
+    let mut snapshot = source.open_snapshot().await?;
+    let columns = if entity.target_key.is_empty() {
+        entity.columns.iter().map(|c| c.target.clone()).collect()
+    } else {
+        entity.target_key.clone()
+    };
+    let request = PageRequest::new(&entity.target, &columns, &[]).with_limits(1, 1);
+    Ok(!snapshot.read_page(&request).await?.is_empty())
+}

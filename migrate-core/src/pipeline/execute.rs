@@ -1,0 +1,247 @@
+//! Runs an execution: attempt after attempt until it is done or cannot go on.
+
+use super::Pipeline;
+use super::context::{Context, Limits};
+use super::entity::EntityRun;
+use super::fingerprint::fingerprint;
+use super::report::{EntityReport, RunReport};
+use super::retry::Backoff;
+use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
+use crate::job::{
+    CancelToken, Event, Execution, ExecutionState, Mode, Observers, Owner, PlannedEntity, ProgressTracker, Recording,
+};
+use crate::plan::Plan;
+use crate::source::Snapshot;
+use crate::state::{Counters, Fence, FenceOwner};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// Attempts that one run makes by itself when the source's connection is lost.
+const ATTEMPTS: u32 = 5;
+const PAGE_BYTES: u64 = 1 << 20;
+const BATCH_BYTES: u64 = 16 << 20;
+/// Entities, or parts, at the same time, unless told otherwise.
+const PARALLEL: usize = 4;
+
+pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<RunReport> {
+    let plan = pipeline.plan().await?;
+    let state = pipeline.sink.state();
+    state.initialize().await.context("side", "target")?;
+    let id = execution(pipeline).await?;
+    let owner = Owner::this_process();
+    let holder = FenceOwner { execution: id.clone(), host: owner.host.clone(), process: owner.process };
+    let fence = state.acquire(&pipeline.job.name, &holder).await?;
+    let mut backoff = Backoff::default();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let attempt = pipeline.recorder.start_attempt(&id, &owner, pipeline.clock.now()).await?;
+        let recording = Recording::start(pipeline.recorder.clone(), pipeline.clock.clone(), id.clone(), attempt);
+        let tracker = Arc::new(ProgressTracker::new(pipeline.clock.clone()));
+        let observer = Observers(vec![recording.observer(), tracker.clone(), pipeline.observer.clone()]);
+        let context = Context {
+            job: pipeline.job.clone(),
+            source: pipeline.source.clone(),
+            sink: pipeline.sink.clone(),
+            state: state.clone(),
+            fence: fence.clone(),
+            execution: id.clone(),
+            attempt,
+            limits: limits(pipeline),
+            cancel: cancel.clone(),
+            observer: Arc::new(observer),
+            tracker: tracker.clone(),
+            clock: pipeline.clock.clone(),
+        };
+        let result = tokio::select! {
+            result = Box::pin(attempt_once(&context, &plan)) => result,
+            () = cancel.aborting() => Err(Error::new(ErrorKind::Cancelled, "the run was aborted")),
+        };
+        let (status, error) = match &result {
+            Ok(counters) if counters.quarantined > 0 => (ExecutionState::Partial, None),
+            Ok(_) => (ExecutionState::Succeeded, None),
+            Err(error) if error.kind() == ErrorKind::Cancelled => (ExecutionState::Cancelled, None),
+            Err(error) => (ExecutionState::Failed, Some(describe(error))),
+        };
+        if let Err(failed) = recording.finish(status, error.clone()).await {
+            tracing::warn!(execution = id, "the record could not be completed: {failed:?}");
+        }
+        if let Err(error) = &result
+            && error.kind().retry() != Retry::Never
+            && tries < ATTEMPTS
+            && backoff.wait(&context, None, error).await.is_ok()
+        {
+            continue;
+        }
+        release(&context, &fence).await;
+        return Ok(report(id, status, error, &tracker, &plan));
+    }
+}
+
+/// Returns the id of the execution to go on with, or of a new one.
+async fn execution(pipeline: &Pipeline) -> Result<String> {
+    let (job, recorder) = (&pipeline.job, &pipeline.recorder);
+    if let Some(unfinished) = recorder.unfinished(&job.name, &job.source, &job.target).await? {
+        return Ok(unfinished.id);
+    }
+    let mut execution = Execution::new(job, pipeline.clock.now())?;
+    let options = &pipeline.options;
+    execution.source_url = options.source_url.as_ref().map(ToString::to_string);
+    execution.target_url = options.target_url.as_ref().map(ToString::to_string);
+    execution.executed_by.clone_from(&options.executed_by);
+    execution.command.clone_from(&options.command);
+    recorder.create_execution(&execution).await?;
+    Ok(execution.id)
+}
+
+fn limits(pipeline: &Pipeline) -> Limits {
+    let (job, options) = (&pipeline.job, &pipeline.options);
+    let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let writers = pipeline.source.capabilities().readers.min(pipeline.sink.capabilities().writers).max(1);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(PARALLEL);
+    Limits {
+        page_bytes: size(options.page_bytes.or(job.page_bytes).unwrap_or(PAGE_BYTES)),
+        batch_bytes: size(options.batch_bytes.or(job.batch_bytes).unwrap_or(BATCH_BYTES)),
+        batch_rows: size(options.batch_rows.or(job.batch_rows).unwrap_or(u64::MAX)).max(1),
+        parallel: options.parallel.or(job.parallel).unwrap_or(cores).clamp(1, writers),
+        quarantined: options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
+        rows: options.limit,
+    }
+}
+
+/// An error with its causes, in one line.
+fn describe(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
+}
+
+async fn release(context: &Context, fence: &Fence) {
+    if let Err(error) = context.state.release(fence).await {
+        tracing::warn!(job = fence.job, "the fence could not be given back: {error:?}");
+    }
+}
+
+fn report(id: String, status: ExecutionState, error: Option<String>, tracker: &ProgressTracker, plan: &Plan) -> RunReport {
+    let entities = tracker.progress().entities.into_iter().map(|e| EntityReport {
+        name: e.name,
+        source: e.source,
+        target: e.target,
+        counters: e.counters,
+        seconds: e.seconds,
+    });
+    RunReport { execution_id: id, status, entities: entities.collect(), notes: notes(plan), error }
+}
+
+fn notes(plan: &Plan) -> Vec<String> {
+    let own = plan.entities.iter().flat_map(|e| e.notes.iter().map(move |note| format!("{}: {note}", e.name)));
+    plan.notes.iter().cloned().chain(own).collect()
+}
+
+/// Makes one attempt and returns the sum of what became of the rows.
+async fn attempt_once(context: &Context, plan: &Plan) -> Result<Counters> {
+    context.emit(&Event::PlanReady { entities: plan.entities.iter().map(planned).collect(), notes: notes(plan) });
+    let snapshot = context.source.open_snapshot().await.context("side", "source")?;
+    let mut runs = Vec::with_capacity(plan.entities.len());
+    for entity in plan.entities.iter().filter(|e| !e.create) {
+        runs.push(look_up(context, plan, entity).await?);
+    }
+    context.sink.prepare(&plan.schema, &context.fence).await?;
+    for entity in plan.entities.iter().filter(|e| e.create) {
+        runs.push(look_up(context, plan, entity).await?);
+    }
+    if runs.iter().any(|r| r.entity.create && r.needs_keys()) {
+        step(context, "keys of tables that hold rows");
+        context.sink.build_keys(&plan.schema, &context.fence).await?;
+    }
+    let total = run_entities(context, runs, snapshot).await?;
+    if context.limits.rows.is_none() {
+        context.sink.finish(&plan.schema, &context.fence, &|name| step(context, name)).await?;
+    }
+    Ok(total)
+}
+
+fn planned(entity: &crate::plan::EntityPlan) -> PlannedEntity {
+    PlannedEntity {
+        name: entity.name.clone(),
+        source: entity.source.name.to_string(),
+        target: entity.target.name.to_string(),
+        rows: entity.row_estimate,
+    }
+}
+
+fn step(context: &Context, name: &str) {
+    context.emit(&Event::Step { entity: None, name: name.to_owned() });
+}
+
+async fn look_up(context: &Context, plan: &Plan, entity: &crate::plan::EntityPlan) -> Result<EntityRun> {
+    let run = EntityRun::look_up(context, Arc::new(entity.clone()), fingerprint(plan, entity)).await?;
+    let unknown = run.occupied && run.checkpoints.is_empty() && !entity.create;
+    let refuse = |message: &str| {
+        Err(Error::new(ErrorKind::Refused, message).with("entity", &entity.name).with("table", &entity.target.name))
+    };
+    if unknown && context.job.mode == Mode::Init {
+        return refuse("the target's table holds rows, and the mode init fills empty tables only");
+    }
+    if unknown && entity.is_keyless() && context.job.mode == Mode::Replace {
+        return refuse(
+            "the target's table holds rows of others, and without a key they cannot be told apart; empty it, or give a key",
+        );
+    }
+    Ok(run)
+}
+
+/// Runs entities level by level, several of a level at once where both sides can.
+async fn run_entities(context: &Context, runs: Vec<EntityRun>, mut snapshot: Box<dyn Snapshot>) -> Result<Counters> {
+    let mut total = Counters::default();
+    // References of tables that are created are checked at the end, so only live ones impose an order.
+    let ordered = runs.iter().any(|r| !r.entity.create);
+    let level = |run: &EntityRun| if ordered { run.entity.level } else { 0 };
+    let mut runs = runs;
+    runs.sort_by_key(level);
+    let mut runs = runs.into_iter().peekable();
+    while let Some(first) = runs.next() {
+        let current = level(&first);
+        let mut group = vec![first];
+        while let Some(next) = runs.next_if(|r| level(r) == current) {
+            group.push(next);
+        }
+        if context.limits.parallel == 1 || group.len() == 1 {
+            for run in group {
+                let (counters, back) = run.run(context, snapshot).await?;
+                total.add(&counters);
+                snapshot = back;
+                context.check_cancelled()?;
+            }
+        } else {
+            total.add(&run_group(context, group, snapshot.as_ref()).await?);
+        }
+    }
+    Ok(total)
+}
+
+/// Runs entities side by side, each through its own reader of the snapshot.
+async fn run_group(context: &Context, group: Vec<EntityRun>, snapshot: &dyn Snapshot) -> Result<Counters> {
+    let mut total = Counters::default();
+    let mut waiting = group.into_iter();
+    let mut running: JoinSet<Result<Counters>> = JoinSet::new();
+    loop {
+        while running.len() < context.limits.parallel {
+            let Some(run) = waiting.next() else { break };
+            let (context, fork) = (context.clone(), snapshot.fork().await?);
+            running.spawn(async move { run.run(&context, fork).await.map(|(counters, _)| counters) });
+        }
+        match running.join_next().await {
+            // Dropping the set ends what else is running; its transactions roll back.
+            Some(joined) => {
+                total.add(&joined.map_err(|e| Error::new(ErrorKind::Internal, "an entity's task has died").caused_by(e))??)
+            }
+            None => return Ok(total),
+        }
+        context.check_cancelled()?;
+    }
+}

@@ -1,0 +1,26 @@
+//! What a ledger was made with.
+
+use crate::plan::{EntityPlan, Plan};
+use crate::state::to_hex;
+use crate::value::canonical;
+use sha2::{Digest, Sha256};
+
+/// Returns a digest of everything that decides what an entity's rows become: source, columns, types, key, filter and encoding.
+/// A ledger that was made with another one says nothing about the target.
+pub(super) fn fingerprint(plan: &Plan, entity: &EntityPlan) -> String {
+    let mut text = format!("{}\n{}\n{}\n{}\n", canonical::VERSION, plan.source_identity, entity.source.name, entity.target.name);
+    for column in &entity.columns {
+        text.push_str(&format!("{:?} {} {} {}\n", column.source, column.target, column.source_type, column.target_type));
+        if let Some(constant) = &column.constant {
+            let mut bytes = Vec::new();
+            canonical::encode_value(constant, &mut bytes);
+            text.push_str(&to_hex(&bytes));
+        }
+    }
+    text.push_str(&format!("{:?}\n", entity.key));
+    if let Some(filter) = &entity.parsed_filter {
+        text.push_str(&format!("{:?} {:?}", filter.pieces(), filter.parameters()));
+    }
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    to_hex(&digest[..16])
+}

@@ -1,0 +1,229 @@
+//! Entities without a key: multisets, compared as a whole and loaded whole.
+//!
+//! The digest of a multiset is the sum of its rows' checksums: order plays no part, multiplicity does.
+
+use super::context::Context;
+use super::reader::ReadPlan;
+use super::retry::Backoff;
+use super::shape::{Shaped, Shaper, whole_row};
+use super::walk::Start;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::job::{Event, Mode};
+use crate::sink::{WriteMode, WriteRequest};
+use crate::source::{PageRequest, Snapshot};
+use crate::state::{Checkpoint, Counters, QuarantinedRow, StateChanges, to_hex};
+use crate::value::{Key, Page};
+
+/// What is known of the target's rows of a keyless entity.
+pub(super) struct Known {
+    /// The digest of the last complete load, with its counters.
+    pub(super) digest: Option<(String, Counters)>,
+    /// Whether an interrupted load has left rows behind.
+    pub(super) unfinished: bool,
+    /// The execution that loaded.
+    pub(super) execution: String,
+}
+
+/// The load of one entity without a key.
+pub(super) struct Keyless {
+    pub(super) context: Context,
+    pub(super) plan: ReadPlan,
+    pub(super) position: String,
+    pub(super) start: Start,
+    pub(super) known: Known,
+}
+
+#[derive(Default)]
+struct Sum {
+    rows: u64,
+    sum: u128,
+}
+
+impl Sum {
+    fn add(&mut self, shaped: &Shaped) {
+        for row in shaped.rows.iter().filter(|r| r.place.is_ok()) {
+            self.rows += 1;
+            self.sum = self.sum.wrapping_add(u128::from_be_bytes(row.checksum));
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("{}:{}", self.rows, to_hex(&self.sum.to_be_bytes()))
+    }
+}
+
+impl Keyless {
+    /// Compares, and loads if anything differs. Returns what became of the rows.
+    pub(super) async fn run(&mut self, snapshot: &mut dyn Snapshot) -> Result<Counters> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.try_run(snapshot).await {
+                Ok(counters) => return Ok(counters),
+                Err(error) => match error.kind().retry() {
+                    Retry::Never => return Err(error),
+                    Retry::Transaction | Retry::Reconnect | Retry::Settle => {
+                        backoff.wait(&self.context, Some(&self.plan.entity.name), &error).await?;
+                        // What a lost commit has left is emptied with the rest.
+                        self.context.state.settle(&self.context.fence).await?;
+                        self.known.unfinished = true;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn try_run(&mut self, snapshot: &mut dyn Snapshot) -> Result<Counters> {
+        if !self.known.unfinished
+            && let Some((digest, before)) = self.known.digest.clone()
+        {
+            let (sum, mut counters) = self.compare(snapshot).await?;
+            if sum.text() == digest {
+                // Nothing to write: the rows are what this execution, or an earlier one, has loaded.
+                if self.known.execution == self.context.execution {
+                    return Ok(before);
+                }
+                match self.context.job.mode {
+                    Mode::Append => counters.skipped = sum.rows,
+                    Mode::Init | Mode::Replace | Mode::Update => counters.unchanged = sum.rows,
+                }
+                return Ok(counters);
+            }
+            if self.context.job.mode == Mode::Append {
+                let message = "the source has changed, and without a key its new rows cannot be told from the old";
+                return Err(Error::new(ErrorKind::Refused, message).with("entity", &self.plan.entity.name));
+            }
+            self.known.unfinished = true;
+        }
+        self.load(snapshot).await
+    }
+
+    /// Reads everything and sums it up.
+    async fn compare(&self, snapshot: &mut dyn Snapshot) -> Result<(Sum, Counters)> {
+        let (mut sum, mut counters) = (Sum::default(), Counters::default());
+        let mut shaper = Shaper::new(self.plan.entity.clone());
+        let mut after = None;
+        loop {
+            let page = self.read(snapshot, after).await?;
+            after = page.next.clone();
+            counters.bytes += page.data().len() as u64;
+            let shaped = shaper.shape(page)?;
+            counters.quarantined += shaped.rows.iter().filter(|r| r.place.is_err()).count() as u64;
+            sum.add(&shaped);
+            self.context.check_cancelled()?;
+            if after.is_none() {
+                return Ok((sum, counters));
+            }
+        }
+    }
+
+    async fn read(&self, snapshot: &mut dyn Snapshot, after: Option<Key>) -> Result<Page> {
+        let columns = self.plan.entity.read_columns();
+        let mut request = PageRequest::new(&self.plan.entity.source, &columns, &[])
+            .with_filter(self.plan.entity.parsed_filter.as_ref())
+            .with_limits(self.plan.page_bytes, self.plan.page_rows);
+        request.range.after = after;
+        snapshot.read_page(&request).await.map_err(|e| e.with("entity", &self.plan.entity.name))
+    }
+
+    async fn load(&mut self, snapshot: &mut dyn Snapshot) -> Result<Counters> {
+        let entity = self.plan.entity.clone();
+        let (mut sum, mut counters) = (Sum::default(), Counters::default());
+        let mut shaper = Shaper::new(entity.clone());
+        let mut transaction = self.context.sink.begin(&self.context.fence).await?;
+        if self.known.unfinished {
+            transaction.clear(&entity.target).await?;
+        }
+        let (mut after, mut bytes, mut quarantine, mut first) = (None, 0, Vec::new(), true);
+        loop {
+            let page = self.read(snapshot, after).await?;
+            after = page.next.clone();
+            counters.bytes += page.data().len() as u64;
+            let mut shaped = shaper.shape(page)?;
+            self.cut(&mut shaped, &counters);
+            for (at, row) in shaped.rows.iter().enumerate() {
+                let Err(refusal) = &row.place else { continue };
+                counters.quarantined += 1;
+                quarantine.push(QuarantinedRow {
+                    execution: self.context.execution.clone(),
+                    scope: self.plan.scope.clone(),
+                    key: row.checksum.to_vec(),
+                    column: refusal.column.clone(),
+                    reason: refusal.reason.clone(),
+                    row: whole_row(&shaped.source, at),
+                    columns: shaped.source.columns().iter().map(|c| c.name.clone()).collect(),
+                });
+            }
+            let rows: Vec<u32> = shaped.rows.iter().filter_map(|r| r.place.as_ref().ok().copied()).collect();
+            if !rows.is_empty() {
+                let all = rows.len() == shaped.page.row_count();
+                let request = WriteRequest {
+                    table: &entity.target,
+                    key: &[],
+                    page: &shaped.page,
+                    rows: if all { None } else { Some(&rows) },
+                    mode: WriteMode::Load,
+                };
+                transaction.write(request).await?;
+            }
+            sum.add(&shaped);
+            counters.inserted += rows.len() as u64;
+            bytes += shaped.page.data().len();
+            let limited = self.context.limits.rows.is_some_and(|limit| counters.settled() >= limit);
+            let done = after.is_none() || limited;
+            if done || bytes >= self.context.limits.batch_bytes {
+                let changes = self.changes(
+                    &counters,
+                    if done && !limited { Some(sum.text()) } else { None },
+                    std::mem::take(&mut quarantine),
+                    first,
+                );
+                transaction.commit(&changes).await?;
+                // From here on a failure leaves rows behind.
+                self.known.unfinished = true;
+                first = false;
+                self.context.emit(&Event::PageCommitted { entity: entity.name.clone(), partition: 0, counters });
+                self.context.check_quarantine(&counters, counters.settled(), done)?;
+                if done {
+                    return Ok(counters);
+                }
+                self.context.check_cancelled()?;
+                transaction = self.context.sink.begin(&self.context.fence).await?;
+                bytes = 0;
+            }
+        }
+    }
+
+    /// Drops the rows behind the run's limit.
+    fn cut(&self, shaped: &mut Shaped, counters: &Counters) {
+        if let Some(limit) = self.context.limits.rows {
+            let left = usize::try_from(limit.saturating_sub(counters.settled())).unwrap_or(usize::MAX);
+            shaped.rows.truncate(left);
+        }
+    }
+
+    fn changes(
+        &mut self,
+        counters: &Counters,
+        digest: Option<String>,
+        quarantine: Vec<QuarantinedRow>,
+        first: bool,
+    ) -> StateChanges {
+        self.start.sequence += 1;
+        let mut changes = StateChanges::default();
+        changes.scope = Some(self.plan.scope.clone());
+        changes.reset_ledger = first;
+        changes.quarantine = quarantine;
+        changes.checkpoint = Some(Checkpoint {
+            execution: self.context.execution.clone(),
+            attempt: self.context.attempt,
+            sequence: self.start.sequence,
+            position: crate::source::Position(self.position.clone()),
+            done: digest.is_some(),
+            counters: *counters,
+            fingerprint: self.start.fingerprint.clone(),
+            digest,
+            ..Checkpoint::default()
+        });
+        changes
+    }
+}

@@ -1,0 +1,173 @@
+//! One execution, from top to bottom.
+//!
+//! ```text
+//! plan ─▶ record ─▶ fence ─▶ snapshot ─▶ prepare ─▶ walk each entity ─▶ finish ─▶ record
+//!                                                   read ─▶ shape ─▶ merge ─▶ write ─▶ commit
+//! ```
+
+mod batch;
+mod check;
+mod context;
+mod entity;
+mod execute;
+mod fingerprint;
+mod keyless;
+mod reader;
+mod report;
+mod retry;
+mod shape;
+mod walk;
+
+pub use report::{CheckReport, EntityReport, Finding, RunReport};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::{CancelToken, Clock, Job, MemoryRecorder, Observer, Recorder, RunOptions, Silent, SystemClock};
+use crate::plan::{self, Plan};
+use crate::sink::Sink;
+use crate::source::Source;
+use std::sync::Arc;
+
+/// A job with the databases and the record it works on.
+///
+/// ```
+/// use migrate_core::job::{CancelToken, Job};
+/// use migrate_core::memory::{MemoryDatabase, table};
+/// use migrate_core::pipeline::Pipeline;
+/// use migrate_core::value::{DataType, Value};
+/// use std::sync::Arc;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let (from, to) = (MemoryDatabase::new(), MemoryDatabase::new());
+/// from.create_table(table("city", &[("id", DataType::Int64), ("name", DataType::TEXT)], &["id"]))?;
+/// from.insert("city", [Value::Int(1), Value::Text("Namur".into())])?;
+///
+/// let pipeline = Pipeline::builder(Job::new("copy", "from", "to"))
+///     .source(Arc::new(from.source()))
+///     .target(Arc::new(to.sink()))
+///     .build()?;
+/// let report = pipeline.run(&CancelToken::new()).await?;
+/// assert_eq!(report.entities[0].counters.inserted, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    job: Arc<Job>,
+    source: Arc<dyn Source>,
+    sink: Arc<dyn Sink>,
+    recorder: Arc<dyn Recorder>,
+    observer: Arc<dyn Observer>,
+    options: RunOptions,
+    clock: Arc<dyn Clock>,
+}
+
+impl Pipeline {
+    /// Starts to build a pipeline for a job.
+    pub fn builder(job: Job) -> PipelineBuilder {
+        PipelineBuilder {
+            job,
+            source: None,
+            sink: None,
+            recorder: None,
+            observer: Arc::new(Silent),
+            options: RunOptions::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Plans a run: reads both catalogs, writes nothing.
+    ///
+    /// # Errors
+    /// As [`plan::build`].
+    pub async fn plan(&self) -> Result<Plan> {
+        plan::build(&self.job, &self.options, self.source.as_ref(), self.sink.as_ref()).await
+    }
+
+    /// Checks whether a run could start: connections, schemas, rights. Writes nothing.
+    ///
+    /// # Errors
+    /// Only what keeps the check from going on; what it finds wrong is in the report.
+    pub async fn check(&self) -> Result<CheckReport> {
+        check::check(self).await
+    }
+
+    /// Runs the job: goes on with its unfinished execution, if there is one, or begins a new one.
+    ///
+    /// Returns a report also when the execution fails or is cancelled; its status says so.
+    ///
+    /// # Errors
+    /// What kept the execution from beginning: it is then not recorded.
+    pub async fn run(&self, cancel: &CancelToken) -> Result<RunReport> {
+        execute::run(self, cancel).await
+    }
+}
+
+/// Builds a [`Pipeline`].
+#[derive(Debug)]
+#[must_use]
+pub struct PipelineBuilder {
+    job: Job,
+    source: Option<Arc<dyn Source>>,
+    sink: Option<Arc<dyn Sink>>,
+    recorder: Option<Arc<dyn Recorder>>,
+    observer: Arc<dyn Observer>,
+    options: RunOptions,
+    clock: Arc<dyn Clock>,
+}
+
+impl PipelineBuilder {
+    /// Sets where rows come from. Required.
+    pub fn source(mut self, source: Arc<dyn Source>) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Sets where rows go. Required.
+    pub fn target(mut self, sink: Arc<dyn Sink>) -> Self {
+        self.sink = Some(sink);
+        self
+    }
+
+    /// Sets who keeps the record. Defaults to memory: then only the target knows, after a crash, how far the run had got.
+    pub fn recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Sets who watches. Defaults to nobody.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Sets what this run says beyond its job. Defaults to nothing.
+    pub fn options(mut self, options: RunOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets the clock of the record. Defaults to the system's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Checks everything and builds the pipeline.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if the job contradicts itself, or source or target is missing.
+    pub fn build(self) -> Result<Pipeline> {
+        self.job.validate()?;
+        let missing = |what: &str| Error::new(ErrorKind::Config, format!("a pipeline needs a {what}"));
+        Ok(Pipeline {
+            source: self.source.ok_or_else(|| missing("source"))?,
+            sink: self.sink.ok_or_else(|| missing("target"))?,
+            recorder: self.recorder.unwrap_or_else(|| Arc::new(MemoryRecorder::default())),
+            job: Arc::new(self.job),
+            observer: self.observer,
+            options: self.options,
+            clock: self.clock,
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! Reads ahead: a task that walks the ledger's ranges and the tail, and hands over their pages.
+
+use super::walk::Cursor;
+use crate::diff::LedgerBlock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::EntityPlan;
+use crate::source::{PageRequest, Snapshot};
+use crate::state::{Scope, TargetState};
+use crate::value::{Key, KeyRange, Page};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Ledger blocks whose range is read by one request: about 32,000 rows.
+const BLOCKS_PER_RANGE: usize = 32;
+/// Pages that wait for the writer at most.
+const PAGES_AHEAD: usize = 2;
+
+/// What a walk reads, in order.
+pub(super) enum Segment {
+    /// The range of these blocks begins; they follow the block `after`.
+    Range { blocks: Vec<LedgerBlock>, after: Option<i64>, end: Key },
+    /// What lies behind the ledger begins.
+    Tail,
+    /// Rows of the range that began last.
+    Page(Page),
+    /// The range has been read to its end.
+    End,
+}
+
+/// What to read.
+#[derive(Clone)]
+pub(super) struct ReadPlan {
+    pub(super) entity: Arc<EntityPlan>,
+    pub(super) scope: Scope,
+    /// The part of the entity's keys that belong to the scope.
+    pub(super) range: KeyRange,
+    pub(super) page_bytes: usize,
+    pub(super) page_rows: usize,
+    /// Whether the ledger is to be followed; else everything is tail.
+    pub(super) follow_ledger: bool,
+}
+
+/// Why reading failed, and on which side.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    Source(Error),
+    Target(Error),
+}
+
+/// The reading task of one pass of a walk.
+pub(super) struct Reader {
+    segments: mpsc::Receiver<Result<Segment, ReadError>>,
+    task: JoinHandle<Box<dyn Snapshot>>,
+}
+
+impl Reader {
+    /// Starts to read where the cursor stands.
+    pub(super) fn start(mut snapshot: Box<dyn Snapshot>, plan: ReadPlan, state: Arc<dyn TargetState>, cursor: &Cursor) -> Self {
+        let (sender, segments) = mpsc::channel(PAGES_AHEAD);
+        let (after, from, tail) = (cursor.after, cursor.key.clone(), cursor.in_tail || !plan.follow_ledger);
+        let task = tokio::spawn(async move {
+            if let Err(error) = read(snapshot.as_mut(), &plan, state.as_ref(), (after, from, tail), &sender).await {
+                // Nobody listens any more if the walk has failed by itself.
+                let _ = sender.send(Err(error)).await;
+            }
+            snapshot
+        });
+        Reader { segments, task }
+    }
+
+    /// Returns the next segment; `None` when everything was read.
+    pub(super) async fn next(&mut self) -> Result<Option<Segment>, ReadError> {
+        self.segments.recv().await.transpose()
+    }
+
+    /// Stops reading and gives the snapshot back.
+    pub(super) async fn stop(self) -> Result<Box<dyn Snapshot>> {
+        drop(self.segments);
+        self.task.await.map_err(|error| Error::new(ErrorKind::Internal, "the reading task has died").caused_by(error))
+    }
+}
+
+async fn read(
+    snapshot: &mut dyn Snapshot,
+    plan: &ReadPlan,
+    state: &dyn TargetState,
+    (mut after, from, tail): (Option<i64>, Option<Key>, bool),
+    sender: &mpsc::Sender<Result<Segment, ReadError>>,
+) -> Result<(), ReadError> {
+    let mut from = from.or_else(|| plan.range.after.clone());
+    while !tail {
+        let stored = state.ledger_blocks(&plan.scope, after, BLOCKS_PER_RANGE).await.map_err(ReadError::Target)?;
+        let blocks: Vec<LedgerBlock> =
+            stored.iter().map(LedgerBlock::unpack).collect::<Result<_>>().map_err(ReadError::Target)?;
+        let Some(last) = blocks.last() else { break };
+        let (end, ordinal) = (last.last_key.clone(), last.ordinal);
+        if sender.send(Ok(Segment::Range { blocks, after, end: end.clone() })).await.is_err() {
+            return Ok(());
+        }
+        let range = KeyRange { after: from, up_to: Some(end.clone()) };
+        if !read_range(snapshot, plan, range, sender).await? {
+            return Ok(());
+        }
+        (after, from) = (Some(ordinal), Some(end));
+    }
+    if sender.send(Ok(Segment::Tail)).await.is_err() {
+        return Ok(());
+    }
+    read_range(snapshot, plan, KeyRange { after: from, up_to: plan.range.up_to.clone() }, sender).await?;
+    Ok(())
+}
+
+/// Reads one range; false if nobody listens any more.
+async fn read_range(
+    snapshot: &mut dyn Snapshot,
+    plan: &ReadPlan,
+    range: KeyRange,
+    sender: &mpsc::Sender<Result<Segment, ReadError>>,
+) -> Result<bool, ReadError> {
+    let columns = plan.entity.read_columns();
+    let mut request = PageRequest::new(&plan.entity.source, &columns, &plan.entity.key)
+        .with_filter(plan.entity.parsed_filter.as_ref())
+        .with_limits(plan.page_bytes, plan.page_rows)
+        .with_range(range);
+    loop {
+        let mut page = snapshot.read_page(&request).await.map_err(|e| ReadError::Source(e.with("entity", &plan.entity.name)))?;
+        let next = page.next.take();
+        if !page.is_empty() && sender.send(Ok(Segment::Page(page))).await.is_err() {
+            return Ok(false);
+        }
+        match next {
+            Some(key) => request.range.after = Some(key),
+            None => break,
+        }
+    }
+    Ok(sender.send(Ok(Segment::End)).await.is_ok())
+}

@@ -1,0 +1,291 @@
+//! Turns pages of source rows into pages of target rows: conformed, keyed and checksummed.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::EntityPlan;
+use crate::value::canonical::{self, Checksum};
+use crate::value::conform::{conform, is_identity};
+use crate::value::{DataType, Encoding, Key, Page, PageBuilder, PageColumn, RowRef, Value};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A page of conformed rows, with what is known of each source row.
+pub(super) struct Shaped {
+    /// The rows that were not refused, under the target's column names.
+    pub(super) page: Page,
+    /// Every source row, in order.
+    pub(super) rows: Vec<ShapedRow>,
+    /// The page as it was read.
+    pub(super) source: Page,
+}
+
+/// One source row.
+pub(super) struct ShapedRow {
+    /// The row's key; empty for an entity without a key.
+    pub(super) key: Key,
+    /// The row's place in the conformed page, or why it has none.
+    pub(super) place: std::result::Result<u32, RowRefusal>,
+    /// The checksum of the conformed row.
+    pub(super) checksum: Checksum,
+}
+
+/// Why a row was refused before it reached the target.
+#[derive(Debug, Clone)]
+pub(super) struct RowRefusal {
+    pub(super) column: Option<String>,
+    pub(super) reason: String,
+}
+
+/// Shapes the pages of one entity.
+pub(super) struct Shaper {
+    entity: Arc<EntityPlan>,
+    targets: Arc<[PageColumn]>,
+    /// For the encoding and columns seen last: how each target column is made.
+    recipe: Option<Recipe>,
+    scratch: Vec<u8>,
+}
+
+struct Recipe {
+    encoding: Encoding,
+    sources: Arc<[PageColumn]>,
+    steps: Vec<Step>,
+    key: Vec<usize>,
+    /// Whether the source's bytes are the target's row as they stand.
+    whole: bool,
+}
+
+struct Step {
+    from: Option<usize>,
+    identity: bool,
+}
+
+impl Shaper {
+    pub(super) fn new(entity: Arc<EntityPlan>) -> Self {
+        let columns = entity.columns.iter().map(|c| PageColumn { name: c.target.clone(), data_type: c.target_type.clone() });
+        Shaper { targets: columns.collect(), entity, recipe: None, scratch: Vec::with_capacity(1024) }
+    }
+
+    /// Shapes one page.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the page lacks a column that was asked for, [`ErrorKind::Corrupt`] if its bytes are damaged.
+    pub(super) fn shape(&mut self, page: Page) -> Result<Shaped> {
+        if self.recipe.as_ref().is_none_or(|r| r.encoding != page.encoding() || &r.sources != page.columns()) {
+            self.recipe = Some(self.recipe(&page)?);
+        }
+        let Some(recipe) = &self.recipe else { return Err(Error::new(ErrorKind::Internal, "a page has no recipe")) };
+        let mut rows = Vec::with_capacity(page.row_count());
+        let mut keys: Vec<Value<'_>> = Vec::with_capacity(recipe.key.len());
+        let shaped = if recipe.whole {
+            for (place, row) in page.rows().enumerate() {
+                let outcome = checksum_whole(&self.entity, recipe, row, &mut keys, &mut self.scratch)?;
+                let key = Key::from_values(&keys);
+                rows.push(ShapedRow { key, place: outcome.map(|()| place as u32), checksum: canonical::checksum(&self.scratch) });
+            }
+            page.clone().with_columns(self.targets.clone())
+        } else {
+            let mut builder = PageBuilder::new(self.targets.clone(), Encoding::CANONICAL)
+                .with_capacity(page.data().len() + page.data().len() / 4);
+            for row in page.rows() {
+                self.scratch.clear();
+                builder.begin_row();
+                let outcome = conform_row(&self.entity, recipe, row, &mut keys, &mut builder, &mut self.scratch)?;
+                let place = builder.row_count() as u32;
+                if outcome.is_ok() {
+                    builder.end_row();
+                } else {
+                    builder.discard_row();
+                }
+                let key = Key::from_values(&keys);
+                rows.push(ShapedRow { key, place: outcome.map(|()| place), checksum: canonical::checksum(&self.scratch) });
+            }
+            builder.finish(None)
+        };
+        drop(keys);
+        Ok(Shaped { page: shaped, rows, source: page })
+    }
+
+    fn recipe(&self, page: &Page) -> Result<Recipe> {
+        let find = |name: &str| {
+            page.column_index(name).ok_or_else(|| {
+                Error::new(ErrorKind::Internal, format!("a page lacks the column {name}")).with("entity", &self.entity.name)
+            })
+        };
+        let mut steps = Vec::with_capacity(self.entity.columns.len());
+        for column in &self.entity.columns {
+            let from = column.source.as_deref().map(find).transpose()?;
+            let identity = from.is_some_and(|i| is_identity(&page.columns()[i].data_type, &column.target_type));
+            steps.push(Step { from, identity });
+        }
+        let key = self.entity.key.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
+        let in_place = steps.iter().enumerate().all(|(i, step)| step.identity && step.from == Some(i));
+        Ok(Recipe {
+            encoding: page.encoding(),
+            sources: page.columns().clone(),
+            whole: in_place && steps.len() == page.columns().len(),
+            steps,
+            key,
+        })
+    }
+}
+
+type RowOutcome = std::result::Result<(), RowRefusal>;
+
+/// Computes the canonical bytes of a row that is the target's as it stands.
+fn checksum_whole<'p>(
+    entity: &EntityPlan,
+    recipe: &Recipe,
+    row: RowRef<'p>,
+    keys: &mut Vec<Value<'p>>,
+    canonical: &mut Vec<u8>,
+) -> Result<RowOutcome> {
+    keys.clear();
+    canonical.clear();
+    let mut outcome = Ok(());
+    let mut cells = row.cells();
+    for (i, column) in entity.columns.iter().enumerate() {
+        let cell =
+            cells.next().ok_or_else(|| Error::new(ErrorKind::Corrupt, "a row has fewer cells than its page has columns"))?;
+        let value = match decode(recipe, i, cell) {
+            Ok(value) => value,
+            Err(error) => {
+                outcome = Err(refusal(&column.target, decoding(error)?));
+                Value::Null
+            }
+        };
+        if value.is_null() && column.not_null && outcome.is_ok() && entity.target.triggers.is_empty() {
+            outcome = Err(refusal(&column.target, NULL_REFUSED.to_owned()));
+        }
+        canonical::encode_value(&value, canonical);
+        if recipe.key.contains(&i) {
+            keys.push(value);
+        }
+    }
+    put_in_key_order(recipe, keys);
+    Ok(outcome)
+}
+
+fn conform_row<'p>(
+    entity: &EntityPlan,
+    recipe: &Recipe,
+    row: RowRef<'p>,
+    keys: &mut Vec<Value<'p>>,
+    builder: &mut PageBuilder,
+    canonical: &mut Vec<u8>,
+) -> Result<RowOutcome> {
+    keys.clear();
+    // One walk over the cells: `recipe.steps` mostly follows their order, so values are decoded once and kept by place.
+    let mut values: Vec<Option<Value<'p>>> = Vec::with_capacity(recipe.sources.len());
+    let mut outcome: RowOutcome = Ok(());
+    let mut cells = row.cells();
+    for i in 0..recipe.sources.len() {
+        let cell =
+            cells.next().ok_or_else(|| Error::new(ErrorKind::Corrupt, "a row has fewer cells than its page has columns"))?;
+        match decode(recipe, i, cell) {
+            Ok(value) => values.push(Some(value)),
+            Err(error) => {
+                let reason = decoding(error)?;
+                outcome = outcome.and(Err(refusal(&recipe.sources[i].name, reason)));
+                values.push(None);
+            }
+        }
+    }
+    for &place in &recipe.key {
+        keys.push(values[place].clone().unwrap_or(Value::Null));
+    }
+    if outcome.is_err() {
+        return Ok(outcome);
+    }
+    for (step, column) in recipe.steps.iter().zip(&entity.columns) {
+        let value = match (step.from, &column.constant) {
+            (Some(place), _) => values[place].take().unwrap_or(Value::Null),
+            (None, Some(constant)) => borrowed(constant),
+            (None, None) => Value::Null,
+        };
+        let value = if step.identity || step.from.is_none() {
+            value
+        } else {
+            match conform(value, &column.target_type) {
+                Ok(value) => value,
+                Err(error) => return Ok(Err(refusal(&column.target, error.reason))),
+            }
+        };
+        if value.is_null() && column.not_null && entity.target.triggers.is_empty() {
+            return Ok(Err(refusal(&column.target, NULL_REFUSED.to_owned())));
+        }
+        let before = builder.bytes();
+        builder.push_value(&value)?;
+        if value.is_null() {
+            canonical::encode_value(&value, canonical);
+        } else {
+            canonical.extend_from_slice(builder.tail(before + 4));
+        }
+    }
+    Ok(Ok(()))
+}
+
+const NULL_REFUSED: &str = "the column refuses NULL";
+
+fn decode<'p>(recipe: &Recipe, column: usize, cell: Option<&'p [u8]>) -> Result<Value<'p>> {
+    recipe.encoding.decode(&recipe.sources[column].data_type, cell)
+}
+
+/// A cell that the adapter cannot decode refuses its row; damaged bytes fail the run.
+fn decoding(error: Error) -> Result<String> {
+    if error.kind() == ErrorKind::RowRejected { Ok(error.message().to_owned()) } else { Err(error) }
+}
+
+fn refusal(column: &str, reason: String) -> RowRefusal {
+    RowRefusal { column: Some(column.to_owned()), reason }
+}
+
+fn borrowed<'a>(constant: &'a Value<'static>) -> Value<'static> {
+    let constant: &'a Value<'static> = constant;
+    constant.clone()
+}
+
+/// Key values were collected in the page's order; the key may name them in another.
+fn put_in_key_order(recipe: &Recipe, keys: &mut Vec<Value<'_>>) {
+    if recipe.key.is_sorted() {
+        return;
+    }
+    let mut sorted = recipe.key.clone();
+    sorted.sort_unstable();
+    let by_place: Vec<Value<'_>> =
+        recipe.key.iter().filter_map(|p| sorted.binary_search(p).ok()).map(|i| keys[i].clone()).collect();
+    *keys = by_place;
+}
+
+/// Encodes a source row as it was read, for quarantine; what cannot be decoded is kept as bytes.
+pub(super) fn whole_row(page: &Page, row: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (cell, column) in page.row(row).cells().zip(page.columns().iter()) {
+        let value = page
+            .encoding()
+            .decode(&column.data_type, cell)
+            .unwrap_or_else(|_| Value::Bytes(Cow::Borrowed(cell.unwrap_or_default())));
+        canonical::encode_value(&value, &mut bytes);
+    }
+    bytes
+}
+
+/// Returns the target's spelling of a source key.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] if the key is damaged or cannot be conformed, which a key that was written before can.
+pub(super) fn target_key(entity: &EntityPlan, key: &Key) -> Result<Key> {
+    let types: Vec<&DataType> = entity
+        .key
+        .iter()
+        .filter_map(|name| entity.columns.iter().find(|c| c.source.as_ref() == Some(name)).map(|c| &c.target_type))
+        .collect();
+    let values = key.values()?;
+    let mut conformed = Vec::with_capacity(values.len());
+    for (value, data_type) in values.into_iter().zip(types) {
+        let value = conform(value, data_type).map_err(|e| {
+            Error::new(ErrorKind::Corrupt, format!("a key of the ledger does not fit the target: {}", e.reason))
+                .with("entity", &entity.name)
+        })?;
+        conformed.push(value);
+    }
+    Ok(Key::from_values(&conformed))
+}
