@@ -5,9 +5,18 @@
 
 #![forbid(unsafe_code)]
 
+mod codec;
 mod config;
 mod connection;
+mod copy_out;
 mod error;
+mod introspect;
+mod select;
+mod snapshot;
+mod source;
 mod sql;
+mod view;
 
+pub use codec::ENCODING;
 pub use config::PostgresConfig;
+pub use source::PostgresSource;

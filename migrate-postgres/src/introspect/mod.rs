@@ -1,0 +1,69 @@
+//! Reading the catalogs, with a few set-based queries whatever the number of tables.
+
+mod columns;
+mod constraints;
+mod indexes;
+mod relations;
+mod triggers;
+mod types;
+
+use crate::connection::{execute, server_version};
+use crate::error::from_sqlx;
+use migrate_core::schema::DatabaseSchema;
+use migrate_core::{Error, ErrorKind, Result};
+use serde::de::DeserializeOwned;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+
+/// Which schemas are the user's own, for a `pg_namespace` called `n`: not the server's, and not this library's state.
+///
+/// A schema that happens to be called `migrate` is the user's as long as no state table is in it.
+pub(crate) const USER_SCHEMAS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT (n.nspname = 'migrate' \
+    AND EXISTS (SELECT FROM pg_catalog.pg_class s WHERE s.relnamespace = n.oid AND s.relname IN ('fence', 'migration_executions')))";
+
+/// Which relations are tables or views of the user's own, for a `pg_class` called `c` and its `pg_namespace` `n`.
+pub(crate) fn user_relations() -> String {
+    format!(
+        "c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND {USER_SCHEMAS} \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+         AND e.objid = c.oid AND e.deptype = 'e')"
+    )
+}
+
+/// Reads everything that a database is made of.
+///
+/// The session's search path must be empty, so that the server prints names in full.
+pub(crate) async fn database_schema(connection: &mut PgConnection) -> Result<DatabaseSchema> {
+    execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''").await?;
+    let version = server_version(connection).await?;
+    let (printed,): (String,) = sqlx::query_as("SELECT pg_catalog.current_setting('server_version')")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(from_sqlx)?;
+    let types = types::read(connection).await?;
+    let mut relations = relations::read(connection).await?;
+    columns::read(connection, &mut relations, &types).await?;
+    constraints::read(connection, &mut relations, version).await?;
+    indexes::read(connection, &mut relations).await?;
+    triggers::read(connection, &mut relations).await?;
+    execute(connection, "COMMIT").await?;
+    Ok(DatabaseSchema {
+        engine: "postgresql".to_owned(),
+        version: printed,
+        tables: relations.into_tables(),
+        types: types.into_user_types(),
+    })
+}
+
+/// Runs a query and reads each row by the names of its columns.
+async fn rows<T: DeserializeOwned>(connection: &mut PgConnection, sql: &str) -> Result<Vec<T>> {
+    // As JSON, because rows of this width fit no tuple and their fields are best matched by name.
+    let sql = format!("SELECT pg_catalog.row_to_json(q)::pg_catalog.text FROM ({sql}) AS q");
+    let texts: Vec<(String,)> =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await.map_err(from_sqlx)?;
+    let parse = |(text,): (String,)| {
+        serde_json::from_str(&text)
+            .map_err(|e| Error::new(ErrorKind::Internal, "a row of the catalogs could not be read").caused_by(e))
+    };
+    texts.into_iter().map(parse).collect()
+}
