@@ -15,8 +15,10 @@ mod select;
 mod snapshot;
 mod source;
 mod sql;
+mod store;
 mod view;
 
 pub use codec::ENCODING;
 pub use config::PostgresConfig;
 pub use source::PostgresSource;
+pub use store::PostgresStore;
