@@ -1,0 +1,340 @@
+//! The pipeline on the memory adapter: histories, faults and resumes against a model.
+
+use migrate_core::job::{CancelToken, Entity, ExecutionState, Job, MemoryRecorder, Mode, QuarantineLimit, RunOptions};
+use migrate_core::memory::{Call, MemoryDatabase, table};
+use migrate_core::pipeline::{Pipeline, RunReport};
+use migrate_core::state::Counters;
+use migrate_core::value::{DataType, Row, Value};
+use migrate_core::{ErrorKind, Parameter, Result};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const NAMES: [(&str, DataType); 3] = [("id", DataType::Int64), ("name", DataType::TEXT), ("n", DataType::Int32)];
+
+fn source(rows: &BTreeMap<i64, i64>) -> MemoryDatabase {
+    let database = MemoryDatabase::new();
+    database.create_table(table("t", &NAMES, &["id"])).expect("a new table");
+    fill(&database, rows);
+    database
+}
+
+fn fill(database: &MemoryDatabase, rows: &BTreeMap<i64, i64>) {
+    database.delete("t", |_| true).expect("the table is there");
+    for (key, value) in rows {
+        database.insert("t", row(*key, *value)).expect("the row fits");
+    }
+}
+
+fn row(key: i64, value: i64) -> Vec<Value<'static>> {
+    vec![Value::Int(key), Value::Text(format!("row {value}").into()), Value::Int(value)]
+}
+
+fn held(database: &MemoryDatabase) -> BTreeMap<i64, Row> {
+    let rows = database.rows("t").expect("the table is there");
+    rows.into_iter().map(|row| (if let Value::Int(key) = row[0] { key } else { i64::MIN }, row)).collect()
+}
+
+fn expected(rows: &BTreeMap<i64, i64>) -> BTreeMap<i64, Row> {
+    rows.iter().map(|(key, value)| (*key, row(*key, *value))).collect()
+}
+
+struct Bench {
+    from: MemoryDatabase,
+    to: MemoryDatabase,
+    recorder: Arc<MemoryRecorder>,
+    job: Job,
+    options: RunOptions,
+}
+
+impl Bench {
+    fn new(rows: &BTreeMap<i64, i64>) -> Self {
+        let job = Job::new("copy", "from", "to").with_entity(Entity::new("t"));
+        let (to, recorder) = (MemoryDatabase::new(), Arc::new(MemoryRecorder::default()));
+        Bench { from: source(rows), to, recorder, job, options: RunOptions::new().with_batch_rows(100) }
+    }
+
+    async fn run(&self) -> Result<RunReport> {
+        let pipeline = Pipeline::builder(self.job.clone())
+            .source(Arc::new(self.from.source()))
+            .target(Arc::new(self.to.sink()))
+            .recorder(self.recorder.clone())
+            .options(self.options.clone())
+            .build()?;
+        pipeline.run(&CancelToken::new()).await
+    }
+
+    async fn counters(&self) -> Counters {
+        let report = self.run().await.expect("the run begins");
+        assert_eq!(report.error, None);
+        balanced(&report)
+    }
+}
+
+/// P1: every row that was read has one outcome.
+fn balanced(report: &RunReport) -> Counters {
+    let counters = report.entities[0].counters;
+    assert_eq!(counters.read, counters.settled(), "{counters:?}");
+    counters
+}
+
+fn range(keys: std::ops::Range<i64>) -> BTreeMap<i64, i64> {
+    keys.map(|k| (k, k * 7)).collect()
+}
+
+#[tokio::test]
+async fn a_first_copy_inserts_and_a_second_run_writes_nothing() {
+    let rows = range(-700..2600);
+    let bench = Bench::new(&rows);
+    assert_eq!(bench.counters().await.inserted, 3300);
+    assert_eq!(held(&bench.to), expected(&rows));
+    let writes = bench.to.faults().calls(Call::Write);
+    assert_eq!(bench.counters().await.unchanged, 3300);
+    assert_eq!(bench.to.faults().calls(Call::Write), writes, "P4: nothing is written");
+}
+
+#[tokio::test]
+async fn a_second_run_writes_only_what_changed() {
+    let mut rows = range(0..5000);
+    let bench = Bench::new(&rows);
+    bench.counters().await;
+    rows.insert(17, -1);
+    rows.insert(4999, -1);
+    rows.insert(6000, 1);
+    rows.insert(-5, 1);
+    fill(&bench.from, &rows);
+    let counters = bench.counters().await;
+    assert_eq!((counters.inserted, counters.updated, counters.unchanged), (2, 2, 4998));
+    assert_eq!(held(&bench.to), expected(&rows));
+}
+
+#[tokio::test]
+async fn rows_that_the_target_holds_already_are_adopted_overwritten_or_left_alone_by_mode() {
+    for (mode, inserted, updated, unchanged, skipped) in [(Mode::Replace, 900, 50, 50, 0), (Mode::Append, 900, 0, 0, 100)] {
+        let rows = range(0..1000);
+        let mut bench = Bench::new(&rows);
+        bench.job = bench.job.with_mode(mode);
+        bench.to.create_table(table("t", &NAMES, &["id"])).expect("a new table");
+        for (key, value) in rows.iter().take(100) {
+            bench.to.insert("t", row(*key, if key % 2 == 0 { *value } else { -1 })).expect("the row fits");
+        }
+        let c = bench.counters().await;
+        assert_eq!((c.inserted, c.updated, c.unchanged, c.skipped), (inserted, updated, unchanged, skipped), "{mode}");
+        if mode == Mode::Replace {
+            assert_eq!(held(&bench.to), expected(&rows));
+        } else {
+            assert_eq!(held(&bench.to)[&1], row(1, -1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn init_refuses_a_table_that_holds_rows() {
+    let mut bench = Bench::new(&range(0..10));
+    bench.job = bench.job.with_mode(Mode::Init);
+    bench.to.create_table(table("t", &NAMES, &["id"])).expect("a new table");
+    bench.to.insert("t", row(1, 1)).expect("the row fits");
+    let report = bench.run().await.expect("the run begins");
+    assert_eq!(report.status, ExecutionState::Failed);
+    assert!(report.error.expect("why").contains("init"));
+    assert_eq!(held(&bench.to).len(), 1);
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_fit_is_quarantined_with_its_reason_and_the_rest_arrives() {
+    let mut rows = range(0..500);
+    rows.insert(250, i64::from(i32::MAX));
+    let mut bench = Bench::new(&rows);
+    let wide = [("id", DataType::Int64), ("name", DataType::TEXT), ("n", DataType::Int16)];
+    bench.to.create_table(table("t", &wide, &["id"])).expect("a new table");
+    bench.options = bench.options.with_max_quarantined(QuarantineLimit::Rows(5));
+    let report = bench.run().await.expect("the run begins");
+    assert_eq!(report.status, ExecutionState::Partial);
+    let counters = balanced(&report);
+    assert_eq!((counters.inserted, counters.quarantined), (499, 1));
+    use migrate_core::Sink;
+    let refused = bench.to.sink().state().quarantine("copy", None, 10).await.expect("the state is there");
+    assert_eq!((refused.len(), refused[0].column.as_deref()), (1, Some("n")));
+    assert!(!refused[0].reason.contains("2147483647"), "no value in a reason: {}", refused[0].reason);
+}
+
+#[tokio::test]
+async fn too_many_refused_rows_stop_the_run() {
+    let rows: BTreeMap<i64, i64> = (0..500).map(|k| (k, 1 << 20)).collect();
+    let mut bench = Bench::new(&rows);
+    let narrow = [("id", DataType::Int64), ("name", DataType::TEXT), ("n", DataType::Int16)];
+    bench.to.create_table(table("t", &narrow, &["id"])).expect("a new table");
+    bench.options = bench.options.with_max_quarantined(QuarantineLimit::Rows(150));
+    let report = bench.run().await.expect("the run begins");
+    assert_eq!(report.status, ExecutionState::Failed);
+    assert!(report.error.expect("why").contains("refused"));
+}
+
+#[tokio::test]
+async fn a_filter_binds_its_parameters_and_narrows_what_is_read() {
+    let mut bench = Bench::new(&range(0..100));
+    bench.job = Job::new("copy", "from", "to")
+        .with_entity(Entity::new("t").with_filter("id < :most"))
+        .with_param("most", Parameter::Int(40));
+    let counters = bench.counters().await;
+    assert_eq!((counters.read, counters.inserted), (40, 40));
+}
+
+#[tokio::test]
+async fn a_limit_reads_so_many_rows_and_never_takes_the_rest_for_gone() {
+    let rows = range(0..5000);
+    let mut bench = Bench::new(&rows);
+    bench.options = bench.options.with_limit(1234);
+    assert_eq!(bench.counters().await.inserted, 1234);
+    bench.options.limit = None;
+    let counters = bench.counters().await;
+    assert_eq!((counters.inserted, counters.unchanged), (3766, 1234));
+    bench.options.limit = Some(10);
+    assert_eq!(bench.counters().await.unchanged, 10);
+    assert_eq!(held(&bench.to), expected(&rows));
+}
+
+#[tokio::test]
+async fn a_lost_commit_answer_is_settled_whether_the_target_acted_or_not() {
+    for acted in [true, false] {
+        for nth in 1..=6 {
+            let rows = range(0..500);
+            let bench = Bench::new(&rows);
+            if acted {
+                bench.to.faults().lose_commit_answer(nth);
+            } else {
+                bench.to.faults().fail(Call::Commit, nth, ErrorKind::CommitUnknown);
+            }
+            let counters = bench.counters().await;
+            assert_eq!((counters.inserted, counters.updated, counters.unchanged), (500, 0, 0), "acted {acted}, commit {nth}");
+            assert_eq!(held(&bench.to), expected(&rows));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_was_fenced_out_cannot_write() {
+    let rows = range(0..500);
+    let bench = Bench::new(&rows);
+    let to = bench.to.clone();
+    bench.to.faults().run(Call::Commit, 3, move || {
+        use migrate_core::Sink;
+        let owner = migrate_core::state::FenceOwner { execution: "other".into(), host: "h".into(), process: 1 };
+        let state = to.sink().state();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(state.acquire("copy", &owner)).expect("the fence is free to take");
+        })
+        .join()
+        .expect("the takeover works");
+    });
+    let report = bench.run().await.expect("the run begins");
+    assert_eq!(report.status, ExecutionState::Failed);
+    assert_eq!(held(&bench.to).len(), 200, "two commits came before the takeover");
+}
+
+#[tokio::test]
+async fn a_table_without_a_key_is_a_multiset_that_is_loaded_whole() {
+    let database = MemoryDatabase::new();
+    database.create_table(table("t", &NAMES, &[])).expect("a new table");
+    for i in 0..300 {
+        database.insert("t", row(i % 3, 5)).expect("the row fits");
+    }
+    let mut bench = Bench::new(&BTreeMap::new());
+    bench.from = database;
+    bench.to.faults().fail(Call::Commit, 2, ErrorKind::ConnectionLost);
+    assert_eq!(bench.counters().await.inserted, 300);
+    assert_eq!(bench.to.rows("t").expect("the table").len(), 300);
+    let writes = bench.to.faults().calls(Call::Write);
+    assert_eq!(bench.counters().await.unchanged, 300);
+    assert_eq!(bench.to.faults().calls(Call::Write), writes);
+    bench.from.insert("t", row(9, 9)).expect("the row fits");
+    assert_eq!(bench.counters().await.inserted, 301);
+    assert_eq!(bench.to.rows("t").expect("the table").len(), 301);
+}
+
+#[derive(Debug, Clone)]
+enum Fault {
+    Target(u64, ErrorKind),
+    LostAnswer(u64),
+    Source(u64),
+    Rows(u64),
+}
+
+fn faults() -> impl Strategy<Value = Fault> {
+    let kinds = prop_oneof![
+        Just(ErrorKind::Conflict),
+        Just(ErrorKind::ConnectionLost),
+        Just(ErrorKind::CommitUnknown),
+        // Stands for a killed process: nothing tries again within this run.
+        Just(ErrorKind::Internal),
+    ];
+    prop_oneof![
+        (1u64..40, kinds).prop_map(|(n, kind)| Fault::Target(n, kind)),
+        (1u64..40).prop_map(Fault::LostAnswer),
+        (1u64..6).prop_map(Fault::Source),
+        (1u64..6).prop_map(Fault::Rows),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// P1, P2, P3, P4: whatever fails and however the source changes in between, the target ends up equal to the last snapshot.
+    #[test]
+    fn after_any_history_of_faults_and_changes_the_target_equals_the_source(
+        history in proptest::collection::vec(
+            (proptest::collection::btree_map(-500i64..3000, 0i64..4, 0..2500), proptest::collection::vec(faults(), 0..3)),
+            1..4,
+        ),
+        batch in 30u64..900,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+        runtime.block_on(async {
+            let mut bench = Bench::new(&BTreeMap::new());
+            bench.options = RunOptions::new().with_batch_rows(batch);
+            // Keys that this job has copied and the source has lost since stay in the target, unless one execution did both.
+            let mut kept: BTreeMap<i64, Row> = BTreeMap::new();
+            for (rows, faults) in history {
+                fill(&bench.from, &rows);
+                for fault in faults {
+                    match fault {
+                        Fault::Target(n, kind) => bench.to.faults().fail(Call::Commit, n, kind),
+                        Fault::LostAnswer(n) => bench.to.faults().lose_commit_answer(n),
+                        Fault::Source(n) => bench.from.faults().fail(Call::ReadPage, n, ErrorKind::ConnectionLost),
+                        Fault::Rows(n) => bench.from.faults().fail(Call::ReadPage, n, ErrorKind::Internal),
+                    }
+                }
+                let mut tries = 0;
+                let report = loop {
+                    let report = bench.run().await.expect("the run begins");
+                    tries += 1;
+                    assert!(tries < 10, "{:?}", report.error);
+                    if report.status == ExecutionState::Succeeded {
+                        break report;
+                    }
+                    // A resumed execution: half of the time the source changes first.
+                    if tries == 1 && rows.len() % 2 == 0 {
+                        let changed: BTreeMap<i64, i64> = rows.iter().filter(|(k, _)| *k % 5 != 0).map(|(k, v)| (*k, v + k % 3)).collect();
+                        fill(&bench.from, &changed);
+                    }
+                };
+                bench.to.faults().clear();
+                bench.from.faults().clear();
+                let counters = balanced(&report);
+                let source = held(&bench.from);
+                let target = held(&bench.to);
+                assert_eq!(counters.read as usize, source.len());
+                for (key, row) in &source {
+                    assert_eq!(target.get(key), Some(row));
+                }
+                for (key, row) in target.iter().filter(|(key, _)| !source.contains_key(key)) {
+                    assert_eq!(kept.get(key), Some(row), "row {key} is neither in the source nor from an earlier execution");
+                }
+                kept = target;
+                let again = bench.run().await.expect("the run begins");
+                assert_eq!(balanced(&again).unchanged as usize, source.len(), "P4");
+            }
+        });
+    }
+}
