@@ -1,6 +1,6 @@
 //! The command line's contract: arguments, exit codes, reports and records.
 
-use migrate_tests::{Postgres, Project, Server, Sqlite};
+use migrate_tests::{Postgres, Project, Server, Sqlite, assert_same_sqlite_file};
 use serde_json::Value;
 
 /// A source with two tables, one of which refers to the other, and a target that does not exist yet.
@@ -159,6 +159,19 @@ fn an_entity_a_limit_and_a_parameter_narrow_a_run() {
     for name in ["artist", "albums"] {
         assert_eq!(entity(&report, name)["read"], 1, "{report}");
     }
+}
+
+#[test]
+fn batches_of_one_row_give_the_same_result() {
+    let (project, source, target) = small();
+    let _ = project.run(["run", "--batch-size", "1", "--parallel", "1"]).expect(0);
+    assert_same_sqlite_file(&source, &target);
+    let again = project.run(["run", "--json", "--batch-size", "2"]).expect(0).json();
+    assert_eq!(
+        (&entity(&again, "artist")["unchanged"], &entity(&again, "album")["unchanged"]),
+        (&3.into(), &4.into()),
+        "{again}"
+    );
 }
 
 #[test]

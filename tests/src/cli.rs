@@ -67,6 +67,25 @@ impl Project {
         Run::of(self.command(arguments).output().expect("migrate starts"))
     }
 
+    /// Runs the command line and returns, with its result, the most memory that it held, in bytes.
+    ///
+    /// The kernel keeps that mark for as long as the process lives, so it is looked at again and again until the process ends.
+    pub fn run_measured<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> (Run, u64) {
+        let child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("migrate starts");
+        let status = format!("/proc/{}/status", child.id());
+        let watcher = std::thread::spawn(move || {
+            let mut peak = 0;
+            // A process that has ended has no mark any more, also while its parent has not yet asked for it.
+            while let Some(mark) = std::fs::read_to_string(&status).ok().as_deref().and_then(high_water_mark) {
+                peak = mark;
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            peak
+        });
+        let run = Run::of(child.wait_with_output().expect("migrate ends"));
+        (run, watcher.join().expect("the watcher ends"))
+    }
+
     /// Runs the job with `--json` and returns its report.
     ///
     /// # Panics
@@ -76,6 +95,12 @@ impl Project {
         assert_counters_add_up(&report);
         report
     }
+}
+
+fn high_water_mark(status: &str) -> Option<u64> {
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes << 10)
 }
 
 /// Asserts P1 for every entity of a report.
