@@ -1,0 +1,112 @@
+//! The state tables and their version.
+
+use super::in_transaction;
+use crate::error::SqliteContext;
+use migrate_core::{Error, ErrorKind, Result};
+use rusqlite::{Connection, OptionalExtension};
+
+/// The version of the tables; a file of a higher one is refused.
+const VERSION: i64 = 1;
+
+const TABLES: [&str; 6] = [
+    "CREATE TABLE IF NOT EXISTS _migrate_version (
+  version INTEGER NOT NULL
+)",
+    "CREATE TABLE IF NOT EXISTS _migrate_fence (
+  job TEXT NOT NULL PRIMARY KEY,
+  epoch INTEGER NOT NULL,
+  execution TEXT,
+  host TEXT,
+  process INTEGER,
+  process_started INTEGER,
+  acquired_at TEXT
+)",
+    "CREATE TABLE IF NOT EXISTS _migrate_checkpoint (
+  job TEXT NOT NULL,
+  entity TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  checkpoint TEXT NOT NULL,
+  PRIMARY KEY (job, entity, part)
+)",
+    "CREATE TABLE IF NOT EXISTS _migrate_ledger (
+  job TEXT NOT NULL,
+  entity TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  ordinal INTEGER NOT NULL,
+  format INTEGER NOT NULL,
+  row_count INTEGER NOT NULL,
+  last_key BLOB NOT NULL,
+  keys BLOB NOT NULL,
+  checksums BLOB NOT NULL,
+  keys_digest BLOB NOT NULL,
+  rows_digest BLOB NOT NULL,
+  position TEXT NOT NULL,
+  execution TEXT NOT NULL,
+  outcomes BLOB NOT NULL,
+  PRIMARY KEY (job, entity, part, ordinal)
+)",
+    "CREATE TABLE IF NOT EXISTS _migrate_quarantine (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  execution TEXT NOT NULL,
+  job TEXT NOT NULL,
+  entity TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  column_name TEXT,
+  reason TEXT NOT NULL,
+  source_row BLOB NOT NULL,
+  source_columns TEXT NOT NULL
+)",
+    "CREATE TABLE IF NOT EXISTS _migrate_unfinished (
+  job TEXT NOT NULL,
+  table_name TEXT NOT NULL,
+  plan TEXT NOT NULL,
+  PRIMARY KEY (job, table_name)
+)",
+];
+
+const INDEXES: [&str; 1] = ["CREATE INDEX IF NOT EXISTS _migrate_quarantine_key ON _migrate_quarantine (job, entity, part, key)"];
+
+/// Prints the statements that [`initialize`] runs.
+pub(super) fn statements() -> String {
+    let mut sql = TABLES.iter().chain(&INDEXES).map(|s| format!("{s};\n")).collect::<String>();
+    sql.push_str(&format!(
+        "INSERT INTO _migrate_version (version) SELECT {VERSION} WHERE NOT EXISTS (SELECT 1 FROM _migrate_version);\n"
+    ));
+    sql
+}
+
+/// Returns whether the state tables exist in the version that this program writes.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] if a newer program made them.
+pub(super) fn exists(connection: &Connection) -> Result<bool> {
+    Ok(version(connection)? == Some(VERSION))
+}
+
+fn version(connection: &Connection) -> Result<Option<i64>> {
+    let doing = "reading the state's version";
+    let query = "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = '_migrate_version'";
+    if connection.query_row(query, [], |_| Ok(())).optional().during(doing)?.is_none() {
+        return Ok(None);
+    }
+    let version = connection.query_row("SELECT version FROM main._migrate_version", [], |r| r.get(0)).optional().during(doing)?;
+    match version {
+        Some(newer) if newer > VERSION => {
+            let message = format!("the state tables are of version {newer}; this program knows versions up to {VERSION}");
+            Err(Error::new(ErrorKind::Corrupt, message))
+        }
+        other => Ok(other),
+    }
+}
+
+/// Creates the state tables; writes nothing where they are up to date.
+pub(super) fn initialize(connection: &Connection) -> Result<()> {
+    if exists(connection)? {
+        return Ok(());
+    }
+    in_transaction(connection, |connection| {
+        // Somebody may have been quicker.
+        if exists(connection)? { Ok(()) } else { connection.execute_batch(&statements()).during("creating the state tables") }
+    })
+}

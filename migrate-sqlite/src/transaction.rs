@@ -1,0 +1,167 @@
+//! A transaction on the one writing connection.
+
+use crate::error::SqliteContext;
+use crate::sink::Shared;
+use crate::state;
+use crate::write::{self, Target, WriteJob};
+use async_trait::async_trait;
+use migrate_core::schema::{TableName, TableSchema};
+use migrate_core::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use migrate_core::state::{Fence, StateChanges};
+use migrate_core::value::Key;
+use migrate_core::{Error, ErrorKind, Result};
+use rusqlite::Connection;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The one open transaction of a sink; others queue for it.
+#[derive(Debug)]
+pub(crate) struct SqliteTransaction {
+    shared: Arc<Shared>,
+    fence: Fence,
+    /// The place at the head of the queue, given up when nothing of the transaction is left.
+    permit: Option<OwnedSemaphorePermit>,
+    /// Rows given to the loads of each table so far.
+    loaded: HashMap<TableName, u64>,
+    /// Whether something was asked for already, so that the transaction cannot begin anew.
+    touched: bool,
+    failed: bool,
+}
+
+impl SqliteTransaction {
+    /// Takes the write lock.
+    pub(crate) async fn begin(shared: Arc<Shared>, fence: Fence) -> Result<Self> {
+        let permit = shared.queue().await?;
+        let transaction =
+            SqliteTransaction { shared, fence, permit: Some(permit), loaded: HashMap::new(), touched: false, failed: false };
+        let fence = transaction.fence.clone();
+        // From here on dropping the transaction rolls back, whether the lock was taken or not.
+        transaction.shared.run(move |connection| begin(connection, &fence)).await?;
+        Ok(transaction)
+    }
+
+    /// Runs a step; after one that failed, or whose answer nobody waited for, only rolling back is allowed.
+    async fn step<T: Send + 'static>(&mut self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        if self.failed {
+            return Err(Error::new(ErrorKind::Internal, "a transaction was used after it had failed"));
+        }
+        self.failed = true;
+        self.touched = true;
+        let value = self.shared.run(move |connection| work(connection)).await?;
+        self.failed = false;
+        Ok(value)
+    }
+}
+
+/// Begins, with the write lock, and looks at the fence before any work is done in vain.
+fn begin(connection: &Connection, fence: &Fence) -> Result<()> {
+    connection.execute_batch("BEGIN IMMEDIATE").during("beginning a transaction")?;
+    state::check_fence(connection, fence)
+}
+
+/// Sees to it that references are checked for a table that is in use, and not for one that is being created: there the rows come
+/// in any order and are checked when all have arrived.
+///
+/// SQLite switches this between transactions only, so the first step of one decides, by beginning it anew.
+fn set_references(connection: &Connection, target: &Target, only_inserts: bool, touched: bool, fence: &Fence) -> Result<()> {
+    let doing = "switching the checks of references";
+    let wanted = !state::is_unfinished(connection, &target.name)?;
+    let checked: bool =
+        connection.prepare_cached("PRAGMA foreign_keys").and_then(|mut s| s.query_row([], |r| r.get(0))).during(doing)?;
+    // An insert into a table that refers to nothing breaks nothing, either way.
+    if wanted == checked || (touched && only_inserts && !target.refers()) {
+        return Ok(());
+    }
+    if touched {
+        return Err(Error::new(
+            ErrorKind::Internal,
+            "tables that are being created and tables that are in use cannot be written in one transaction",
+        )
+        .with("table", &target.name));
+    }
+    connection.execute_batch("ROLLBACK").during(doing)?;
+    connection.pragma_update(None, "foreign_keys", wanted).during(doing)?;
+    begin(connection, fence)
+}
+
+#[async_trait]
+impl SinkTransaction for SqliteTransaction {
+    async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>> {
+        let job = WriteJob::new(&request);
+        if job.is_err() {
+            self.failed = true;
+        }
+        let job = job?;
+        let (name, rows, load) = (request.table.name.clone(), request.row_count() as u64, request.mode == WriteMode::Load);
+        let before = if load { self.loaded.get(&name).copied().unwrap_or(0) } else { 0 };
+        let (touched, fence) = (self.touched, self.fence.clone());
+        let written = self.step(move |connection| {
+            set_references(connection, job.target(), job.only_inserts(), touched, &fence)?;
+            job.run(connection)
+        });
+        let outcomes = written.await.map_err(|error| match error.row() {
+            Some(row) => error.with_row(before + row),
+            None => error,
+        })?;
+        if load {
+            self.loaded.insert(name, before + rows);
+        }
+        Ok(outcomes)
+    }
+
+    async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
+        let target = Target::new(table, key)?;
+        let (keys, touched, fence) = (keys.to_vec(), self.touched, self.fence.clone());
+        self.step(move |connection| {
+            set_references(connection, &target, false, touched, &fence)?;
+            write::delete(connection, &target, &keys)
+        })
+        .await
+    }
+
+    async fn clear(&mut self, table: &TableSchema) -> Result<u64> {
+        let target = Target::new(table, &[])?;
+        let (touched, fence) = (self.touched, self.fence.clone());
+        self.step(move |connection| {
+            set_references(connection, &target, false, touched, &fence)?;
+            write::clear(connection, &target)
+        })
+        .await
+    }
+
+    async fn commit(mut self: Box<Self>, state: &StateChanges) -> Result<()> {
+        let (state, fence) = (state.clone(), self.fence.clone());
+        self.step(move |connection| {
+            let result = state::apply(connection, &state)
+                .and_then(|()| state::check_fence(connection, &fence))
+                .and_then(|()| state::commit(connection));
+            if result.is_err() {
+                state::rollback(connection);
+            }
+            result
+        })
+        .await
+    }
+
+    async fn rollback(self: Box<Self>) -> Result<()> {
+        self.shared
+            .run(|connection| {
+                state::rollback(connection);
+                Ok(())
+            })
+            .await
+    }
+}
+
+impl Drop for SqliteTransaction {
+    fn drop(&mut self) {
+        // After a commit there is nothing open and this does nothing.
+        let permit = self.permit.take();
+        self.shared.post(move |connection| {
+            state::rollback(connection);
+            // Only now may the next in the queue begin.
+            drop(permit);
+        });
+    }
+}

@@ -1,0 +1,24 @@
+//! Inserting rows whose keys are known to be new.
+
+use super::WriteJob;
+use super::cells::Cells;
+use super::statement::Insert;
+use migrate_core::Result;
+use rusqlite::Connection;
+
+/// Inserts the rows of a job.
+pub(super) fn load(connection: &Connection, job: &WriteJob) -> Result<()> {
+    let mut insert = Insert::prepare(connection, &job.insert_sql()).map_err(|e| e.with("table", &job.target.name))?;
+    let mut cells = Cells::default();
+    let watched = !job.target.triggers.is_empty();
+    for (place, row) in job.row_indexes().enumerate() {
+        let result = job.read(&mut cells, row).and_then(|()| insert.execute(&cells));
+        if let Err(error) = result {
+            return Err(job.refuse(connection, &cells, place, error));
+        }
+        if watched && (connection.changes() == 0 || !(job.key_places.is_empty() || job.is_there(connection, &cells)?)) {
+            return Err(job.ignored_by_trigger(place));
+        }
+    }
+    Ok(())
+}
