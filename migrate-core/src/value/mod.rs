@@ -4,6 +4,8 @@
 //! decodes its cells lazily. [`canonical`] is the one byte form that checksums are made of.
 
 pub mod canonical;
+#[cfg(test)]
+mod canonical_tests;
 pub mod conform;
 mod data_type;
 mod decimal;

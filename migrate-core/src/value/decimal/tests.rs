@@ -121,6 +121,8 @@ fn floats_stand_for_their_shortest_decimal() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn integers_and_scales_round_trip(unscaled in any::<i128>().prop_map(|v| v / 2), shift in 0u32..120, scale in 0usize..45) {
         let unscaled = unscaled >> shift;

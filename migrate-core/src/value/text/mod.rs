@@ -16,7 +16,7 @@ pub(crate) use float::{read_float, sqlite_float};
 pub(crate) use moment::{DAY, fits_fraction, timestamp_in_range};
 pub(crate) use read::{Moment, read_decimal, read_integer, read_moment};
 
-use super::{DataType, Decimal, Value, jsonb};
+use super::{DataType, Value, jsonb};
 use std::borrow::Cow;
 
 /// Returns the text that PostgreSQL prints for a value; empty for NULL, which has none.

@@ -1,6 +1,7 @@
 //! The forms of every kind, there and back. `migrate-postgres/tests/text_oracle.rs` compares them with a real server.
 
 use super::*;
+use crate::value::Decimal;
 use proptest::prelude::*;
 
 const TIMESTAMP: DataType = DataType::Timestamp { precision: None };
@@ -244,6 +245,8 @@ fn the_rest_prints_and_reads() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn every_moment_returns(days in -2_451_545i64..=2_145_031_948, micros in -211_813_488_000_000_000i64..9_223_371_331_200_000_000, time in 0i64..=86_400_000_000, zone in -57_599i32..=57_599) {
         for (value, data_type) in [
