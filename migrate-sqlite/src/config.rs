@@ -190,14 +190,50 @@ impl SqliteConfig {
     /// [`ErrorKind::Connection`] if the file is missing, no SQLite database, or cannot be opened; [`ErrorKind::Permission`] if rights
     /// are missing; [`ErrorKind::Busy`] if it stays locked; [`ErrorKind::Corrupt`] if its schema cannot be read.
     pub(crate) fn open(&self, default: Access) -> Result<Connection> {
+        let access = self.access.unwrap_or(default);
+        self.check_file(access)?;
+        self.connect(access, access == Access::Read, self.immutable)
+    }
+
+    /// Opens a connection that only reads. Returns whether the file is read without locks, so that the caller has to watch it.
+    ///
+    /// Two kinds of files cannot be read by a connection without the right to write: one with a transaction that was cut off, and
+    /// one in WAL mode whose log is not there. The first is recovered, as any reader would, unless the url says `mode=ro`. The
+    /// second, where nothing may be written beside it, is read without locks: nobody can have it open, or the log were there.
+    ///
+    /// # Errors
+    /// As [`SqliteConfig::open`].
+    pub(crate) fn open_reader(&self) -> Result<(Connection, bool)> {
+        self.check_file(Access::Read)?;
+        let first = match self.connect(Access::Read, true, self.immutable) {
+            Ok(connection) => return Ok((connection, self.immutable)),
+            Err(error) => error,
+        };
+        if !matches!(first.kind(), ErrorKind::Permission | ErrorKind::Connection) || self.immutable {
+            return Err(first);
+        }
+        if self.access != Some(Access::Read)
+            && let Ok(connection) = self.connect(Access::Write, true, false)
+        {
+            return Ok((connection, false));
+        }
+        let beside = |suffix: &str| sibling(&self.path, suffix).metadata().is_ok_and(|found| found.len() > 0);
+        if !beside("-wal")
+            && !beside("-journal")
+            && let Ok(connection) = self.connect(Access::Read, true, true)
+        {
+            return Ok((connection, true));
+        }
+        Err(first)
+    }
+
+    fn connect(&self, access: Access, read_only: bool, immutable: bool) -> Result<Connection> {
         let found = rusqlite::version_number();
         if found < OLDEST_LIBRARY {
             let message = format!("this program is linked with SQLite {}; 3.37 or later is needed", rusqlite::version());
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        let access = self.access.unwrap_or(default);
-        self.check_file(access)?;
-        let result = self.open_as(access).and_then(|connection| self.prepare(connection, access));
+        let result = self.open_as(access, immutable).and_then(|connection| self.prepare(connection, read_only));
         result.map_err(|error| error.with("file", self.path.display()))
     }
 
@@ -227,7 +263,7 @@ impl SqliteConfig {
         }
     }
 
-    fn open_as(&self, access: Access) -> Result<Connection> {
+    fn open_as(&self, access: Access, immutable: bool) -> Result<Connection> {
         let mut flags = match access {
             Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
             Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
@@ -235,16 +271,16 @@ impl SqliteConfig {
         };
         // One thread at a time uses a connection, so SQLite's own mutexes are left out.
         flags |= OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        if self.immutable {
+        if immutable {
             flags |= OpenFlags::SQLITE_OPEN_URI;
             return Connection::open_with_flags(immutable_uri(&self.path)?, flags).during("opening the database");
         }
         Connection::open_with_flags(&self.path, flags).during("opening the database")
     }
 
-    fn prepare(&self, connection: Connection, access: Access) -> Result<Connection> {
+    fn prepare(&self, connection: Connection, read_only: bool) -> Result<Connection> {
         connection.busy_timeout(self.busy_timeout).during("opening the database")?;
-        if access == Access::Read {
+        if read_only {
             connection.pragma_update(None, "query_only", true).during("opening the database")?;
             // The file may come from anybody: its views must not reach functions with side effects.
             connection.pragma_update(None, "trusted_schema", false).during("opening the database")?;
@@ -253,6 +289,13 @@ impl SqliteConfig {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).during("reading the schema")?;
         Ok(connection)
     }
+}
+
+/// The path of a file beside the database, such as its log.
+pub(crate) fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// The `file:` uri of a path that is read without locks.

@@ -11,10 +11,14 @@ mod declared_type;
 mod error;
 mod introspect;
 mod native;
+mod refine;
+mod snapshot;
+mod source;
 mod sql;
 mod store;
 mod thread;
 
 pub use codec::ENCODING;
 pub use config::{Access, SnapshotPolicy, SqliteConfig};
+pub use source::SqliteSource;
 pub use store::SqliteStore;

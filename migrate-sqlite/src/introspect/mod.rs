@@ -3,13 +3,14 @@
 mod columns;
 mod create_table;
 mod keys;
-pub(crate) mod size;
+mod size;
 mod tokens;
 
 use crate::error::SqliteContext;
 use migrate_core::error::Result;
 use migrate_core::schema::{Check, DatabaseSchema, TableKind, TableName, TableSchema, Trigger};
 use rusqlite::Connection;
+pub(crate) use size::rowid;
 use std::collections::HashMap;
 use tokens::tokens;
 

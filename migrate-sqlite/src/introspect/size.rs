@@ -83,7 +83,7 @@ fn pairs(connection: &Connection, sql: &str) -> rusqlite::Result<HashMap<String,
 }
 
 /// The bytes of the main database, free pages included.
-pub(crate) fn file_size(connection: &Connection) -> Result<u64> {
+fn file_size(connection: &Connection) -> Result<u64> {
     let one = |pragma: &str| connection.query_row(pragma, [], natural).during(READING);
     Ok(one("PRAGMA page_count")?.saturating_mul(one("PRAGMA page_size")?))
 }

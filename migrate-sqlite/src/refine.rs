@@ -1,0 +1,239 @@
+//! What is really in columns whose declared type promises more than SQLite enforces.
+//!
+//! A column gets the first type, of a list that starts with what was declared, that every value seen conforms to. Tables up to
+//! 200,000 rows and 64 MiB are read in full, larger ones at both ends and in between.
+
+use crate::declared_type::{self, Promise};
+use crate::error::SqliteContext;
+use crate::introspect::rowid;
+use crate::sql;
+use migrate_core::error::Result;
+use migrate_core::schema::{ColumnSchema, Identity, TableSchema};
+use migrate_core::value::conform::conform;
+use migrate_core::value::{DataType, Value};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row};
+use std::borrow::Cow;
+
+const LOOKING: &str = "looking at the data";
+
+/// Rows of a table that is read in full.
+const FULL_ROWS: u64 = 200_000;
+
+/// Bytes of a table that is read in full.
+const FULL_BYTES: usize = 64 << 20;
+
+/// Rows looked at, at each end of a larger table.
+const END_ROWS: u64 = 1_000;
+
+/// Rows looked at in between.
+const SPREAD_ROWS: i64 = 2_000;
+
+/// Corrects the portable types of tables by what is in them.
+pub(crate) fn refine(connection: &Connection, tables: &mut [TableSchema]) -> Result<()> {
+    for table in tables {
+        refine_table(connection, table).map_err(|error| error.with("table", &table.name))?;
+    }
+    Ok(())
+}
+
+fn refine_table(connection: &Connection, table: &mut TableSchema) -> Result<()> {
+    let strict = table.options.iter().any(|o| o == "STRICT");
+    let mut guesses: Vec<Guess> = table.columns.iter().enumerate().filter_map(|(i, c)| Guess::new(i, c, strict)).collect();
+    if guesses.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = guesses.iter().map(|g| sql::column(&table.name.name, &table.columns[g.column].name)).collect();
+    let sample = Sample::new(connection, table, &list.join(", "))?;
+    // A type that takes another's place was not asked about the rows before: they are read again until all hold.
+    loop {
+        sample.read(connection, &mut guesses)?;
+        let mut settled = true;
+        for guess in &mut guesses {
+            settled &= !std::mem::take(&mut guess.changed);
+        }
+        if settled {
+            break;
+        }
+    }
+    for guess in guesses {
+        let column = guess.column;
+        table.columns[column].portable_type = guess.result();
+    }
+    Ok(())
+}
+
+/// What one column may turn out to be.
+struct Guess {
+    column: usize,
+    /// The types that are left, the first being believed.
+    candidates: Vec<Candidate>,
+    /// Whether a candidate was dropped in this pass.
+    changed: bool,
+    /// How many values of each storage class were seen: integers, reals, texts, blobs.
+    seen: [u64; 4],
+    /// What to say of a column without any value.
+    fallback: DataType,
+}
+
+struct Candidate {
+    data_type: DataType,
+    /// Whether the column says so; else values must be of the type's own storage class to begin with.
+    declared: bool,
+}
+
+impl Candidate {
+    fn holds(&self, value: Value<'_>) -> bool {
+        let own_class = match (&self.data_type, &value) {
+            (DataType::Int64 | DataType::Float64 | DataType::Decimal { .. }, Value::Int(_) | Value::Float(_)) => true,
+            (DataType::Int64 | DataType::Float64 | DataType::Decimal { .. } | DataType::Bytes, Value::Text(_)) => false,
+            (DataType::Bytes, Value::Int(_) | Value::Float(_)) => false,
+            _ => true,
+        };
+        (self.declared || own_class) && conform(value, &self.data_type).is_ok()
+    }
+}
+
+impl Guess {
+    /// Returns what may be guessed of a column; `None` where the type is enforced.
+    fn new(column: usize, schema: &ColumnSchema, strict: bool) -> Option<Guess> {
+        if matches!(schema.identity, Some(Identity::RowId { .. })) {
+            return None;
+        }
+        let declared = declared_type::parse(&schema.native_type, strict);
+        let mut candidates = match declared.promise {
+            // Other programs may have written to a table that this library made, but not otherwise to a STRICT one.
+            Promise::Kept if strict => return None,
+            Promise::Kept | Promise::Declared => vec![Candidate { data_type: declared.portable_type.clone(), declared: true }],
+            Promise::None => Vec::new(),
+        };
+        let any_decimal = DataType::Decimal { precision: None, scale: None };
+        let mut ladder = vec![DataType::Int64, DataType::Float64, any_decimal.clone(), DataType::TEXT, DataType::Bytes];
+        if !candidates.is_empty() && matches!(declared.portable_type, DataType::Decimal { .. }) {
+            // What does not fit the precision is still a decimal.
+            ladder.insert(0, any_decimal);
+        }
+        candidates.extend(ladder.into_iter().map(|data_type| Candidate { data_type, declared: false }));
+        Some(Guess { column, candidates, changed: false, seen: [0; 4], fallback: declared.portable_type })
+    }
+
+    #[inline]
+    fn see(&mut self, cell: ValueRef<'_>) {
+        let (class, value) = match cell {
+            ValueRef::Null => return,
+            ValueRef::Integer(v) => (0, Value::Int(v)),
+            ValueRef::Real(v) => (1, Value::Float(v)),
+            ValueRef::Text(v) => match std::str::from_utf8(v) {
+                Ok(text) => (2, Value::Text(Cow::Borrowed(text))),
+                // No type holds it: its row will be refused whatever is chosen.
+                Err(_) => return,
+            },
+            ValueRef::Blob(v) => (3, Value::Bytes(Cow::Borrowed(v))),
+        };
+        self.seen[class] += 1;
+        while self.candidates.first().is_some_and(|c| !c.holds(value.clone())) {
+            self.candidates.remove(0);
+            self.changed = true;
+        }
+    }
+
+    /// Returns the type that holds everything seen, or else, as where numbers and blobs are mixed, one that holds most of it.
+    fn result(self) -> DataType {
+        match self.candidates.into_iter().next() {
+            _ if self.seen == [0; 4] => self.fallback,
+            Some(candidate) => candidate.data_type,
+            None => {
+                let most = (0..4).max_by_key(|class| self.seen[*class]).unwrap_or_default();
+                [DataType::Int64, DataType::Float64, DataType::TEXT, DataType::Bytes][most].clone()
+            }
+        }
+    }
+}
+
+/// Which rows of a table are looked at.
+struct Sample {
+    /// All rows, or the first ones, in natural order.
+    scan: Option<String>,
+    /// Statements that look at some rows each.
+    ends: Vec<String>,
+    /// A statement that looks at the row at or behind a rowid, with the first and last rowid.
+    spread: Option<(String, i64, i64)>,
+}
+
+impl Sample {
+    fn new(connection: &Connection, table: &TableSchema, list: &str) -> Result<Sample> {
+        let from = format!("SELECT {list} FROM {}", sql::table(&table.name.name));
+        let scan = Some(format!("{from} LIMIT {FULL_ROWS}"));
+        let Some(rowid) = rowid(table) else { return Ok(Sample { scan, ends: Vec::new(), spread: None }) };
+        let bound = |function: &str| {
+            let sql = format!("SELECT {function}({rowid}) FROM {}", sql::table(&table.name.name));
+            connection.query_row(&sql, [], |row| row.get::<_, Option<i64>>(0)).during(LOOKING)
+        };
+        let (Some(first), Some(last)) = (bound("min")?, bound("max")?) else {
+            return Ok(Sample { scan: None, ends: Vec::new(), spread: None });
+        };
+        let ends = ["ASC", "DESC"].map(|order| format!("{from} ORDER BY {rowid} {order} LIMIT {END_ROWS}")).to_vec();
+        let spread = Some((format!("{from} WHERE {rowid} >= ?1 ORDER BY {rowid} LIMIT 1"), first, last));
+        let few = last.abs_diff(first) < FULL_ROWS || has_few_rows(connection, table)?;
+        Ok(Sample { scan: scan.filter(|_| few), ends, spread })
+    }
+
+    fn read(&self, connection: &Connection, guesses: &mut [Guess]) -> Result<()> {
+        if let Some(sql) = &self.scan
+            && look(connection, sql, guesses)?
+        {
+            return Ok(());
+        }
+        for sql in &self.ends {
+            look(connection, sql, guesses)?;
+        }
+        if let Some((sql, first, last)) = &self.spread {
+            let mut statement = connection.prepare(sql).during(LOOKING)?;
+            for i in 1..SPREAD_ROWS {
+                let step = i128::from(*last) - i128::from(*first);
+                let at = i128::from(*first) + step * i128::from(i) / i128::from(SPREAD_ROWS);
+                // Between two rowids of 64 bits lies one of 64 bits.
+                let mut rows = statement.query([i64::try_from(at).unwrap_or(*last)]).during(LOOKING)?;
+                if let Some(row) = rows.next().during(LOOKING)? {
+                    see(row, guesses)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a table whose rowids leave room for many rows has few of them.
+fn has_few_rows(connection: &Connection, table: &TableSchema) -> Result<bool> {
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {})", sql::table(&table.name.name), FULL_ROWS + 1);
+    let count: i64 = connection.query_row(&sql, [], |row| row.get(0)).during(LOOKING)?;
+    Ok(u64::try_from(count).is_ok_and(|n| n <= FULL_ROWS))
+}
+
+/// Looks at the rows of a statement; `false` if there were too many bytes to see them all.
+fn look(connection: &Connection, sql: &str, guesses: &mut [Guess]) -> Result<bool> {
+    let mut statement = connection.prepare(sql).during(LOOKING)?;
+    let mut rows = statement.query([]).during(LOOKING)?;
+    let mut bytes = 0;
+    while let Some(row) = rows.next().during(LOOKING)? {
+        bytes += see(row, guesses)?;
+        if bytes > FULL_BYTES {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Looks at one row and returns its size.
+fn see(row: &Row<'_>, guesses: &mut [Guess]) -> Result<usize> {
+    let mut bytes = 0;
+    for (i, guess) in guesses.iter_mut().enumerate() {
+        let cell = row.get_ref(i).during(LOOKING)?;
+        bytes += match cell {
+            ValueRef::Text(v) | ValueRef::Blob(v) => v.len(),
+            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 8,
+        };
+        guess.see(cell);
+    }
+    Ok(bytes)
+}
