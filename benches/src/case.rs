@@ -1,0 +1,254 @@
+//! The cases: a limit and a copy each, timed in turn.
+
+use crate::Result;
+use crate::compare;
+use crate::limit::{self, Ready};
+use crate::migrate::{self, Took};
+use crate::report::Line;
+use crate::sample::Sources;
+use crate::settings::Settings;
+use crate::workload::{EVENTS_KEYS, EVENTS_POSTGRES, EVENTS_SQLITE, Events, READINGS_KEYS, READINGS_POSTGRES};
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One line of the table.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// What is copied, in words.
+    pub(crate) title: &'static str,
+    /// The limit, in words.
+    pub(crate) limit: &'static str,
+    /// The most that the copy may take, in terms of the limit.
+    pub(crate) bound: f64,
+    pub(crate) table: &'static str,
+    from: Engine,
+    to: Engine,
+    target: Target,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    Postgres,
+    Sqlite,
+}
+
+/// How the target is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// Without the table.
+    New,
+    /// With the table and its indexes, without rows.
+    Existing,
+    /// As a first run left it; the second one is timed.
+    Copied,
+}
+
+const PIPE: &str = "binary COPY pipe, keys in place";
+
+/// All cases, in the order of the table.
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "postgres-postgres-new",
+        title: "PostgreSQL → PostgreSQL, target created",
+        limit: PIPE,
+        bound: 0.85,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::New,
+    },
+    Case {
+        name: "postgres-postgres-existing",
+        title: "PostgreSQL → PostgreSQL, existing empty table with its indexes",
+        limit: PIPE,
+        bound: 1.10,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::Existing,
+    },
+    Case {
+        name: "sqlite-postgres-new",
+        title: "SQLite → PostgreSQL, target created",
+        limit: "binary COPY FROM a ready file, keys in place",
+        bound: 0.95,
+        table: "events",
+        from: Engine::Sqlite,
+        to: Engine::Postgres,
+        target: Target::New,
+    },
+    Case {
+        name: "sqlite-postgres-existing",
+        title: "SQLite → PostgreSQL, existing empty table with its indexes",
+        limit: "binary COPY FROM a ready file, keys in place",
+        bound: 1.15,
+        table: "events",
+        from: Engine::Sqlite,
+        to: Engine::Postgres,
+        target: Target::Existing,
+    },
+    Case {
+        name: "postgres-sqlite-new",
+        title: "PostgreSQL → SQLite, target created",
+        limit: "prepared INSERT loop from memory, one transaction",
+        bound: 1.30,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Sqlite,
+        target: Target::New,
+    },
+    Case {
+        name: "postgres-sqlite-existing",
+        title: "PostgreSQL → SQLite, existing empty table with its indexes",
+        limit: "prepared INSERT loop from memory, one transaction",
+        bound: 1.80,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Sqlite,
+        target: Target::Existing,
+    },
+    Case {
+        name: "sqlite-sqlite",
+        title: "SQLite → SQLite, target created",
+        limit: "ATTACH + INSERT … SELECT",
+        bound: 2.0,
+        table: "events",
+        from: Engine::Sqlite,
+        to: Engine::Sqlite,
+        target: Target::New,
+    },
+    Case {
+        name: "readings",
+        title: "narrow readings, PostgreSQL → PostgreSQL, target created",
+        limit: "binary COPY pipe, primary key in place",
+        bound: 0.85,
+        table: "readings",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::New,
+    },
+    Case {
+        name: "second-run",
+        title: "second run of the first case, nothing changed",
+        limit: PIPE,
+        bound: 0.50,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::Copied,
+    },
+];
+
+/// Times a case's limit and copy in turn, as often as the settings say, and compares every result.
+pub(crate) fn measure(case: &'static Case, sources: &Sources, settings: &Settings) -> Result<Line> {
+    eprintln!("{}", case.name);
+    let run = Run { case, sources, settings };
+    let ready = if case.to == Engine::Sqlite && case.from == Engine::Postgres {
+        Some(Ready::new(Events::new(settings.events)))
+    } else {
+        None
+    };
+    let mut line = Line { case, limits: Vec::new(), ours: Vec::new(), peak: 0 };
+    for pair in 1..=settings.pairs {
+        let limit = run.limit(ready.as_ref())?;
+        let ours = run.ours()?;
+        eprintln!(
+            "  pair {pair}: limit {:.2} s, ours {:.2} s, {:.1} MiB",
+            limit.as_secs_f64(),
+            ours.time.as_secs_f64(),
+            ours.peak as f64 / 1024.0
+        );
+        line.limits.push(limit);
+        line.ours.push(ours.time);
+        line.peak = line.peak.max(ours.peak);
+    }
+    Ok(line)
+}
+
+struct Run<'a> {
+    case: &'a Case,
+    sources: &'a Sources,
+    settings: &'a Settings,
+}
+
+impl Run<'_> {
+    fn limit(&self, ready: Option<&Ready>) -> Result<Duration> {
+        match (self.case.from, self.case.to) {
+            (_, Engine::Postgres) => {
+                let (table, keys) = self.ddl();
+                self.sources.target.fresh(self.case.table, &format!("{table}; {keys}"))?;
+                match self.case.from {
+                    Engine::Postgres => limit::copy_pipe(self.sources, self.case.table),
+                    Engine::Sqlite => limit::copy_file(self.sources),
+                }
+            }
+            (from, Engine::Sqlite) => {
+                let file = fresh_file(&self.sources.work_folder()?, true)?;
+                match (from, ready) {
+                    (Engine::Postgres, Some(ready)) => limit::insert_loop(&file, ready),
+                    _ => limit::attach(&self.sources.sqlite, &file),
+                }
+            }
+        }
+    }
+
+    fn ours(&self) -> Result<Took> {
+        let (case, sources) = (self.case, self.sources);
+        let folder = sources.work_folder()?;
+        let source = match case.from {
+            Engine::Postgres => sources.source.url(case.table),
+            Engine::Sqlite => format!("sqlite:{}", sources.sqlite.display()),
+        };
+        let existing = case.target == Target::Existing;
+        let target = match case.to {
+            Engine::Postgres => {
+                let (table, keys) = self.ddl();
+                sources.target.fresh(case.table, &if existing { format!("{table}; {keys}") } else { String::new() })?;
+                sources.target.url(case.table)
+            }
+            Engine::Sqlite => format!("sqlite:{}", fresh_file(&folder, existing)?.display()),
+        };
+        let job = migrate::write_job(&folder, &source, &target)?;
+        let mut took = migrate::run(&sources.program, &job)?;
+        if case.target == Target::Copied {
+            crate::database::run(&sources.target.url(case.table), &["CHECKPOINT"])?;
+            let first = took;
+            took = migrate::run(&sources.program, &job)?;
+            took.peak = took.peak.max(first.peak);
+        }
+        self.compare(&folder)?;
+        Ok(took)
+    }
+
+    fn compare(&self, folder: &Path) -> Result<()> {
+        let file = folder.join("target.sqlite");
+        match (self.case.from, self.case.to, self.case.table) {
+            (_, Engine::Postgres, "readings") => {
+                compare::readings_in_postgres(&self.sources.target.url("readings"), self.settings.readings)
+            }
+            (_, Engine::Postgres, table) => compare::events_in_postgres(&self.sources.target.url(table), self.settings.events),
+            (Engine::Postgres, Engine::Sqlite, _) => compare::events_in_sqlite(&file, self.settings.events),
+            (Engine::Sqlite, Engine::Sqlite, _) => {
+                compare::events_in_sqlite(&file, self.settings.events)?;
+                compare::same_in_sqlite(&self.sources.sqlite, &file, self.settings.events)
+            }
+        }
+    }
+
+    fn ddl(&self) -> (&'static str, &'static str) {
+        if self.case.table == "readings" { (READINGS_POSTGRES, READINGS_KEYS) } else { (EVENTS_POSTGRES, EVENTS_KEYS) }
+    }
+}
+
+/// Names the target file, and makes it where the table must exist. What an earlier run left to be written is written first.
+fn fresh_file(folder: &Path, with_table: bool) -> Result<PathBuf> {
+    let path = folder.join("target.sqlite");
+    if with_table {
+        Connection::open(&path)?.execute_batch(EVENTS_SQLITE)?;
+    }
+    // Best effort, and the same for both sides: a machine without `sync` only measures with more noise.
+    let _ = std::process::Command::new("sync").status();
+    Ok(path)
+}
