@@ -74,7 +74,8 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             continue;
         }
         release(&context, &fence).await;
-        return Ok(report(id, status, error, &tracker, &plan));
+        let kind = result.err().map(|error| error.kind());
+        return Ok(RunReport { error_kind: kind, ..report(id, status, error, &tracker, &plan) });
     }
 }
 
@@ -134,7 +135,7 @@ fn report(id: String, status: ExecutionState, error: Option<String>, tracker: &P
         counters: e.counters,
         seconds: e.seconds,
     });
-    RunReport { execution_id: id, status, entities: entities.collect(), notes: notes(plan), error }
+    RunReport { execution_id: id, status, entities: entities.collect(), notes: notes(plan), error, error_kind: None }
 }
 
 fn notes(plan: &Plan) -> Vec<String> {

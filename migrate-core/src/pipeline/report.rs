@@ -1,5 +1,6 @@
 //! What a run has done, and what a check has found.
 
+use crate::error::ErrorKind;
 use crate::job::ExecutionState;
 use crate::state::Counters;
 use serde::Serialize;
@@ -20,6 +21,9 @@ pub struct RunReport {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What kind of error that was.
+    #[serde(skip)]
+    pub error_kind: Option<ErrorKind>,
 }
 
 /// What became of one entity.

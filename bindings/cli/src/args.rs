@@ -1,0 +1,254 @@
+//! Commands and flags.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use migrate_core::Parameter;
+use migrate_core::job::{ExecutionState, QuarantineLimit};
+use std::path::PathBuf;
+
+/// Moves data between databases: exact, resumable, recorded.
+#[derive(Debug, Parser)]
+#[command(name = "migrate", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(after_help = "Start with `migrate init`, then `migrate check`, `migrate plan` and `migrate run`.\n\n\
+    Exit codes: 0 done, 1 failed, 2 configuration or arguments, 3 partial (rows were refused), 4 a check failed, 5 refused, \
+    130 cancelled.")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// The job file
+    #[arg(short = 'c', long = "config", global = true, value_name = "FILE", default_value = "migrate.toml")]
+    pub(crate) config: PathBuf,
+    /// Prints one JSON document on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How logs are written
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Human)]
+    pub(crate) log_format: LogFormat,
+    /// Appends logs to a file as well
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) log_file: Option<PathBuf>,
+    /// Logs more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line of text each
+    Human,
+    /// A line of JSON each
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Writes a commented job file to start from
+    Init,
+    /// Runs a job; goes on where an earlier run of it has stopped
+    Run(RunArguments),
+    /// Shows what a run would do, and does nothing
+    Plan(JobArguments),
+    /// Looks at everything that a run needs: file, connections, schemas, rights, space
+    Check(JobArguments),
+    /// Lists and shows what has run
+    Executions(ExecutionsArguments),
+    /// Prepares a target
+    Target(TargetArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) job: JobArguments,
+    /// Shows what would be done, and does nothing: the same as `plan`
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Which job, and what this run of it does otherwise.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct JobArguments {
+    /// The job; may be left out where the file has one
+    pub(crate) job: Option<String>,
+    /// Reads from this environment instead of the job's
+    #[arg(long, value_name = "ENV")]
+    pub(crate) source: Option<String>,
+    /// Writes to this environment instead of the job's
+    #[arg(long, value_name = "ENV")]
+    pub(crate) target: Option<String>,
+    /// Moves only this entity; may be given again for more
+    #[arg(long = "entity", value_name = "NAME")]
+    pub(crate) entities: Vec<String>,
+    /// Gives a parameter that filters name; may be given again for more
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub(crate) params: Vec<(String, String)>,
+    /// Reads at most so many rows of each entity
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) limit: Option<u64>,
+    /// Commits after so many rows
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) batch_size: Option<u64>,
+    /// Copies so many entities, or parts of them, at the same time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) parallel: Option<u32>,
+    /// Ends an entity when more rows than this are refused: a number, or a share such as 0.5%
+    #[arg(long, value_name = "N|P%", value_parser = quarantine_limit)]
+    pub(crate) max_quarantined: Option<QuarantineLimit>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ExecutionsArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<ExecutionsCommand>,
+    #[command(flatten)]
+    pub(crate) list: ListArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExecutionsCommand {
+    /// Lists executions, newest first
+    List(ListArguments),
+    /// Shows everything about an execution
+    Show(IdArguments),
+    /// Prints an execution's log
+    Logs(IdArguments),
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ListArguments {
+    /// Only of this job
+    #[arg(long, value_name = "JOB")]
+    pub(crate) job: Option<String>,
+    /// Only in this state; may be given again for more
+    #[arg(long = "state", value_name = "STATE", value_parser = state)]
+    pub(crate) states: Vec<ExecutionState>,
+    /// So many at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// Goes on after this execution
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdArguments {
+    /// The execution's id; the newest execution if left out
+    pub(crate) id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetArguments {
+    #[command(subcommand)]
+    pub(crate) command: TargetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TargetCommand {
+    /// Creates the tables in which a target remembers what it holds
+    Init(TargetInitArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetInitArguments {
+    /// The job whose target it is; may be left out where the file has one, or with --target
+    pub(crate) job: Option<String>,
+    /// The target's environment
+    #[arg(long, value_name = "ENV")]
+    pub(crate) target: Option<String>,
+    /// Prints the SQL, with its grants, and runs nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// With --print: the role that jobs will connect as
+    #[arg(long, value_name = "ROLE", requires = "print")]
+    pub(crate) writer: Option<String>,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
+        Some(_) | None => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+fn quarantine_limit(text: &str) -> Result<QuarantineLimit, String> {
+    text.parse().map_err(|error: migrate_core::Error| error.message().to_owned())
+}
+
+fn state(text: &str) -> Result<ExecutionState, String> {
+    text.parse().map_err(|error: migrate_core::Error| error.message().to_owned())
+}
+
+/// Reads a parameter's value as a job file would, unless the job has the parameter as a text already.
+pub(crate) fn value(text: &str, known: Option<&Parameter>) -> Parameter {
+    if matches!(known, Some(Parameter::Text(_))) {
+        return Parameter::Text(text.to_owned());
+    }
+    if let Ok(truth) = text.parse() {
+        return Parameter::Bool(truth);
+    }
+    // "007" and "+7" are not how a number is written: more likely a code that only looks like one.
+    if let Some(int) = text.parse::<i64>().ok().filter(|int| int.to_string() == text) {
+        return Parameter::Int(int);
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = digits.starts_with(|c: char| c.is_ascii_digit()) && (!digits.starts_with('0') || digits.starts_with("0."));
+    match text.parse::<f64>().ok().filter(|float| plain && float.is_finite() && digits.contains(['.', 'e', 'E'])) {
+        Some(float) => Parameter::Float(float),
+        None => Parameter::Text(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_well_defined() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn values_are_read_as_a_job_file_would() {
+        let text = |text: &str| Parameter::Text(text.to_owned());
+        for (given, expected) in [
+            ("100", Parameter::Int(100)),
+            ("-5", Parameter::Int(-5)),
+            ("1.5", Parameter::Float(1.5)),
+            ("-0.25", Parameter::Float(-0.25)),
+            ("1e3", Parameter::Float(1000.0)),
+            ("true", Parameter::Bool(true)),
+            ("007", text("007")),
+            ("00.5", text("00.5")),
+            ("+7", text("+7")),
+            ("nan", text("nan")),
+            ("1e999", text("1e999")),
+            ("99999999999999999999", text("99999999999999999999")),
+            ("2024-01-01", text("2024-01-01")),
+            ("1 OR 1=1", text("1 OR 1=1")),
+            ("", text("")),
+        ] {
+            assert_eq!(value(given, None), expected, "{given}");
+        }
+        assert_eq!(value("100", Some(&text("x"))), text("100"));
+        assert_eq!(value("200", Some(&Parameter::Int(1))), Parameter::Int(200));
+    }
+
+    #[test]
+    fn executions_lists_without_being_told() {
+        let parsed = Arguments::try_parse_from(["migrate", "executions", "--job", "copy", "--json"]).expect("it is well formed");
+        let Command::Executions(executions) = parsed.command else { panic!("it is about executions") };
+        assert!(executions.command.is_none() && executions.list.job.as_deref() == Some("copy"));
+        let parsed = Arguments::try_parse_from(["migrate", "executions", "show", "x", "-c", "f"]).expect("it is well formed");
+        assert_eq!(parsed.global.config.to_str(), Some("f"));
+    }
+}

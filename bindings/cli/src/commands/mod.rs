@@ -1,0 +1,112 @@
+//! The commands.
+
+mod check;
+mod executions;
+mod init;
+mod plan;
+mod run;
+mod target;
+
+use crate::args::{Arguments, Command, Global, JobArguments, value};
+use crate::connect;
+use crate::failure::Failure;
+use crate::{bars, logging};
+use indicatif::MultiProgress;
+use migrate_core::job::{ConnectionUrl, Job, JobFile, RunOptions};
+use migrate_core::{Sink, Source};
+use std::sync::Arc;
+
+/// Runs a command and returns its exit code.
+pub(crate) async fn run(arguments: Arguments) -> Result<u8, Failure> {
+    let global = arguments.global;
+    let bars = match &arguments.command {
+        Command::Run(run) if !run.dry_run => bars::on_terminal(),
+        _ => None,
+    };
+    logging::start(&global, bars.as_ref())?;
+    match arguments.command {
+        Command::Init => init::init(&global),
+        Command::Run(run) if run.dry_run => plan::plan(&global, &run.job).await,
+        Command::Run(run) => run::run(&global, &run.job, bars).await,
+        Command::Plan(job) => plan::plan(&global, &job).await,
+        Command::Check(job) => check::check(&global, &job).await,
+        Command::Executions(executions) => executions::executions(&global, executions).await,
+        Command::Target(target) => target::target(&global, target.command).await,
+    }
+}
+
+/// A job with the databases it works on; nothing is opened yet.
+struct Prepared {
+    file: JobFile,
+    job: Job,
+    source: Arc<dyn Source>,
+    target: Arc<dyn Sink>,
+    options: RunOptions,
+}
+
+/// Reads the job file and what the arguments say beyond it.
+fn prepare(global: &Global, arguments: &JobArguments) -> Result<Prepared, Failure> {
+    let file = JobFile::load(&global.config)?;
+    let mut job = file.job(arguments.job.as_deref())?;
+    if let Some(source) = &arguments.source {
+        job.source.clone_from(source);
+    }
+    if let Some(target) = &arguments.target {
+        job.target.clone_from(target);
+    }
+    let (source, source_url) = connect::source(&file, &job.source)?;
+    let (target, target_url) = connect::sink(&file, &job.target)?;
+    connect::tell_apart((&job.source, &source_url), (&job.target, &target_url))?;
+    let options = options(arguments, &job, source_url, target_url);
+    Ok(Prepared { file, job, source, target, options })
+}
+
+fn options(arguments: &JobArguments, job: &Job, source: ConnectionUrl, target: ConnectionUrl) -> RunOptions {
+    let mut options = RunOptions::new().with_entities(arguments.entities.clone()).with_command(command_line());
+    options.limit = arguments.limit;
+    options.batch_rows = arguments.batch_size;
+    options.parallel = arguments.parallel.and_then(|parallel| usize::try_from(parallel).ok());
+    options.max_quarantined = arguments.max_quarantined;
+    options.executed_by = user();
+    options.source_url = Some(source);
+    options.target_url = Some(target);
+    for (name, text) in &arguments.params {
+        options = options.with_param(name, value(text, job.params.get(name)));
+    }
+    options
+}
+
+/// The command line for the record, without the values of parameters: they may be personal.
+fn command_line() -> String {
+    let mut words = vec!["migrate".to_owned()];
+    let mut is_param = false;
+    for word in std::env::args_os().skip(1) {
+        let word = word.to_string_lossy().into_owned();
+        let assignment = if is_param { Some(word.as_str()) } else { word.strip_prefix("--param=") };
+        let shown = match assignment.and_then(|assignment| assignment.split_once('=')) {
+            Some((name, _)) if is_param => format!("{name}=…"),
+            Some((name, _)) => format!("--param={name}=…"),
+            None => word.clone(),
+        };
+        is_param = word == "--param";
+        words.push(if shown.is_empty() || shown.contains(char::is_whitespace) { format!("{shown:?}") } else { shown });
+    }
+    words.join(" ")
+}
+
+/// The operating system's user, as far as the environment knows.
+fn user() -> Option<String> {
+    ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok()).filter(|user| !user.is_empty())
+}
+
+/// The command that goes on with a job, for hints.
+fn again(global: &Global, job: &str) -> String {
+    let file = match global.config.to_str() {
+        Some(JobFile::DEFAULT_NAME) => String::new(),
+        _ => format!(" -c {}", global.config.display()),
+    };
+    format!("migrate run {job}{file}")
+}
+
+/// Bars that a command shows, if any.
+type Bars = Option<MultiProgress>;

@@ -1,0 +1,97 @@
+//! `run`: does what a job says.
+
+use super::{Bars, Prepared, again, prepare};
+use crate::args::{Global, JobArguments};
+use crate::bars::Display;
+use crate::failure::{self, Failure};
+use crate::logging::LogObserver;
+use crate::output::{self, EntityLine};
+use crate::{connect, interrupt};
+use migrate_core::job::{CancelToken, ExecutionState, Observers};
+use migrate_core::pipeline::{Pipeline, RunReport};
+use migrate_core::{Error, ErrorKind};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(super) async fn run(global: &Global, arguments: &JobArguments, bars: Bars) -> Result<u8, Failure> {
+    let began = Instant::now();
+    let Prepared { file, job, source, target, options } = prepare(global, arguments)?;
+    let name = job.name.clone();
+    let cancel = CancelToken::new();
+    interrupt::watch(&cancel);
+    let recorder = interrupt::unless_stopped(&cancel, connect::store(&file)).await?;
+    let display = Display::start(bars);
+    let pipeline = Pipeline::builder(job)
+        .source(source)
+        .target(target)
+        .recorder(recorder)
+        .observer(Arc::new(Observers(vec![display.observer(), Arc::new(LogObserver)])))
+        .options(options)
+        .build()?;
+    let outcome = interrupt::unless_stuck(&cancel, pipeline.run(&cancel)).await;
+    drop(display);
+    let report = outcome.map_err(|error| match error.kind() {
+        ErrorKind::Cancelled => Failure::from(error).with_hint(format!("to go on: {}", again(global, &name))),
+        _ => Failure::from(error),
+    })?;
+    if global.json {
+        output::print_json(&document(&report)?);
+    } else {
+        print(&report, began.elapsed().as_secs_f64());
+    }
+    advise(&report, &again(global, &name));
+    Ok(match report.error_kind {
+        Some(kind) if report.status == ExecutionState::Failed => failure::code(kind),
+        Some(_) | None => failure::code_of_state(report.status),
+    })
+}
+
+fn document(report: &RunReport) -> Result<serde_json::Value, Failure> {
+    let failed = |error| Error::new(ErrorKind::Internal, "the report does not serialize").caused_by(error);
+    let mut document = serde_json::to_value(report).map_err(failed)?;
+    if let Some(error) = &report.error {
+        let kind = report.error_kind.unwrap_or(ErrorKind::Internal);
+        document["error"] = json!({ "kind": failure::kind_name(kind), "message": error });
+    }
+    Ok(document)
+}
+
+fn print(report: &RunReport, seconds: f64) {
+    let line = |e: &'_ migrate_core::pipeline::EntityReport| (e.name.clone(), e.counters, e.seconds);
+    let lines: Vec<_> = report.entities.iter().map(line).collect();
+    if !lines.is_empty() {
+        output::results(lines.iter().map(|(name, counters, seconds)| EntityLine { name, counters, seconds: *seconds })).print();
+        output::print_line("");
+    }
+    output::print_line(&format!("execution {}: {} in {}", report.execution_id, report.status, output::seconds(seconds)));
+}
+
+/// Says, on standard error, what went wrong and what to do next.
+fn advise(report: &RunReport, again: &str) {
+    if let Some(error) = &report.error {
+        eprintln!("error: {error}");
+    }
+    let refused: u64 = report.entities.iter().map(|e| e.counters.quarantined).sum();
+    if refused > 0 {
+        eprintln!("{} rows were refused and are kept in the target's quarantine, each with its reason", output::count(refused));
+    }
+    let about = format!("about it: migrate executions logs {}", report.execution_id);
+    match report.status {
+        ExecutionState::Succeeded => {}
+        ExecutionState::Partial => eprintln!("hint: {about}"),
+        ExecutionState::Cancelled => eprintln!("what was committed stays; to go on where it stopped: {again}"),
+        ExecutionState::AwaitingApproval
+        | ExecutionState::Queued
+        | ExecutionState::Running
+        | ExecutionState::Paused
+        | ExecutionState::Failed
+        | ExecutionState::RolledBack => {
+            if let Some(hint) = report.error_kind.and_then(failure::hint) {
+                eprintln!("hint: {hint}");
+            }
+            eprintln!("hint: what was committed stays; to go on where it stopped: {again}");
+            eprintln!("hint: {about}");
+        }
+    }
+}
