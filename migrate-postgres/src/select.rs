@@ -32,8 +32,8 @@ pub(crate) fn page_columns(columns: &[&ColumnSchema]) -> Arc<[PageColumn]> {
 ///
 /// A cast to text is not always that text: `inet` adds a network mask and `xml` keeps an encoding that no longer holds, and so
 /// may a cast that somebody defined for a type of his own.
-pub(crate) fn select_expression(column: &ColumnSchema, qualifier: &str) -> String {
-    let name = format!("{qualifier}{}", quote_ident(&column.name));
+pub(crate) fn select_expression(column: &ColumnSchema) -> String {
+    let name = quote_ident(&column.name);
     match &column.data_type {
         DataType::Other { name: type_name } if casts_as_it_prints(type_name) => format!("{name}::pg_catalog.text"),
         DataType::Other { .. } => {
@@ -51,8 +51,8 @@ fn casts_as_it_prints(type_name: &str) -> bool {
 }
 
 /// Renders the list of a SELECT.
-pub(crate) fn select_list(columns: &[&ColumnSchema], qualifier: &str) -> String {
-    columns.iter().map(|c| select_expression(c, qualifier)).collect::<Vec<_>>().join(", ")
+pub(crate) fn select_list(columns: &[&ColumnSchema]) -> String {
+    columns.iter().map(|c| select_expression(c)).collect::<Vec<_>>().join(", ")
 }
 
 /// Renders the table: `ONLY` where inheriting tables would add their rows, which are entities of their own.
@@ -82,11 +82,14 @@ pub(crate) fn conditions(request: &PageRequest<'_>, key: &[&ColumnSchema], condi
 }
 
 /// Renders `ORDER BY` the key, or nothing for a table without one.
-pub(crate) fn order_by(key: &[&ColumnSchema]) -> String {
+///
+/// Qualified by the table's name: a bare name would mean the output column, which may be the text of the key's value.
+pub(crate) fn order_by(table: &TableSchema, key: &[&ColumnSchema]) -> String {
     if key.is_empty() {
         return String::new();
     }
-    let names: Vec<String> = key.iter().map(|c| quote_ident(&c.name)).collect();
+    let qualifier = quote_ident(&table.name.name);
+    let names: Vec<String> = key.iter().map(|c| format!("{qualifier}.{}", quote_ident(&c.name))).collect();
     format!(" ORDER BY {}", names.join(", "))
 }
 

@@ -87,9 +87,9 @@ impl PgSnapshot {
         let condition = session.render_filter(&from, request.filter).await?;
         let sql = format!(
             "COPY (SELECT {} FROM {from}{}{}) TO STDOUT (FORMAT BINARY)",
-            select_list(&columns, ""),
+            select_list(&columns),
             conditions(request, &key, &condition)?,
-            order_by(&key)
+            order_by(request.table, &key)
         );
         let packing = Packing {
             columns: page_columns(&columns),
@@ -149,7 +149,7 @@ impl PgSnapshot {
         let mut session = self.view.session(request.table, request.filter, &key).await?;
         let condition = session.render_filter(&from, request.filter).await?;
         let columns = page_columns(&key);
-        let (list, wher, order) = (select_list(&key, ""), conditions(request, &key, &condition)?, order_by(&key));
+        let (list, wher, order) = (select_list(&key), conditions(request, &key, &condition)?, order_by(request.table, &key));
         let row = sqlx::query(
             "SELECT COALESCE(pg_catalog.sum(pg_catalog.pg_relation_size(t.relid)), 0)::pg_catalog.int8 \
              / pg_catalog.current_setting('block_size')::pg_catalog.int8 \
@@ -178,10 +178,11 @@ impl PgSnapshot {
             let count = row.try_get::<i64, _>(0).map_err(of_reading)?.unsigned_abs();
             let step = count.div_ceil(parts as u64).max(1);
             let names = quote_list(request.key);
-            // The alias of the row's place must not be a column's name; no sane column has this one, and an odd one is refused.
+            // No sane column has the name of the row's place; an odd one makes this an error, not a wrong cut.
+            let (place, alias) = ("\"migrate: place\"", quote_ident(&request.table.name.name));
             let sql = format!(
-                "COPY (SELECT {list} FROM (SELECT {names}, pg_catalog.row_number() OVER ({}) AS \"migrate: place\" \
-                 FROM {from}{wher}) AS t WHERE \"migrate: place\" % {step} = 0{order}) TO STDOUT (FORMAT BINARY)",
+                "COPY (SELECT {list} FROM (SELECT {names}, pg_catalog.row_number() OVER ({}) AS {place} FROM {from}{wher}) \
+                 AS {alias} WHERE {place} % {step} = 0 AND {place} < {count}{order}) TO STDOUT (FORMAT BINARY)",
                 order.trim_start(),
             );
             collect(&mut session, &sql, &mut builder, key.len()).await?;
@@ -250,16 +251,16 @@ impl Snapshot for PgSnapshot {
         let mut session = self.view.session(request.table, request.filter, &key).await?;
         let condition = session.render_filter(&from, request.filter).await?;
         let and = condition.0.map(|c| format!(" AND ({c}\n)")).unwrap_or_default();
-        let (list, names) = (select_list(&columns, ""), quote_list(request.key));
+        let (list, names) = (select_list(&columns), quote_list(request.key));
         for some in keys.chunks(KEYS_PER_STATEMENT) {
             let mut rows = Vec::with_capacity(some.len());
             for one in some {
                 rows.push(key_literals(one, &key, request.table)?.join(", "));
             }
-            // An array is looked up in the index value by value; a list of rows may be joined, once for equal rows.
+            // A list is looked up in the index value by value; rows may be joined, once for equal ones.
             let wanted = match key.len() {
                 0 => return Err(Error::new(ErrorKind::Unsupported, "rows of a table without a key cannot be asked for by key")),
-                1 => format!("{names} = ANY (ARRAY[{}])", rows.join(", ")),
+                1 => format!("{names} IN ({})", rows.join(", ")),
                 _ => format!("({names}) IN (VALUES ({}))", rows.join("), (")),
             };
             let sql = format!("COPY (SELECT {list} FROM {from} WHERE {wanted}{and}) TO STDOUT (FORMAT BINARY)");
@@ -293,7 +294,7 @@ impl Snapshot for PgSnapshot {
         // Grouping takes for equal what a unique index would.
         let sql = format!(
             "SELECT pg_catalog.concat_ws(', ', {}) FROM {from}{} GROUP BY {names} HAVING pg_catalog.count(*) > 1 LIMIT {limit}",
-            select_list(&key, ""),
+            select_list(&key),
             conditions(request, &key, &condition)?
         );
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut session.connection).await.map_err(of_reading)?;
