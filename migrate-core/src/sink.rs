@@ -189,7 +189,8 @@ pub trait SinkTransaction: Send {
     /// [`crate::Error::row`] counting all rows that were given to this transaction's loads of the table.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::RowRejected`] with the row's place where the engine names it, or [`crate::ErrorKind::Constraint`] where it does not.
+    /// [`crate::ErrorKind::RowRejected`] with the row's place where the engine names it (among the rows of this call, unless it is a bulk
+    /// load), or [`crate::ErrorKind::Constraint`] where it does not.
     async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>>;
 
     /// Deletes the rows of these keys that exist and returns how many did.

@@ -57,6 +57,7 @@ impl Batch {
         keys: impl IntoIterator<Item = Key>,
         mode: WriteMode,
     ) -> Result<Option<Vec<Outcome>>> {
+        let before = self.written.len() as u64;
         self.written.extend(keys);
         let all = rows.len() == page.row_count();
         let request = WriteRequest {
@@ -66,7 +67,12 @@ impl Batch {
             rows: if all { None } else { Some(rows) },
             mode,
         };
-        self.transaction(context).await?.write(request).await
+        let written = self.transaction(context).await?.write(request).await;
+        // A load counts all rows of the transaction, since it may fail later; the others count those of the call.
+        written.map_err(|error| match error.row() {
+            Some(row) if mode != WriteMode::Load => error.with_row(before + row),
+            _ => error,
+        })
     }
 
     /// Returns whether there is anything to commit.
