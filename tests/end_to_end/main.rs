@@ -7,5 +7,6 @@ mod existing_tables;
 mod memory;
 mod odd_names;
 mod real_data;
+mod rights;
 mod secrets;
 mod type_matrix;
