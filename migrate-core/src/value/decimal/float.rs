@@ -4,6 +4,29 @@ use super::{Decimal, Misfit};
 
 const POWERS: [f64; 16] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
+/// Returns the shortest digits that read back to a finite float, with an exponent; of two that are equally near, the even ones.
+pub(crate) fn shortest_f64(value: f64) -> String {
+    let shortest = format!("{value:e}");
+    // Two decimals of up to 15 digits never stand for one float, so there is no choice.
+    match digit_count(&shortest) {
+        ..16 => shortest,
+        count => Some(format!("{value:.*e}", count - 1)).filter(|even| even.parse() == Ok(value)).unwrap_or(shortest),
+    }
+}
+
+/// Like [`shortest_f64`] for a 32-bit float, which may have a choice from 7 digits on.
+pub(crate) fn shortest_f32(value: f32) -> String {
+    let shortest = format!("{value:e}");
+    match digit_count(&shortest) {
+        ..7 => shortest,
+        count => Some(format!("{value:.*e}", count - 1)).filter(|even| even.parse() == Ok(value)).unwrap_or(shortest),
+    }
+}
+
+fn digit_count(scientific: &str) -> usize {
+    scientific.bytes().take_while(|b| *b != b'e').filter(u8::is_ascii_digit).count()
+}
+
 impl Decimal<'static> {
     /// Returns the shortest decimal that reads back to the same float, with the smallest scale; -0.0 becomes 0.
     pub fn from_f64(value: f64) -> Decimal<'static> {
@@ -13,8 +36,8 @@ impl Decimal<'static> {
         if value.is_infinite() {
             return Decimal::infinity(value < 0.0);
         }
-        // Rust prints the shortest digits that read back; every double has fewer digits than a decimal can hold.
-        Decimal::parse(&format!("{value:e}")).map_or_else(Decimal::nan, |d| d.trimmed())
+        // Every double has fewer digits than a decimal can hold.
+        Decimal::parse(&shortest_f64(value)).map_or_else(Decimal::nan, |d| d.trimmed())
     }
 
     /// Like [`Decimal::from_f64`] for a 32-bit float.
@@ -22,7 +45,7 @@ impl Decimal<'static> {
         if !value.is_finite() {
             return Decimal::from_f64(f64::from(value));
         }
-        Decimal::parse(&format!("{value:e}")).map_or_else(Decimal::nan, |d| d.trimmed())
+        Decimal::parse(&shortest_f32(value)).map_or_else(Decimal::nan, |d| d.trimmed())
     }
 
     /// Returns `Decimal::from_f64(value).fit(precision, scale)`, mostly without the detour over text.

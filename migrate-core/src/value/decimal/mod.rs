@@ -8,6 +8,7 @@ mod print;
 mod tests;
 
 pub use fit::Misfit;
+pub(crate) use float::{shortest_f32, shortest_f64};
 
 use crate::error::{Error, ErrorKind, Result};
 use std::borrow::Cow;

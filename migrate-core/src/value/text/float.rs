@@ -1,12 +1,20 @@
 //! Numbers: integers, and floats in the spellings of both engines.
 
 use super::super::Decimal;
+use super::super::decimal::{shortest_f32, shortest_f64};
 use super::read::is_plain_number;
 use std::fmt::Write;
 
 pub(super) fn push_int(value: i64, out: &mut String) {
     // Writing to a string cannot fail.
     let _ = write!(out, "{value}");
+}
+
+/// Which floats digits are looked for.
+#[derive(Clone, Copy)]
+enum Width {
+    Narrow,
+    Wide,
 }
 
 /// The digits of a float's magnitude, without the point, and the power of ten of the first one.
@@ -22,25 +30,35 @@ impl Digits {
     }
 
     /// The shortest digits that read back to a finite float.
-    fn shortest(value: f64) -> Digits {
-        Digits::read(&format!("{:e}", value.abs())).unwrap_or(Digits { text: "0".into(), exponent: 0 })
+    fn shortest(value: f64, width: Width) -> Digits {
+        let magnitude = value.abs();
+        Digits::read(&match width {
+            Width::Narrow => shortest_f32(magnitude as f32),
+            Width::Wide => shortest_f64(magnitude),
+        })
+        .unwrap_or(Digits { text: "0".into(), exponent: 0 })
     }
 
-    /// The digits that PostgreSQL prints: the shortest ones that lie strictly between the midpoints to the neighbours. Those
-    /// that lie on a midpoint would read back by the tie rule alone.
-    fn postgresql(value: f64) -> Digits {
-        let shortest = Digits::shortest(value);
-        if !shortest.on_midpoint(value) {
+    /// The digits that PostgreSQL prints: the shortest ones that lie strictly between the midpoints to the neighbours. Those on a
+    /// midpoint would read back by the tie rule alone.
+    fn postgresql(value: f64, width: Width) -> Digits {
+        let shortest = Digits::shortest(value, width);
+        if !shortest.on_midpoint(value, width) {
             return shortest;
         }
-        (shortest.text.len()..17)
-            .filter_map(|places| Digits::read(&format!("{:.places$e}", value.abs())))
-            .find(|longer| longer.reads_as(value.abs()) && !longer.on_midpoint(value))
-            .unwrap_or(shortest)
+        let rounded = |digits: usize| {
+            let rounded = Digits::read(&format!("{:.*e}", digits - 1, value.abs()))?;
+            (rounded.reads_as(value.abs(), width) && !rounded.on_midpoint(value, width)).then_some(rounded)
+        };
+        (shortest.text.len() + 1..18).find_map(rounded).unwrap_or(shortest)
     }
 
-    fn reads_as(&self, value: f64) -> bool {
-        format!("{}e{}", self.text, self.power()).parse() == Ok(value)
+    fn reads_as(&self, value: f64, width: Width) -> bool {
+        let written = format!("{}e{}", self.text, self.power());
+        match width {
+            Width::Narrow => written.parse::<f32>().is_ok_and(|read| f64::from(read) == value),
+            Width::Wide => written.parse() == Ok(value),
+        }
     }
 
     /// The decimal of these digits with the sign of `value`.
@@ -53,21 +71,38 @@ impl Digits {
         self.exponent - (self.text.len() as i32 - 1)
     }
 
-    fn on_midpoint(&self, value: f64) -> bool {
-        // A midpoint is an odd number of more than 53 bits times a power of two. As a decimal of at most 17 digits it has a power
-        // of ten between 0 and 23: more would need more factors of five than fit, less more digits.
-        let Some(power) = u32::try_from(self.power()).ok().filter(|p| *p <= 23) else { return false };
-        let Some(digits) = self.text.parse::<u128>().ok().filter(|d| *d > 0) else { return false };
-        let scaled = digits * 5u128.pow(power);
-        let (odd, twos) = (scaled >> scaled.trailing_zeros(), power + scaled.trailing_zeros());
-        let bits = value.to_bits();
-        let biased = (bits >> 52) as i32 & 0x7ff;
-        let mantissa = u128::from(bits & ((1 << 52) - 1)) | u128::from(biased > 0) << 52;
-        let exponent = biased.max(1) - 1_075;
+    fn on_midpoint(&self, value: f64, width: Width) -> bool {
+        // A midpoint is an odd number of more bits than a mantissa times a power of two. As a decimal of at most 17 digits it has a
+        // power of ten between 0 and 23 (more would need more factors of five than fit), or, for narrow floats, down to -8.
+        let power = self.power();
+        let Some(digits) = self.text.parse::<u128>().ok().filter(|d| *d > 0 && (-8..=23).contains(&power)) else { return false };
+        let fives = 5u128.pow(power.unsigned_abs());
+        let scaled = match power {
+            0.. => digits * fives,
+            _ if digits % fives == 0 => digits / fives,
+            _ => return false,
+        };
+        let (odd, twos) = (scaled >> scaled.trailing_zeros(), power + scaled.trailing_zeros() as i32);
+        let (mantissa, exponent, first) = match width {
+            Width::Narrow => {
+                let bits = (value as f32).to_bits();
+                let biased = (bits >> 23) as i32 & 0xff;
+                (
+                    u128::from(bits & 0x7f_ffff) | u128::from(biased > 0) << 23,
+                    biased.max(1) - 150,
+                    biased > 1 && bits & 0x7f_ffff == 0,
+                )
+            }
+            Width::Wide => {
+                let bits = value.to_bits();
+                let biased = (bits >> 52) as i32 & 0x7ff;
+                let fraction = bits & ((1 << 52) - 1);
+                (u128::from(fraction) | u128::from(biased > 0) << 52, biased.max(1) - 1_075, biased > 1 && fraction == 0)
+            }
+        };
         // Below a power of two the floats lie twice as close.
-        let below =
-            if mantissa == 1 << 52 && biased > 1 { (4 * mantissa - 1, exponent - 2) } else { (2 * mantissa - 1, exponent - 1) };
-        [(2 * mantissa + 1, exponent - 1), below].contains(&(odd, twos as i32))
+        let below = if first { (4 * mantissa - 1, exponent - 2) } else { (2 * mantissa - 1, exponent - 1) };
+        [(2 * mantissa + 1, exponent - 1), below].contains(&(odd, twos))
     }
 
     fn push_fixed(&self, out: &mut String) {
@@ -117,7 +152,7 @@ pub(super) fn push_float(value: f64, out: &mut String) {
     if value == 0.0 {
         return out.push('0');
     }
-    let digits = Digits::postgresql(value);
+    let digits = Digits::postgresql(value, Width::Wide);
     if (-4..15).contains(&digits.exponent) { digits.push_fixed(out) } else { digits.push_scientific(false, out) }
 }
 
@@ -135,7 +170,7 @@ pub(crate) fn sqlite_float(value: f64) -> String {
         out.push_str("Inf");
         return out;
     }
-    let digits = Digits::shortest(value);
+    let digits = Digits::shortest(value, Width::Wide);
     if (-4..15).contains(&digits.exponent) {
         let start = out.len();
         digits.push_fixed(&mut out);
@@ -176,6 +211,7 @@ pub(crate) fn read_float(text: &str, narrow: bool) -> Option<f64> {
     // PostgreSQL's spelling may have a digit more than the shortest one; it reads back strictly.
     let stands_for = written.same_number(&Decimal::from_f64(value))
         || (narrow && written.same_number(&Decimal::from_f32(value as f32)))
-        || written.same_number(&Digits::postgresql(value).signed(value)?);
+        || (narrow && written.same_number(&Digits::postgresql(value, Width::Narrow).signed(value)?))
+        || written.same_number(&Digits::postgresql(value, Width::Wide).signed(value)?);
     stands_for.then_some(value)
 }
