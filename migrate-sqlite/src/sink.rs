@@ -196,7 +196,7 @@ impl Sink for SqliteSink {
     }
 
     fn as_source(&self) -> Arc<dyn Source> {
-        Arc::new(SqliteSource::new(self.shared.config.clone().with_access(Access::Read)))
+        Arc::new(SqliteSource::new(self.shared.config.clone()))
     }
 }
 
