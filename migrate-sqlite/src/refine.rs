@@ -152,6 +152,7 @@ impl Guess {
 
 /// Which rows of a table are looked at.
 struct Sample {
+    table: String,
     /// All rows, or the first ones, in natural order.
     scan: Option<String>,
     /// Statements that look at some rows each.
@@ -162,33 +163,36 @@ struct Sample {
 
 impl Sample {
     fn new(connection: &Connection, table: &TableSchema, list: &str) -> Result<Sample> {
+        let name = table.name.name.clone();
         let from = format!("SELECT {list} FROM {}", sql::table(&table.name.name));
         let scan = Some(format!("{from} LIMIT {FULL_ROWS}"));
-        let Some(rowid) = rowid(table) else { return Ok(Sample { scan, ends: Vec::new(), spread: None }) };
+        let Some(rowid) = rowid(table) else { return Ok(Sample { table: name, scan, ends: Vec::new(), spread: None }) };
         let bound = |function: &str| {
             let sql = format!("SELECT {function}({rowid}) FROM {}", sql::table(&table.name.name));
-            connection.query_row(&sql, [], |row| row.get::<_, Option<i64>>(0)).during(LOOKING)
+            sql::prepare(connection, &sql, &table.name.name, LOOKING)?
+                .query_row([], |row| row.get::<_, Option<i64>>(0))
+                .during(LOOKING)
         };
         let (Some(first), Some(last)) = (bound("min")?, bound("max")?) else {
-            return Ok(Sample { scan: None, ends: Vec::new(), spread: None });
+            return Ok(Sample { table: name, scan: None, ends: Vec::new(), spread: None });
         };
         let ends = ["ASC", "DESC"].map(|order| format!("{from} ORDER BY {rowid} {order} LIMIT {END_ROWS}")).to_vec();
         let spread = Some((format!("{from} WHERE {rowid} >= ?1 ORDER BY {rowid} LIMIT 1"), first, last));
         let few = last.abs_diff(first) < FULL_ROWS || has_few_rows(connection, table)?;
-        Ok(Sample { scan: scan.filter(|_| few), ends, spread })
+        Ok(Sample { table: name, scan: scan.filter(|_| few), ends, spread })
     }
 
     fn read(&self, connection: &Connection, guesses: &mut [Guess]) -> Result<()> {
         if let Some(sql) = &self.scan
-            && look(connection, sql, guesses)?
+            && look(connection, sql, &self.table, guesses)?
         {
             return Ok(());
         }
         for sql in &self.ends {
-            look(connection, sql, guesses)?;
+            look(connection, sql, &self.table, guesses)?;
         }
         if let Some((sql, first, last)) = &self.spread {
-            let mut statement = connection.prepare(sql).during(LOOKING)?;
+            let mut statement = sql::prepare(connection, sql, &self.table, LOOKING)?;
             for i in 1..SPREAD_ROWS {
                 let step = i128::from(*last) - i128::from(*first);
                 let at = i128::from(*first) + step * i128::from(i) / i128::from(SPREAD_ROWS);
@@ -206,13 +210,14 @@ impl Sample {
 /// Whether a table whose rowids leave room for many rows has few of them.
 fn has_few_rows(connection: &Connection, table: &TableSchema) -> Result<bool> {
     let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {})", sql::table(&table.name.name), FULL_ROWS + 1);
-    let count: i64 = connection.query_row(&sql, [], |row| row.get(0)).during(LOOKING)?;
+    let count: i64 =
+        sql::prepare(connection, &sql, &table.name.name, LOOKING)?.query_row([], |row| row.get(0)).during(LOOKING)?;
     Ok(u64::try_from(count).is_ok_and(|n| n <= FULL_ROWS))
 }
 
 /// Looks at the rows of a statement; `false` if there were too many bytes to see them all.
-fn look(connection: &Connection, sql: &str, guesses: &mut [Guess]) -> Result<bool> {
-    let mut statement = connection.prepare(sql).during(LOOKING)?;
+fn look(connection: &Connection, sql: &str, table: &str, guesses: &mut [Guess]) -> Result<bool> {
+    let mut statement = sql::prepare(connection, sql, table, LOOKING)?;
     let mut rows = statement.query([]).during(LOOKING)?;
     let mut bytes = 0;
     while let Some(row) = rows.next().during(LOOKING)? {

@@ -88,7 +88,7 @@ impl Source for SqliteSource {
         let columns = table.columns.iter().map(|c| sql::column(&name, &c.name)).collect::<Vec<_>>().join(", ");
         let sql = format!("SELECT {} FROM {} LIMIT 1", if columns.is_empty() { "NULL" } else { &columns }, sql::table(&name));
         let read = self.run(move |connection| {
-            let mut statement = connection.prepare(&sql).during("checking a table")?;
+            let mut statement = sql::prepare(connection, &sql, &name, "checking a table")?;
             let mut rows = statement.query([]).during("checking a table")?;
             rows.next().during("checking a table").map(|_| ())
         });

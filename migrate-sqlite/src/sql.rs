@@ -1,5 +1,8 @@
 //! Pieces of SQL text.
 
+use crate::error::from_sqlite;
+use migrate_core::error::Result;
+use rusqlite::{Connection, Statement};
 use std::fmt::Write;
 
 /// Quotes an identifier, doubling the quotes in it.
@@ -30,6 +33,24 @@ pub(crate) fn idents<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
         let _ = write!(list, "{}{}", if list.is_empty() { "" } else { ", " }, ident(name));
     }
     list
+}
+
+/// Prepares a statement that reads one table.
+///
+/// An index over a collation that only its application knows cannot be opened by anybody else, not even to count rows: where
+/// SQLite picks such a one, the table is read without its indexes.
+pub(crate) fn prepare<'c>(connection: &'c Connection, sql: &str, name: &str, what: &'static str) -> Result<Statement<'c>> {
+    let error = match connection.prepare(sql) {
+        Ok(statement) => return Ok(statement),
+        Err(error) => error,
+    };
+    if error.to_string().contains("no such collation sequence") {
+        let from = format!("FROM {}", table(name));
+        if let Ok(statement) = connection.prepare(&sql.replacen(&from, &format!("{from} NOT INDEXED"), 1)) {
+            return Ok(statement);
+        }
+    }
+    Err(from_sqlite(&error, what))
 }
 
 #[cfg(test)]

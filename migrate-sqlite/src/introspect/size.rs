@@ -45,7 +45,7 @@ impl Sizes {
         let name = &table.name.name;
         let rows = if self.small {
             let sql = format!("SELECT count(*) FROM {}", sql::table(name));
-            Some(connection.query_row(&sql, [], natural).during(READING)?)
+            Some(sql::prepare(connection, &sql, name, READING)?.query_row([], natural).during(READING)?)
         } else {
             match rowid(table) {
                 Some(rowid) => Some(span(connection, name, &rowid)?),

@@ -109,7 +109,7 @@ impl SqliteSnapshot {
             Command::Work(
                 number,
                 Box::new(move |view| {
-                    let result = guarded(|| work(view).and_then(|answer| view.check().map(|()| answer)));
+                    let result = guarded(|| view.checked(work(view)));
                     // Nobody to tell means that the caller has gone away.
                     let _ = reply.send(result);
                 }),

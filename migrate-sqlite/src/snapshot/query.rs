@@ -242,7 +242,7 @@ impl Plan {
 
     /// Prepares the statement and binds its values.
     pub(super) fn prepare<'c>(&self, connection: &'c Connection, shape: &Shape) -> Result<Statement<'c>> {
-        let mut statement = connection.prepare(&self.sql).during(READING)?;
+        let mut statement = sql::prepare(connection, &self.sql, &shape.table, READING)?;
         bind_values(&mut statement, "@a", &self.after)?;
         bind_values(&mut statement, "@u", &self.up_to)?;
         bind_filter(&mut statement, shape.filter.as_ref())?;
@@ -334,7 +334,7 @@ pub(super) fn prepare_lookup<'c>(connection: &'c Connection, shape: &Shape) -> R
     conditions.extend(shape.filter.as_ref().map(filter_sql));
     let mut sql = format!("SELECT {} FROM {}", list.join(", "), sql::table(&shape.table));
     push_conditions(&mut sql, &conditions);
-    let mut statement = connection.prepare(&sql).during(READING)?;
+    let mut statement = sql::prepare(connection, &sql, &shape.table, READING)?;
     bind_filter(&mut statement, shape.filter.as_ref())?;
     Ok(statement)
 }
@@ -348,7 +348,7 @@ pub(super) fn bind_key(statement: &mut Statement<'_>, shape: &Shape, key: &Key) 
 pub(super) fn count(connection: &Connection, table: &str, filter: Option<&Filter>) -> Result<u64> {
     let mut sql = format!("SELECT count(*) FROM {}", sql::table(table));
     push_conditions(&mut sql, &filter.map(filter_sql).into_iter().collect::<Vec<_>>());
-    let mut statement = connection.prepare(&sql).during("counting rows")?;
+    let mut statement = sql::prepare(connection, &sql, table, "counting rows")?;
     bind_filter(&mut statement, filter)?;
     let mut rows = statement.raw_query();
     let row = rows.next().during("counting rows")?;
@@ -369,7 +369,7 @@ pub(super) fn duplicates(connection: &Connection, shape: &Shape, limit: usize) -
     let mut sql = format!("SELECT {} FROM {}", list.join(", "), sql::table(&shape.table));
     push_conditions(&mut sql, &shape.filter.as_ref().map(filter_sql).into_iter().collect::<Vec<_>>());
     let _ = write!(sql, " GROUP BY {} HAVING count(*) > 1 LIMIT {}", keys.join(", "), i64::try_from(limit).unwrap_or(i64::MAX));
-    let mut statement = connection.prepare(&sql).during("looking for duplicate keys")?;
+    let mut statement = sql::prepare(connection, &sql, &shape.table, "looking for duplicate keys")?;
     bind_filter(&mut statement, shape.filter.as_ref())?;
     let mut rows = statement.raw_query();
     let mut found = Vec::new();

@@ -109,7 +109,7 @@ impl Stream {
                     return End::Copied(copied);
                 }
                 self.begin(view);
-                let built = self.build(open).and_then(|page| view.check().map(|()| page));
+                let built = view.checked(self.build(open));
                 self.take(built);
             }
             if let Some(page) = self.ahead.take_if(|_| self.waiting.is_some()) {

@@ -155,17 +155,17 @@ impl View {
         self.connection().progress_handler(20_000, Some(stopped)).during(OPENING)
     }
 
-    /// Checks that a file that is read without locks is still as it was.
+    /// Passes a result on unless a file that is read without locks has changed: then it means nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::ConnectionLost`] if it is not: what was read since may be torn.
-    pub(super) fn check(&self) -> Result<()> {
+    /// [`ErrorKind::ConnectionLost`] if the file has changed.
+    pub(super) fn checked<T>(&self, result: Result<T>) -> Result<T> {
         match &self.watched {
             Some((path, before)) if Stamp::of(path) != *before => {
                 let message = "the SQLite database changed while it was read without locks";
                 Err(Error::new(ErrorKind::ConnectionLost, message).with("file", path.display()))
             }
-            _ => Ok(()),
+            _ => result,
         }
     }
 }
