@@ -28,7 +28,7 @@ pub(crate) struct Global {
     /// Prints one JSON document on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// How logs are written
+    /// How each line of the log is written
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub(crate) log_format: LogFormat,
     /// Appends logs to a file as well
@@ -42,9 +42,7 @@ pub(crate) struct Global {
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// A line of text each
     Human,
-    /// A line of JSON each
     Json,
 }
 

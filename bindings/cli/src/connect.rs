@@ -5,7 +5,8 @@ use migrate_core::error::Result;
 use migrate_core::job::{ConnectionUrl, JobFile, Recorder};
 use migrate_core::{Error, ErrorKind, ResultExt, Sink, Source, hint};
 use migrate_postgres::{PostgresConfig, PostgresSource, PostgresStore};
-use migrate_sqlite::{Access, SqliteConfig, SqliteSource, SqliteStore};
+use migrate_sqlite::{Access, SqliteConfig, SqliteSink, SqliteSource, SqliteStore};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A database that this program can speak to.
@@ -42,10 +43,21 @@ pub(crate) fn source(file: &JobFile, environment: &str) -> Result<(Arc<dyn Sourc
 pub(crate) fn sink(file: &JobFile, environment: &str) -> Result<(Arc<dyn Sink>, ConnectionUrl)> {
     let url = file.environment_url(environment)?;
     let sink: Arc<dyn Sink> = match database(&url).context("environment", environment)? {
-        Database::Sqlite(_) => return Err(Error::new(ErrorKind::Unsupported, "a SQLite target is not in this version")),
+        Database::Sqlite(config) => Arc::new(SqliteSink::new(config)),
         Database::Postgres(_) => return Err(Error::new(ErrorKind::Unsupported, "a PostgreSQL target is not in this version")),
     };
     Ok((sink, url))
+}
+
+/// Returns the folder that an environment's database lies in, where that is known.
+pub(crate) fn folder(file: &JobFile, environment: &str) -> Result<Option<PathBuf>> {
+    Ok(match database(&file.environment_url(environment)?).context("environment", environment)? {
+        Database::Sqlite(config) => Some(match config.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            Some(_) | None => PathBuf::from("."),
+        }),
+        Database::Postgres(_) => None,
+    })
 }
 
 /// Opens the store, and makes it if it is missing.
@@ -59,6 +71,15 @@ pub(crate) async fn existing_store(file: &JobFile) -> Result<Option<Arc<dyn Reco
         Database::Sqlite(config) if !config.path.exists() => Ok(None),
         Database::Sqlite(config) => open_store(Database::Sqlite(config.with_access(Access::Write))).await.map(Some),
         other @ Database::Postgres(_) => open_store(other).await.map(Some),
+    }
+}
+
+/// Looks whether the store can be reached, and changes nothing. Returns whether there is one.
+pub(crate) async fn look_at_store(file: &JobFile) -> Result<bool> {
+    match database(&file.store_url()?).context("table", "[store]")? {
+        Database::Sqlite(config) if !config.path.exists() => Ok(false),
+        Database::Sqlite(config) => SqliteSource::new(config).schema().await.map(|_| true),
+        Database::Postgres(config) => PostgresSource::new(config).identity().await.map(|_| true),
     }
 }
 
