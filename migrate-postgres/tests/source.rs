@@ -232,7 +232,8 @@ async fn filters_are_pushed_down_with_their_parameters_bound() {
         "CREATE TABLE t (id int PRIMARY KEY, \"at it\" timestamptz, kind text, n numeric, ok bool, big int8); \
          INSERT INTO t SELECT n, '2020-01-01+00'::timestamptz + n * interval '1 day', CASE WHEN n % 2 = 0 THEN 'it''s' ELSE E'a\\\\b' END, \
          n / 10.0, n % 3 = 0, n * 10000000000 FROM generate_series(1, 100) n; \
-         CREATE FUNCTION even(int) RETURNS bool LANGUAGE sql AS 'SELECT $1 % 2 = 0'",
+         CREATE FUNCTION even(int) RETURNS bool LANGUAGE sql AS 'SELECT $1 % 2 = 0'; \
+         DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public', current_database()); END $$",
     )
     .await;
     let table = database.table("t").await;

@@ -10,6 +10,11 @@ use migrate_postgres::{PostgresConfig, PostgresSource};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// What the tests' own statements count on, whatever the server's defaults are.
+const SESSION: &str = "SET search_path = public; SET standard_conforming_strings = on; SET xmloption = content; SET timezone = 'UTC'; \
+    SET datestyle = 'ISO, MDY'; SET intervalstyle = postgres; SET array_nulls = on; SET quote_all_identifiers = off; \
+    SET default_transaction_isolation = 'read committed'; SET client_min_messages = warning; ";
+
 /// A fresh database on the test server, dropped with this value.
 pub(crate) struct Database {
     pub(crate) url: String,
@@ -40,13 +45,13 @@ impl Database {
 
     /// Returns one value as text, as the superuser.
     pub(crate) async fn text(&self, sql: &str) -> String {
-        let mut connection = PgConnection::connect(&self.url).await.expect("the test server answers");
+        let mut connection = connect(&self.url).await;
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.expect("the query is right")
     }
 
     /// Returns the first column of all rows, as the superuser.
     pub(crate) async fn lines(&self, sql: &str) -> String {
-        let mut connection = PgConnection::connect(&self.url).await.expect("the test server answers");
+        let mut connection = connect(&self.url).await;
         let sql = AssertSqlSafe(sql.to_owned());
         let lines: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut connection).await.expect("the query is right");
         lines.join("\n")
@@ -88,8 +93,14 @@ impl Drop for Database {
     }
 }
 
-async fn run(url: &str, sql: &str) {
+async fn connect(url: &str) -> PgConnection {
     let mut connection = PgConnection::connect(url).await.expect("the test server answers");
+    sqlx::raw_sql(SESSION).execute(&mut connection).await.expect("the settings exist");
+    connection
+}
+
+async fn run(url: &str, sql: &str) {
+    let mut connection = connect(url).await;
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap_or_else(|e| panic!("{e}\n{sql}"));
 }
 
