@@ -73,13 +73,18 @@ struct Bars {
 
 impl Bars {
     fn new(multi: MultiProgress) -> Self {
-        let total = multi.add(ProgressBar::new(0));
+        let total = multi.add(ProgressBar::new(1));
         total.set_style(style("{prefix:24!} {bar:28} {msg}"));
         total.set_prefix("total");
+        total.set_message("reading the catalogs");
         Bars { multi, total, entities: BTreeMap::new() }
     }
 
     fn show(&mut self, progress: &Progress) {
+        if progress.entities.is_empty() {
+            self.total.tick();
+            return;
+        }
         let running = |name: &str| progress.entities.iter().any(|e| e.name == name && e.state == ExecutionState::Running);
         self.entities.retain(|name, bar| {
             let keep = running(name);
@@ -133,7 +138,8 @@ fn line(progress: &Progress) -> String {
     }
     match (&progress.step, progress.remaining_seconds) {
         (Some(step), _) => parts.push(output::name(step)),
-        (None, Some(left)) => parts.push(format!("{} left", output::seconds(left))),
+        // Whole seconds: nobody can read a digit that changes ten times a second.
+        (None, Some(left)) => parts.push(format!("{} left", output::whole_seconds(left))),
         (None, None) => {}
     }
     parts.join(", ")
@@ -160,7 +166,7 @@ mod tests {
             remaining_seconds: Some(4.0),
             ..Progress::default()
         };
-        assert_eq!(line(&progress), "90 %, 450,000 rows, 12,500 rows/s, 4.00 s left");
+        assert_eq!(line(&progress), "90 %, 450,000 rows, 12,500 rows/s, 4 s left");
         let step = Progress { step: Some("index x".to_owned()), percent: None, rows_per_second: None, ..progress };
         assert_eq!(line(&step), "450,000 rows, index x");
     }

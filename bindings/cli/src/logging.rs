@@ -94,6 +94,11 @@ impl<'w> MakeWriter<'w> for LogFile {
     }
 }
 
+/// A count that is worth a word.
+fn some(count: u64) -> Option<u64> {
+    (count > 0).then_some(count)
+}
+
 /// Logs what a run tells.
 #[derive(Debug)]
 pub(crate) struct LogObserver;
@@ -105,8 +110,9 @@ impl Observer for LogObserver {
                 tracing::info!(entities = entities.len(), "the plan is ready");
                 notes.iter().for_each(|note| tracing::info!("{note}"));
             }
+            Event::EntityStarted { entity, rows: None, .. } => tracing::info!(entity, "started"),
             Event::EntityStarted { entity, rows, before } => {
-                tracing::info!(entity, rows, settled_before = (*before > 0).then_some(before), "started");
+                tracing::info!(entity, rows, settled_before = some(*before), "counted");
             }
             Event::EntityFinished { entity, counters, state, error } => {
                 let c = counters;
@@ -116,10 +122,13 @@ impl Observer for LogObserver {
                         entity,
                         state = state.as_str(),
                         read = c.read,
-                        inserted = c.inserted,
-                        updated = c.updated,
-                        unchanged = c.unchanged,
-                        quarantined = c.quarantined,
+                        inserted = some(c.inserted),
+                        updated = some(c.updated),
+                        unchanged = some(c.unchanged),
+                        skipped = some(c.skipped),
+                        filtered = some(c.filtered),
+                        quarantined = some(c.quarantined),
+                        deleted = some(c.deleted),
                         "finished"
                     ),
                 }

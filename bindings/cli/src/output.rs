@@ -96,6 +96,12 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// A duration in whole seconds, rounded up: 0 s, 1 s, 59 s, 4 min 05 s.
+pub(crate) fn whole_seconds(seconds: f64) -> String {
+    let whole = seconds.max(0.0).ceil();
+    if whole < 60.0 { format!("{whole:.0} s") } else { self::seconds(whole) }
+}
+
 /// A number of bytes in the unit that suits it.
 #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
 pub(crate) fn bytes(bytes: u64) -> String {
@@ -170,6 +176,10 @@ mod tests {
         ] {
             assert_eq!(seconds(given), expected);
         }
+        assert_eq!(
+            (whole_seconds(0.01), whole_seconds(59.2), whole_seconds(244.5)),
+            ("1 s".into(), "1 min 00 s".into(), "4 min 05 s".into())
+        );
         assert_eq!((bytes(512), bytes(1536), bytes(3 << 30)), ("512 B".into(), "1.5 KiB".into(), "3.0 GiB".into()));
     }
 

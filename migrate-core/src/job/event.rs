@@ -26,11 +26,11 @@ pub enum Event {
         /// What the plan has to say.
         notes: Vec<String>,
     },
-    /// An entity begins.
+    /// An entity begins; said again, with the number, once its rows are counted.
     EntityStarted {
         /// Its name.
         entity: String,
-        /// How many rows it has, where that is known better than when it was planned.
+        /// How many rows it has; `None` until they are counted.
         rows: Option<u64>,
         /// How many of them earlier attempts have settled.
         before: u64,

@@ -161,15 +161,15 @@ impl Observer for Shared {
                 self.push(line(Level::Info, format!("the plan is ready: {} entities", entities.len())));
                 notes.iter().for_each(|note| self.push(line(Level::Info, note.clone())));
             }
-            Event::EntityStarted { entity, rows, before } => {
-                let mut started = line(Level::Info, "started".to_owned()).with_entity(entity);
-                if let Some(rows) = rows {
-                    started = started.with_field("rows", *rows);
-                }
+            Event::EntityStarted { entity, rows: None, .. } => {
+                self.push(line(Level::Info, "started".to_owned()).with_entity(entity))
+            }
+            Event::EntityStarted { entity, rows: Some(rows), before } => {
+                let mut counted = line(Level::Info, "counted".to_owned()).with_entity(entity).with_field("rows", *rows);
                 if *before > 0 {
-                    started = started.with_field("settled_before", *before);
+                    counted = counted.with_field("settled_before", *before);
                 }
-                self.push(started);
+                self.push(counted);
             }
             Event::EntityFinished { entity, counters, state, error } => {
                 let level = if error.is_some() { Level::Error } else { Level::Info };

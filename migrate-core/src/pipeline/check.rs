@@ -42,6 +42,13 @@ pub(super) async fn check(pipeline: &Pipeline) -> Result<CheckReport> {
     Ok(CheckReport { passed, findings })
 }
 
+/// An error with its causes, in one line.
 fn explain(error: &Error) -> String {
-    error.to_string()
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
 }

@@ -94,9 +94,28 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-/// The operating system's user, as far as the environment knows.
+/// The operating system's user, as far as it can be known.
 fn user() -> Option<String> {
-    ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok()).filter(|user| !user.is_empty())
+    let named = ["USER", "LOGNAME", "USERNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    named.into_iter().find(|user| !user.is_empty()).or_else(account)
+}
+
+/// The user by the process's own number, where services and containers set no variable.
+#[cfg(unix)]
+fn account() -> Option<String> {
+    let uid = rustix::process::getuid().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    name.or(Some(format!("uid {uid}")))
+}
+
+#[cfg(not(unix))]
+fn account() -> Option<String> {
+    None
 }
 
 /// The command that goes on with a job, for hints.
