@@ -90,10 +90,11 @@ pub(crate) fn kind_name(kind: ErrorKind) -> String {
     name
 }
 
-/// The exit code that an error of a kind ends with.
+/// The exit code of an error that came before anything was done.
 pub(crate) fn code(kind: ErrorKind) -> u8 {
     match kind {
-        ErrorKind::Config => CONFIG,
+        // What is not there was asked for by the job file or an argument.
+        ErrorKind::Config | ErrorKind::NotFound => CONFIG,
         ErrorKind::Refused => REFUSED,
         ErrorKind::Cancelled => CANCELLED,
         // Everything else, kinds of later versions included, is a failure.
@@ -101,9 +102,11 @@ pub(crate) fn code(kind: ErrorKind) -> u8 {
     }
 }
 
-/// The exit code that a run ends with.
-pub(crate) fn code_of_state(state: ExecutionState) -> u8 {
+/// The exit code of a run that has begun.
+pub(crate) fn code_of_run(state: ExecutionState, error: Option<ErrorKind>) -> u8 {
     match state {
+        ExecutionState::Failed if error == Some(ErrorKind::Refused) => REFUSED,
+        ExecutionState::Failed if error == Some(ErrorKind::Config) => CONFIG,
         ExecutionState::Succeeded => DONE,
         ExecutionState::Partial => PARTIAL,
         ExecutionState::Cancelled => CANCELLED,
@@ -145,6 +148,7 @@ mod tests {
     fn exit_codes_are_those_of_the_contract() {
         for (kind, expected) in [
             (ErrorKind::Config, 2),
+            (ErrorKind::NotFound, 2),
             (ErrorKind::Connection, 1),
             (ErrorKind::Refused, 5),
             (ErrorKind::Cancelled, 130),
@@ -158,8 +162,14 @@ mod tests {
             (ExecutionState::Partial, 3),
             (ExecutionState::Cancelled, 130),
         ] {
-            assert_eq!(code_of_state(state), expected, "{state}");
+            assert_eq!(code_of_run(state, None), expected, "{state}");
         }
+        assert_eq!(code_of_run(ExecutionState::Failed, Some(ErrorKind::Refused)), 5);
+        assert_eq!(
+            code_of_run(ExecutionState::Failed, Some(ErrorKind::NotFound)),
+            1,
+            "a table that went away is no wrong argument"
+        );
     }
 
     #[test]

@@ -172,7 +172,7 @@ fn a_run_prints_its_table_and_the_record_shows_it_again() {
     let logs = project.run(&["executions", "logs", &id, "--json"]).with_code(0).json();
     let lines = logs["logs"].as_array().expect("there are lines");
     assert!(lines.iter().any(|line| line["entity"] == "2B"), "{logs}");
-    let unknown = project.run(&["executions", "show", "nope"]).with_code(1);
+    let unknown = project.run(&["executions", "show", "nope"]).with_code(2);
     assert!(unknown.stderr.contains("nope") && unknown.stderr.contains("hint: "), "{unknown:?}");
 }
 

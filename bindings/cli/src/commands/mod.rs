@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::{bars, logging};
 use indicatif::MultiProgress;
 use migrate_core::job::{ConnectionUrl, Job, JobFile, RunOptions};
-use migrate_core::{Sink, Source};
+use migrate_core::{Error, Sink, Source};
 use std::sync::Arc;
 
 /// Runs a command and returns its exit code.
@@ -59,6 +59,28 @@ fn prepare(global: &Global, arguments: &JobArguments) -> Result<Prepared, Failur
     connect::tell_apart((&job.source, &source_url), (&job.target, &target_url))?;
     let options = options(arguments, &job, source_url, target_url);
     Ok(Prepared { file, job, source, target, options })
+}
+
+/// The names of a job's environments, for errors.
+struct Environments {
+    source: String,
+    target: String,
+}
+
+impl Environments {
+    fn of(job: &Job) -> Self {
+        Environments { source: job.source.clone(), target: job.target.clone() }
+    }
+}
+
+/// Names the environment of an error that knows its side.
+fn locate(error: Error, environments: &Environments) -> Error {
+    let side = error.context().iter().find(|(name, _)| *name == "side").map(|(_, side)| side.clone());
+    match side.as_deref() {
+        Some("source") => error.with("environment", &environments.source),
+        Some("target") => error.with("environment", &environments.target),
+        Some(_) | None => error,
+    }
 }
 
 fn options(arguments: &JobArguments, job: &Job, source: ConnectionUrl, target: ConnectionUrl) -> RunOptions {

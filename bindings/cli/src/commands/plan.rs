@@ -1,6 +1,6 @@
 //! `plan`: what a run would do.
 
-use super::{Prepared, prepare};
+use super::{Environments, Prepared, locate, prepare};
 use crate::args::{Global, JobArguments};
 use crate::failure::{DONE, Failure};
 use crate::interrupt;
@@ -14,14 +14,15 @@ pub(super) async fn plan(global: &Global, arguments: &JobArguments) -> Result<u8
     let Prepared { job, source, target, options, .. } = prepare(global, arguments)?;
     let cancel = CancelToken::new();
     interrupt::watch(&cancel);
-    let (from, to) = (job.source.clone(), job.target.clone());
+    let environments = Environments::of(&job);
     let pipeline = Pipeline::builder(job).source(source).target(target).options(options).build()?;
-    let plan = interrupt::unless_stopped(&cancel, pipeline.plan()).await?;
+    let plan = interrupt::unless_stopped(&cancel, pipeline.plan()).await;
+    let plan = plan.map_err(|error| locate(error, &environments))?;
     if global.json {
         let failed = |error| Error::new(ErrorKind::Internal, "the plan does not serialize").caused_by(error);
         output::print_json(&serde_json::to_value(&plan).map_err(failed)?);
     } else {
-        print(&plan, &from, &to);
+        print(&plan, &environments.source, &environments.target);
     }
     Ok(DONE)
 }

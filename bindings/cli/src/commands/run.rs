@@ -1,6 +1,6 @@
 //! `run`: does what a job says.
 
-use super::{Bars, Prepared, again, prepare};
+use super::{Bars, Environments, Prepared, again, locate, prepare};
 use crate::args::{Global, JobArguments};
 use crate::bars::Display;
 use crate::failure::{self, Failure};
@@ -17,7 +17,7 @@ use std::time::Instant;
 pub(super) async fn run(global: &Global, arguments: &JobArguments, bars: Bars) -> Result<u8, Failure> {
     let began = Instant::now();
     let Prepared { file, job, source, target, options } = prepare(global, arguments)?;
-    let name = job.name.clone();
+    let (name, environments) = (job.name.clone(), Environments::of(&job));
     let cancel = CancelToken::new();
     interrupt::watch(&cancel);
     let recorder = interrupt::unless_stopped(&cancel, connect::store(&file)).await?;
@@ -31,7 +31,7 @@ pub(super) async fn run(global: &Global, arguments: &JobArguments, bars: Bars) -
         .build()?;
     let outcome = interrupt::unless_stuck(&cancel, pipeline.run(&cancel)).await;
     drop(display);
-    let report = outcome.map_err(|error| match error.kind() {
+    let report = outcome.map_err(|error| locate(error, &environments)).map_err(|error| match error.kind() {
         ErrorKind::Cancelled => Failure::from(error).with_hint(format!("to go on: {}", again(global, &name))),
         _ => Failure::from(error),
     })?;
@@ -41,10 +41,7 @@ pub(super) async fn run(global: &Global, arguments: &JobArguments, bars: Bars) -
         print(&report, began.elapsed().as_secs_f64());
     }
     advise(&report, &again(global, &name));
-    Ok(match report.error_kind {
-        Some(kind) if report.status == ExecutionState::Failed => failure::code(kind),
-        Some(_) | None => failure::code_of_state(report.status),
-    })
+    Ok(failure::code_of_run(report.status, report.error_kind))
 }
 
 fn document(report: &RunReport) -> Result<serde_json::Value, Failure> {
