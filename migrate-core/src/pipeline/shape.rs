@@ -49,8 +49,9 @@ struct Recipe {
     sources: Arc<[PageColumn]>,
     steps: Vec<Step>,
     key: Vec<usize>,
-    /// Whether the source's bytes are the target's row as they stand.
-    whole: bool,
+    /// The target's columns, if the source's bytes are the target's row as they stand: its names with the source's types, as
+    /// those say how the bytes are to be read.
+    whole: Option<Arc<[PageColumn]>>,
 }
 
 struct Step {
@@ -75,13 +76,13 @@ impl Shaper {
         let Some(recipe) = &self.recipe else { return Err(Error::new(ErrorKind::Internal, "a page has no recipe")) };
         let mut rows = Vec::with_capacity(page.row_count());
         let mut keys: Vec<Value<'_>> = Vec::with_capacity(recipe.key.len());
-        let shaped = if recipe.whole {
+        let shaped = if let Some(whole) = &recipe.whole {
             for (place, row) in page.rows().enumerate() {
                 let outcome = checksum_whole(&self.entity, recipe, row, &mut keys, &mut self.scratch)?;
                 let key = Key::from_values(&keys);
                 rows.push(ShapedRow { key, place: outcome.map(|()| place as u32), checksum: canonical::checksum(&self.scratch) });
             }
-            page.clone().with_columns(self.targets.clone())
+            page.clone().with_columns(whole.clone())
         } else {
             let mut builder = PageBuilder::new(self.targets.clone(), Encoding::CANONICAL)
                 .with_capacity(page.data().len() + page.data().len() / 4);
@@ -118,10 +119,14 @@ impl Shaper {
         }
         let key = self.entity.key.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
         let in_place = steps.iter().enumerate().all(|(i, step)| step.identity && step.from == Some(i));
+        let whole = (in_place && steps.len() == page.columns().len()).then(|| {
+            let named = page.columns().iter().zip(&self.entity.columns);
+            named.map(|(from, to)| PageColumn { name: to.target.clone(), data_type: from.data_type.clone() }).collect()
+        });
         Ok(Recipe {
             encoding: page.encoding(),
             sources: page.columns().clone(),
-            whole: in_place && steps.len() == page.columns().len(),
+            whole,
             steps,
             key,
         })
