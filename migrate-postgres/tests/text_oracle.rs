@@ -551,10 +551,10 @@ async fn jsonb_is_what_the_server_makes_of_it() {
     let mut valid = 0;
     for ((text, binary), letters) in texts.iter().zip(binary).zip(letters) {
         valid += usize::from(binary.is_some());
-        assert_eq!(jsonb::normalize(text).ok(), binary, "{text}");
+        assert_eq!(jsonb::normalize(text).ok().map(Cow::into_owned), binary, "{text}");
         assert_eq!(jsonb::is_json(text), letters.is_some(), "{text}");
         if let Some(normal) = binary {
-            assert_eq!(jsonb::normalize(&normal).as_ref(), Ok(&normal));
+            assert!(matches!(jsonb::normalize(&normal), Ok(Cow::Borrowed(_))), "{normal}");
         }
     }
     println!("jsonb: {valid} of {} texts valid", texts.len());

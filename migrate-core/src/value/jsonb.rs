@@ -4,9 +4,11 @@
 //! numbers as `numeric` (1e5 becomes 100000, 1.50 stays, -0 becomes 0), writes strings with as few escapes as possible, and puts
 //! one blank behind `:` and `,`. It has no character U+0000 and no half of a surrogate pair.
 //!
-//! Both ways are one machine without recursion, so that no document can overflow the stack.
+//! Both ways are one machine without recursion, so that no document can overflow the stack. What is already as `jsonb` prints it is
+//! not copied.
 
 use super::Decimal;
+use std::borrow::Cow;
 
 /// A string is at most this long in `jsonb`.
 const MAX_STRING: usize = 0x0fff_ffff;
@@ -26,26 +28,44 @@ pub fn is_json(text: &str) -> bool {
 ///
 /// # Errors
 /// What was expected, if the text is no JSON or `jsonb` cannot hold it. The message never holds the text.
-pub fn normalize(text: &str) -> Result<String> {
+pub fn normalize(text: &str) -> Result<Cow<'_, str>> {
     let mut machine = Machine::<true>::new(text);
-    machine.out.reserve(text.len() + text.len() / 8);
     machine.run()?;
-    Ok(machine.out)
+    if machine.flushed == 0 {
+        return Ok(Cow::Borrowed(text));
+    }
+    machine.flush(text.len());
+    Ok(Cow::Owned(machine.out))
 }
 
+/// Bytes that end a run of plain characters in a string.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        special[byte] = true;
+        byte += 1;
+    }
+    special[b'"' as usize] = true;
+    special[b'\\' as usize] = true;
+    special
+};
+
+/// Reads a text and, when it writes, collects what `jsonb` prints: `out`, followed by the text from `flushed` to `at` as it is.
 struct Machine<'t, const WRITE: bool> {
     text: &'t str,
     at: usize,
+    flushed: usize,
     out: String,
     open: Vec<Open>,
-    /// The pairs of all open objects, and their decoded keys.
+    /// The pairs of all open objects, and those of their keys that had to be decoded.
     pairs: Vec<Pair>,
     keys: String,
 }
 
 enum Open {
     Array,
-    /// Where the object's pairs, keys and text start.
+    /// Where the object's pairs, decoded keys and written text start.
     Object {
         pairs: usize,
         keys: usize,
@@ -53,54 +73,52 @@ enum Open {
     },
 }
 
-/// Where a pair's decoded key and its text lie; the text's end is known when the value has been read.
+/// Where a pair's key lies, in the text or among the decoded keys, and where the pair is written.
 #[derive(Clone, Copy)]
 struct Pair {
     key: (usize, usize),
+    decoded: bool,
     out: (usize, usize),
 }
 
 impl<'t, const WRITE: bool> Machine<'t, WRITE> {
     fn new(text: &'t str) -> Self {
-        Machine { text, at: 0, out: String::new(), open: Vec::new(), pairs: Vec::new(), keys: String::new() }
+        Machine { text, at: 0, flushed: 0, out: String::new(), open: Vec::new(), pairs: Vec::new(), keys: String::new() }
     }
 
     fn run(&mut self) -> Result<()> {
-        self.skip_blanks();
+        self.blanks("");
         loop {
             if self.value()? {
                 // A container was opened that has a first value.
                 continue;
             }
             loop {
-                self.skip_blanks();
+                self.blanks("");
                 let next = self.peek();
                 match (self.open.last(), next) {
                     (None, None) => return Ok(()),
                     (None, Some(_)) => return Err("one JSON value and nothing behind it"),
                     (Some(Open::Array), Some(b',')) => {
                         self.at += 1;
-                        self.write(", ");
-                        self.skip_blanks();
+                        self.blanks(" ");
                         break;
                     }
                     (Some(Open::Array), Some(b']')) => {
                         self.at += 1;
-                        self.write("]");
                         self.open.pop();
                     }
                     (Some(Open::Object { .. }), Some(b',')) => {
-                        self.at += 1;
                         self.end_pair();
-                        self.write(", ");
-                        self.skip_blanks();
+                        self.at += 1;
+                        self.blanks(" ");
                         self.key()?;
                         break;
                     }
                     (Some(Open::Object { .. }), Some(b'}')) => {
-                        self.at += 1;
                         self.end_pair();
                         self.close_object();
+                        self.at += 1;
                     }
                     (Some(_), _) => return Err("a comma or the end of a JSON object or array"),
                 }
@@ -111,33 +129,29 @@ impl<'t, const WRITE: bool> Machine<'t, WRITE> {
     /// Reads a scalar, an empty container, or the beginning of one up to its first value; returns whether it was the last.
     fn value(&mut self) -> Result<bool> {
         match self.peek() {
-            Some(b'"') => self.string(None).map(|()| false),
+            Some(b'"') => self.string(false).map(|_| false),
             Some(b'-' | b'0'..=b'9') => self.number().map(|()| false),
             Some(b't') => self.literal("true").map(|()| false),
             Some(b'f') => self.literal("false").map(|()| false),
             Some(b'n') => self.literal("null").map(|()| false),
             Some(b'[') => {
                 self.at += 1;
-                self.skip_blanks();
+                self.blanks("");
                 if self.peek() == Some(b']') {
                     self.at += 1;
-                    self.write("[]");
                     return Ok(false);
                 }
-                self.write("[");
                 self.push(Open::Array)?;
                 Ok(true)
             }
             Some(b'{') => {
                 self.at += 1;
-                self.skip_blanks();
+                self.blanks("");
                 if self.peek() == Some(b'}') {
                     self.at += 1;
-                    self.write("{}");
                     return Ok(false);
                 }
-                self.write("{");
-                self.push(Open::Object { pairs: self.pairs.len(), keys: self.keys.len(), out: self.out.len() })?;
+                self.push(Open::Object { pairs: self.pairs.len(), keys: self.keys.len(), out: self.position() })?;
                 self.key()?;
                 Ok(true)
             }
@@ -158,25 +172,24 @@ impl<'t, const WRITE: bool> Machine<'t, WRITE> {
         if self.peek() != Some(b'"') {
             return Err("a key of a JSON object");
         }
-        let out = self.out.len();
-        let start = self.keys.len();
-        let mut keys = std::mem::take(&mut self.keys);
-        let read = self.string(Some(&mut keys));
-        self.keys = keys;
-        read?;
-        self.pairs.push(Pair { key: (start, self.keys.len()), out: (out, 0) });
-        self.skip_blanks();
+        let out = (self.position(), 0);
+        let (start, decoded) = (self.at + 1, self.keys.len());
+        if self.string(true)? {
+            self.pairs.push(Pair { key: (decoded, self.keys.len()), decoded: true, out });
+        } else if WRITE {
+            self.pairs.push(Pair { key: (start, self.at - 1), decoded: false, out });
+        }
+        self.blanks("");
         if self.peek() != Some(b':') {
             return Err("a colon behind a key of a JSON object");
         }
         self.at += 1;
-        self.write(": ");
-        self.skip_blanks();
+        self.blanks(" ");
         Ok(())
     }
 
     fn end_pair(&mut self) {
-        let end = self.out.len();
+        let end = self.position();
         if let Some(pair) = self.pairs.last_mut() {
             pair.out.1 = end;
         }
@@ -185,42 +198,46 @@ impl<'t, const WRITE: bool> Machine<'t, WRITE> {
     /// Puts the pairs of the innermost object in order; mostly they are already.
     fn close_object(&mut self) {
         let Some(Open::Object { pairs: first, keys: first_key, out: start }) = self.open.pop() else { return };
-        if WRITE {
-            let keys = &self.keys;
-            let order = |a: &Pair, b: &Pair| {
-                let (a, b) = (&keys.as_bytes()[a.key.0..a.key.1], &keys.as_bytes()[b.key.0..b.key.1]);
-                a.len().cmp(&b.len()).then_with(|| a.cmp(b))
-            };
+        if !WRITE {
+            return;
+        }
+        let (text, keys) = (self.text.as_bytes(), self.keys.as_bytes());
+        let key = |pair: &Pair| if pair.decoded { &keys[pair.key.0..pair.key.1] } else { &text[pair.key.0..pair.key.1] };
+        let order = |a: &Pair, b: &Pair| {
+            let (a, b) = (key(a), key(b));
+            a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+        };
+        if !self.pairs[first..].is_sorted_by(|a, b| order(a, b).is_lt()) {
             let pairs = &mut self.pairs[first..];
-            if !pairs.is_sorted_by(|a, b| order(a, b).is_lt()) {
-                let body = self.out.split_off(start);
-                // Of equal keys the later one comes first, and the first is kept.
-                pairs.reverse();
-                pairs.sort_by(order);
-                let mut last: Option<&Pair> = None;
-                for pair in pairs.iter() {
-                    if last.is_some_and(|last| order(last, pair).is_eq()) {
-                        continue;
-                    }
-                    if last.is_some() {
-                        self.out.push_str(", ");
-                    }
-                    self.out.push_str(&body[pair.out.0 - start..pair.out.1 - start]);
-                    last = Some(pair);
+            // Of equal keys the later one comes first, and the first is kept.
+            pairs.reverse();
+            pairs.sort_by(order);
+            let mut last: Option<Pair> = None;
+            let mut kept = Vec::with_capacity(pairs.len());
+            for pair in pairs.iter() {
+                if last.is_none_or(|last| order(&last, pair).is_ne()) {
+                    kept.push(pair.out);
+                    last = Some(*pair);
                 }
+            }
+            self.flush(self.at);
+            let body = self.out.split_off(start);
+            for (index, (from, to)) in kept.into_iter().enumerate() {
+                if index > 0 {
+                    self.out.push_str(", ");
+                }
+                self.out.push_str(&body[from - start..to - start]);
             }
         }
         self.pairs.truncate(first);
         self.keys.truncate(first_key);
-        self.write("}");
     }
 
     fn literal(&mut self, literal: &'static str) -> Result<()> {
-        if !self.text[self.at..].starts_with(literal) {
+        if !self.text.as_bytes()[self.at..].starts_with(literal.as_bytes()) {
             return Err("a JSON value");
         }
         self.at += literal.len();
-        self.write(literal);
         Ok(())
     }
 
@@ -252,15 +269,11 @@ impl<'t, const WRITE: bool> Machine<'t, WRITE> {
                 return Err("a JSON number");
             }
         }
-        if !WRITE {
-            return Ok(());
-        }
-        let number = &self.text[start..self.at];
-        if plain && number.len() <= SAFE_NUMBER {
-            let zero = negative && !number.bytes().any(|b| matches!(b, b'1'..=b'9'));
-            self.out.push_str(if zero { &number[1..] } else { number });
-        } else {
-            Decimal::parse(number).ok_or("a JSON number that numeric can hold")?.push_text(&mut self.out);
+        // A plain number prints as it is, but for the sign of a zero.
+        let plain = plain && self.at - start <= SAFE_NUMBER && !(negative && leading_zero);
+        if WRITE && !plain {
+            let number = Decimal::parse(&self.text[start..self.at]).ok_or("a JSON number that numeric can hold")?;
+            self.replace(start, &number.to_text());
         }
         Ok(())
     }
@@ -271,43 +284,47 @@ impl<'t, const WRITE: bool> Machine<'t, WRITE> {
         count
     }
 
-    /// Reads a string, writes it, and appends it decoded to `decoded`.
-    fn string(&mut self, mut decoded: Option<&mut String>) -> Result<()> {
-        let start = self.out.len();
+    /// Reads a string. If it is a key with escapes, appends it decoded to `keys` and returns true.
+    fn string(&mut self, is_key: bool) -> Result<bool> {
+        let bytes = self.text.as_bytes();
+        let start = self.at;
         self.at += 1;
-        self.write("\"");
+        let mut run = self.at;
+        let mut decoded = false;
         loop {
-            let rest = &self.text.as_bytes()[self.at..];
-            let run = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20)).ok_or("the end of a JSON string")?;
-            let text = self.text;
-            let run = &text[self.at..self.at + run];
-            self.at += run.len();
-            self.write(run);
-            if let (true, Some(decoded)) = (WRITE, decoded.as_deref_mut()) {
-                decoded.push_str(run);
-            }
-            self.at += 1;
-            match text.as_bytes()[self.at - 1] {
+            let special = bytes[self.at..].iter().position(|b| SPECIAL[usize::from(*b)]).ok_or("the end of a JSON string")?;
+            self.at += special;
+            match bytes[self.at] {
                 b'"' => break,
                 b'\\' => {
+                    let escape = self.at;
                     let character = self.escape()?;
-                    if let (true, Some(decoded)) = (WRITE, decoded.as_deref_mut()) {
-                        decoded.push(character);
+                    if WRITE {
+                        if is_key {
+                            decoded = true;
+                            self.keys.push_str(&self.text[run..escape]);
+                            self.keys.push(character);
+                        }
+                        self.respell(escape, character);
                     }
-                    self.write_escaped(character);
+                    run = self.at;
                 }
                 _ => return Err("a JSON string without control characters"),
             }
         }
-        self.write("\"");
-        if self.out.len() - start > MAX_STRING && WRITE {
+        if decoded {
+            self.keys.push_str(&self.text[run..self.at]);
+        }
+        self.at += 1;
+        if WRITE && self.at - start > MAX_STRING {
             return Err("a shorter JSON string");
         }
-        Ok(())
+        Ok(decoded)
     }
 
-    /// Reads what stands behind a backslash. Without writing, `\u` escapes are checked for their digits only, as `json` does.
+    /// Reads a backslash and what stands behind it. Without writing, `\u` escapes are checked for their digits only, as `json` does.
     fn escape(&mut self) -> Result<char> {
+        self.at += 1;
         let escape = self.peek().ok_or("the end of a JSON string")?;
         self.at += 1;
         Ok(match escape {
@@ -325,7 +342,7 @@ impl<'t, const WRITE: bool> Machine<'t, WRITE> {
                 let code = match first {
                     0 => return Err("JSON without the character U+0000"),
                     0xd800..=0xdbff => {
-                        if !self.text[self.at..].starts_with("\\u") {
+                        if !self.text.as_bytes()[self.at..].starts_with(b"\\u") {
                             return Err("JSON without half of a surrogate pair");
                         }
                         self.at += 2;
@@ -352,25 +369,50 @@ impl<'t, const WRITE: bool> Machine<'t, WRITE> {
             .ok_or("four hexadecimal digits behind \\u")
     }
 
-    fn write_escaped(&mut self, character: char) {
-        match character {
-            '"' => self.write("\\\""),
-            '\\' => self.write("\\\\"),
-            '\u{8}' => self.write("\\b"),
-            '\u{c}' => self.write("\\f"),
-            '\n' => self.write("\\n"),
-            '\r' => self.write("\\r"),
-            '\t' => self.write("\\t"),
-            control if control < ' ' => self.write(&format!("\\u{:04x}", u32::from(control))),
-            other => self.write(other.encode_utf8(&mut [0; 4])),
+    /// Writes a character as `jsonb` escapes it, in place of the text from `from` on.
+    fn respell(&mut self, from: usize, character: char) {
+        let mut buffer = [0; 4];
+        let control;
+        let spelling = match character {
+            '"' => "\\\"",
+            '\\' => "\\\\",
+            '\u{8}' => "\\b",
+            '\u{c}' => "\\f",
+            '\n' => "\\n",
+            '\r' => "\\r",
+            '\t' => "\\t",
+            _ if character < ' ' => {
+                control = format!("\\u{:04x}", u32::from(character));
+                &control
+            }
+            _ => character.encode_utf8(&mut buffer),
+        };
+        self.replace(from, spelling);
+    }
+
+    /// Writes `spelling` in place of the text from `from` to here, unless that is the same.
+    #[inline]
+    fn replace(&mut self, from: usize, spelling: &str) {
+        if WRITE && self.text.as_bytes()[from..self.at] != *spelling.as_bytes() {
+            self.flush(from);
+            self.out.push_str(spelling);
+            self.flushed = self.at;
         }
     }
 
-    #[inline]
-    fn write(&mut self, text: &str) {
-        if WRITE {
-            self.out.push_str(text);
+    /// Writes the text up to `end` as it is.
+    fn flush(&mut self, end: usize) {
+        if self.flushed == 0 {
+            self.out.reserve(self.text.len() + self.text.len() / 8);
         }
+        self.out.push_str(&self.text[self.flushed..end]);
+        self.flushed = end;
+    }
+
+    /// Where what comes next is written.
+    #[inline]
+    fn position(&self) -> usize {
+        self.out.len() + self.at - self.flushed
     }
 
     #[inline]
@@ -378,10 +420,13 @@ impl<'t, const WRITE: bool> Machine<'t, WRITE> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Reads any blanks and writes `wanted`.
     #[inline]
-    fn skip_blanks(&mut self) {
+    fn blanks(&mut self, wanted: &'static str) {
+        let from = self.at;
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
+        self.replace(from, wanted);
     }
 }

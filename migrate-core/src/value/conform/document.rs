@@ -34,10 +34,8 @@ pub(super) fn to_json<'a>(value: Value<'a>, target: &DataType) -> Result<Value<'
 pub(super) fn to_jsonb<'a>(value: Value<'a>, target: &DataType) -> Result<Value<'a>, Refusal> {
     match value {
         Value::Null | Value::Jsonb(_) => Ok(value),
-        Value::Text(ref v) | Value::Json(ref v) => match jsonb::normalize(v) {
-            Ok(normal) => Ok(Value::Jsonb(Cow::Owned(normal))),
-            Err(expected) => Err(Refusal::value(&value, expected)),
-        },
+        Value::Text(v) => normalize(v, "text"),
+        Value::Json(v) => normalize(v, "json"),
         Value::Bool(v) => Ok(Value::Jsonb(Cow::Borrowed(if v { "true" } else { "false" }))),
         Value::Int(_) => Ok(Value::Jsonb(Cow::Owned(text::to_text(&value).into_owned()))),
         Value::Float(v) if is_negative_zero(v) => Err(Refusal::new("jsonb has no negative zero")),
@@ -54,4 +52,16 @@ pub(super) fn to_jsonb<'a>(value: Value<'a>, target: &DataType) -> Result<Value<
         | Value::Uuid(_)
         | Value::Typed(_) => Err(Refusal::kind(&value, target)),
     }
+}
+
+fn normalize<'a>(text: Cow<'a, str>, kind: &str) -> Result<Value<'a>, Refusal> {
+    let refused = |expected| Refusal::new(format!("expected {expected}, not this {kind}"));
+    let normal = match text {
+        Cow::Borrowed(text) => jsonb::normalize(text).map_err(refused)?,
+        Cow::Owned(text) => match jsonb::normalize(&text).map_err(refused)? {
+            Cow::Owned(normal) => Cow::Owned(normal),
+            Cow::Borrowed(_) => Cow::Owned(text),
+        },
+    };
+    Ok(Value::Jsonb(normal))
 }

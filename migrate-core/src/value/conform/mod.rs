@@ -14,7 +14,7 @@ mod tests;
 
 pub use identity::is_identity;
 
-use super::{DataType, Value, text};
+use super::{Affinity, DataType, Value, text};
 use std::fmt;
 
 /// Why a value cannot be conformed.
@@ -79,6 +79,12 @@ pub fn conform<'a>(value: Value<'a>, target: &DataType) -> Result<Value<'a>, Ref
         (Value::Int(v), DataType::Int32) if i32::try_from(*v).is_ok() => Ok(value),
         (Value::Int(v), DataType::Int16) if i16::try_from(*v).is_ok() => Ok(value),
         (Value::Text(v), DataType::Text { max_chars: None }) if !v.as_bytes().contains(&0) => Ok(value),
+        // What a SQLite column never changes.
+        (Value::Text(_), DataType::Dynamic { affinity: Affinity::Text | Affinity::Blob | Affinity::StrictText })
+        | (
+            Value::Int(_),
+            DataType::Dynamic { affinity: Affinity::Integer | Affinity::Numeric | Affinity::Blob | Affinity::StrictInteger },
+        ) => Ok(value),
         _ => convert(value, target),
     }
 }

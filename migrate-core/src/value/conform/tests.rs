@@ -1,7 +1,7 @@
 //! Every rule of `docs/types.md`, row by row.
 
 use super::*;
-use crate::value::{Affinity, Decimal, canonical};
+use crate::value::{Decimal, canonical};
 use std::borrow::Cow;
 
 mod properties;

@@ -152,6 +152,15 @@ pub(super) fn push_float(value: f64, out: &mut String) {
     if value == 0.0 {
         return out.push('0');
     }
+    let start = out.len();
+    if (1e-4..1e15).contains(&value.abs()) {
+        // Rust prints the shortest digits, too. Up to 15 of them leave no choice, and leading zeros only make the count larger.
+        let _ = write!(out, "{}", value.abs());
+        if out.len() - start <= 15 {
+            return;
+        }
+        out.truncate(start);
+    }
     let digits = Digits::postgresql(value, Width::Wide);
     if (-4..15).contains(&digits.exponent) { digits.push_fixed(out) } else { digits.push_scientific(false, out) }
 }

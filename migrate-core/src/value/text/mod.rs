@@ -102,7 +102,7 @@ pub fn parse(text: &str, data_type: &DataType) -> Option<Value<'static>> {
         DataType::Interval => interval::parse_interval(text),
         DataType::Uuid => bytes::parse_uuid(text).map(Value::Uuid),
         DataType::Json => jsonb::is_json(text).then(|| Value::Json(Cow::Owned(text.to_owned()))),
-        DataType::Jsonb => jsonb::normalize(text).ok().map(|v| Value::Jsonb(Cow::Owned(v))),
+        DataType::Jsonb => jsonb::normalize(text).ok().map(|v| Value::Jsonb(Cow::Owned(v.into_owned()))),
         DataType::Other { .. } => Some(Value::Typed(Cow::Owned(text.to_owned()))),
     }
 }

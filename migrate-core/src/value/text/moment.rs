@@ -31,12 +31,83 @@ pub(crate) fn fits_fraction(value: &Value<'_>, precision: Option<u32>) -> bool {
     precision.is_none_or(|p| micros % 10i64.pow(6u32.saturating_sub(p)) == 0)
 }
 
+/// Digits are collected here and appended at once. The longest moment has fewer characters.
+struct Line {
+    bytes: [u8; 64],
+    length: usize,
+}
+
+impl Line {
+    fn new() -> Self {
+        Line { bytes: [0; 64], length: 0 }
+    }
+
+    #[inline]
+    fn mark(&mut self, mark: u8) {
+        self.bytes[self.length] = mark;
+        self.length += 1;
+    }
+
+    #[inline]
+    fn two(&mut self, number: u64) {
+        self.mark(b'0' + (number / 10) as u8);
+        self.mark(b'0' + (number % 10) as u8);
+    }
+
+    /// A number with at least so many digits, two or more.
+    fn padded(&mut self, number: u64, width: usize) {
+        let digits = number.checked_ilog10().map_or(1, |log| log as usize + 1).max(width);
+        let mut rest = number;
+        for at in (self.length..self.length + digits).rev() {
+            self.bytes[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        self.length += digits;
+    }
+
+    /// Year, month and day; returns whether the year is before Christ.
+    fn day(&mut self, days: i64) -> bool {
+        let (year, month, day) = calendar::date_of(days);
+        let before_christ = year <= 0;
+        self.padded(if before_christ { 1 - year } else { year }.unsigned_abs(), 4);
+        self.mark(b'-');
+        self.two(u64::from(month));
+        self.mark(b'-');
+        self.two(u64::from(day));
+        before_christ
+    }
+
+    /// `hh:mm:ss[.ffffff]`; the hours may have more digits.
+    fn clock(&mut self, micros: u64) {
+        let (seconds, fraction) = (micros / SECOND as u64, micros % SECOND as u64);
+        self.padded(seconds / 3_600, 2);
+        self.mark(b':');
+        self.two(seconds / 60 % 60);
+        self.mark(b':');
+        self.two(seconds % 60);
+        if fraction > 0 {
+            self.mark(b'.');
+            self.padded(fraction, 6);
+            while self.bytes[self.length - 1] == b'0' {
+                self.length -= 1;
+            }
+        }
+    }
+
+    fn push_to(&self, out: &mut String) {
+        out.push_str(std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default());
+    }
+}
+
 pub(super) fn push_date(days: i32, out: &mut String) {
     match days {
         i32::MIN => out.push_str("-infinity"),
         i32::MAX => out.push_str("infinity"),
         _ => {
-            if push_day(i64::from(days), out) {
+            let mut line = Line::new();
+            let before_christ = line.day(i64::from(days));
+            line.push_to(out);
+            if before_christ {
                 out.push_str(" BC");
             }
         }
@@ -48,9 +119,11 @@ pub(super) fn push_timestamp(micros: i64, zone: &str, out: &mut String) {
         i64::MIN => out.push_str("-infinity"),
         i64::MAX => out.push_str("infinity"),
         _ => {
-            let before_christ = push_day(micros.div_euclid(DAY), out);
-            out.push(' ');
-            push_time(micros.rem_euclid(DAY), out);
+            let mut line = Line::new();
+            let before_christ = line.day(micros.div_euclid(DAY));
+            line.mark(b' ');
+            line.clock(micros.rem_euclid(DAY).unsigned_abs());
+            line.push_to(out);
             out.push_str(zone);
             if before_christ {
                 out.push_str(" BC");
@@ -59,65 +132,30 @@ pub(super) fn push_timestamp(micros: i64, zone: &str, out: &mut String) {
     }
 }
 
-/// Prints year, month and day; returns whether the year is before Christ.
-fn push_day(days: i64, out: &mut String) -> bool {
-    let (year, month, day) = calendar::date_of(days);
-    let before_christ = year <= 0;
-    push_padded(if before_christ { 1 - year } else { year }.unsigned_abs(), 4, out);
-    out.push('-');
-    push_padded(u64::from(month), 2, out);
-    out.push('-');
-    push_padded(u64::from(day), 2, out);
-    before_christ
+/// Prints `hh:mm:ss[.ffffff]`; the hours may have more digits.
+pub(super) fn push_clock(micros: u64, out: &mut String) {
+    let mut line = Line::new();
+    line.clock(micros);
+    line.push_to(out);
 }
 
 pub(super) fn push_time(micros: i64, out: &mut String) {
     push_clock(micros.unsigned_abs(), out);
 }
 
-/// Prints `hh:mm:ss[.ffffff]`; the hours may have more digits.
-pub(super) fn push_clock(micros: u64, out: &mut String) {
-    let seconds = micros / SECOND as u64;
-    push_padded(seconds / 3_600, 2, out);
-    out.push(':');
-    push_padded(seconds / 60 % 60, 2, out);
-    out.push(':');
-    push_padded(seconds % 60, 2, out);
-    let mut fraction = micros % SECOND as u64;
-    if fraction > 0 {
-        let mut digits = 6;
-        while fraction.is_multiple_of(10) {
-            fraction /= 10;
-            digits -= 1;
-        }
-        out.push('.');
-        push_padded(fraction, digits, out);
-    }
-}
-
 /// Prints a zone given in seconds west of Greenwich.
 pub(super) fn push_zone(west: i32, out: &mut String) {
-    out.push(if west <= 0 { '+' } else { '-' });
+    let mut line = Line::new();
+    line.mark(if west <= 0 { b'+' } else { b'-' });
     let seconds = u64::from(west.unsigned_abs());
-    push_padded(seconds / 3_600, 2, out);
+    line.padded(seconds / 3_600, 2);
     if !seconds.is_multiple_of(3_600) {
-        out.push(':');
-        push_padded(seconds / 60 % 60, 2, out);
+        line.mark(b':');
+        line.two(seconds / 60 % 60);
     }
     if !seconds.is_multiple_of(60) {
-        out.push(':');
-        push_padded(seconds % 60, 2, out);
+        line.mark(b':');
+        line.two(seconds % 60);
     }
-}
-
-fn push_padded(number: u64, width: usize, out: &mut String) {
-    let mut digits = [b'0'; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    while rest > 0 || digits.len() - at < width {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+    line.push_to(out);
 }

@@ -274,7 +274,7 @@ proptest! {
         prop_assert_eq!(parse(&to_text(&Value::Float(float)), &DataType::Float64), Some(Value::Float(float)));
         prop_assert_eq!(parse(&sqlite_float(float), &DataType::Float64), Some(Value::Float(float)));
         prop_assert_eq!(parse(&to_text(&Value::Float(f64::from(narrow))), &DataType::Float32), Some(Value::Float(f64::from(narrow))));
-        prop_assert_eq!(parse(&narrow.to_string(), &DataType::Float32), Some(Value::Float(f64::from(narrow))));
+        prop_assert_eq!(parse(&crate::value::decimal::shortest_f32(narrow), &DataType::Float32), Some(Value::Float(f64::from(narrow))));
     }
 
     #[test]
