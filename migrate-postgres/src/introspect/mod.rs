@@ -34,7 +34,10 @@ pub(crate) fn user_relations() -> String {
 ///
 /// The session's search path must be empty, so that the server prints names in full.
 pub(crate) async fn database_schema(connection: &mut PgConnection) -> Result<DatabaseSchema> {
-    execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''").await?;
+    // A database that was just restored has no statistics of its catalogs: the planner then takes them for tiny and joins them in
+    // nested loops, which takes minutes for thousands of tables.
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''; SET LOCAL enable_nestloop = off";
+    execute(connection, begin).await?;
     let version = server_version(connection).await?;
     let (printed,): (String,) = sqlx::query_as("SELECT pg_catalog.current_setting('server_version')")
         .fetch_one(&mut *connection)
