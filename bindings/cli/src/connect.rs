@@ -13,13 +13,15 @@ use std::sync::Arc;
 #[derive(Debug)]
 enum Database {
     Sqlite(SqliteConfig),
-    Postgres(PostgresConfig),
+    Postgres(Box<PostgresConfig>),
 }
 
 fn database(url: &ConnectionUrl) -> Result<Database> {
     match url.scheme().as_deref() {
         Some("sqlite") => SqliteConfig::from_url(url.expose()).map(Database::Sqlite),
-        Some("postgres" | "postgresql") => PostgresConfig::from_url(url.expose()).map(Database::Postgres),
+        Some("postgres" | "postgresql") => {
+            PostgresConfig::from_url(url.expose()).map(|config| Database::Postgres(Box::new(config)))
+        }
         Some(other) => {
             let near = hint::nearest(other, ["sqlite", "postgres", "postgresql"]);
             let message = format!("the url's scheme \"{other}\" is unknown; known are sqlite: and postgres://{near}");
@@ -34,7 +36,7 @@ pub(crate) fn source(file: &JobFile, environment: &str) -> Result<(Arc<dyn Sourc
     let url = file.environment_url(environment)?;
     let source: Arc<dyn Source> = match database(&url).context("environment", environment)? {
         Database::Sqlite(config) => Arc::new(SqliteSource::new(config)),
-        Database::Postgres(config) => Arc::new(PostgresSource::new(config)),
+        Database::Postgres(config) => Arc::new(PostgresSource::new(*config)),
     };
     Ok((source, url))
 }
@@ -79,14 +81,14 @@ pub(crate) async fn look_at_store(file: &JobFile) -> Result<bool> {
     match database(&file.store_url()?).context("table", "[store]")? {
         Database::Sqlite(config) if !config.path.exists() => Ok(false),
         Database::Sqlite(config) => SqliteSource::new(config).schema().await.map(|_| true),
-        Database::Postgres(config) => PostgresSource::new(config).identity().await.map(|_| true),
+        Database::Postgres(config) => PostgresSource::new(*config).identity().await.map(|_| true),
     }
 }
 
 async fn open_store(database: Database) -> Result<Arc<dyn Recorder>> {
     Ok(match database {
         Database::Sqlite(config) => Arc::new(SqliteStore::open(config).await?),
-        Database::Postgres(config) => Arc::new(PostgresStore::open(config).await?),
+        Database::Postgres(config) => Arc::new(PostgresStore::open(*config).await?),
     })
 }
 

@@ -3,7 +3,7 @@
 use crate::args::{Global, LogFormat};
 use crate::failure::Failure;
 use indicatif::MultiProgress;
-use migrate_core::job::{Event, Level, Observer};
+use migrate_core::job::{Event, ExecutionState, Level, Observer};
 use migrate_core::{Error, ErrorKind};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -117,6 +117,7 @@ impl Observer for LogObserver {
             Event::EntityFinished { entity, counters, state, error } => {
                 let c = counters;
                 match error {
+                    Some(reason) if *state == ExecutionState::Cancelled => tracing::info!(entity, "{reason}"),
                     Some(error) => tracing::error!(entity, state = state.as_str(), "{error}"),
                     None => tracing::info!(
                         entity,

@@ -118,6 +118,9 @@ pub(crate) fn bytes(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") }
 }
 
+/// Which of the counters a column shows.
+type Count = fn(&Counters) -> u64;
+
 /// An entity's line in a table of results.
 pub(crate) struct EntityLine<'a> {
     pub(crate) name: &'a str,
@@ -131,7 +134,7 @@ pub(crate) fn results<'a>(lines: impl IntoIterator<Item = EntityLine<'a>>) -> Ta
     let lines: Vec<EntityLine<'a>> = lines.into_iter().collect();
     let mut sum = Counters::default();
     lines.iter().for_each(|line| sum.add(line.counters));
-    let rare: [(&str, fn(&Counters) -> u64); 4] =
+    let rare: [(&str, Count); 4] =
         [(">deleted", |c| c.deleted), (">conflicts", |c| c.conflicts), (">pending", |c| c.pending), (">orphans", |c| c.orphans)];
     let rare: Vec<_> = rare.into_iter().filter(|(_, get)| get(&sum) > 0).collect();
     let mut titles = vec!["entity", ">read", ">inserted", ">updated", ">unchanged", ">skipped", ">filtered", ">quarantined"];
@@ -140,7 +143,8 @@ pub(crate) fn results<'a>(lines: impl IntoIterator<Item = EntityLine<'a>>) -> Ta
     let mut table = Table::new(&titles);
     let mut add = |label: String, c: &Counters, seconds: Option<f64>| {
         let mut row = vec![label];
-        let usual = [c.read, c.inserted, c.updated, c.unchanged, c.skipped, c.filtered, c.quarantined];
+        // The source's own count comes when an entity is done; before, what is settled was read.
+        let usual = [c.read.max(c.settled()), c.inserted, c.updated, c.unchanged, c.skipped, c.filtered, c.quarantined];
         row.extend(usual.into_iter().map(count));
         row.extend(rare.iter().map(|(_, get)| count(get(c))));
         row.extend(seconds.map(|seconds| format!("{seconds:.2}")));

@@ -172,7 +172,7 @@ impl Observer for Shared {
                 self.push(counted);
             }
             Event::EntityFinished { entity, counters, state, error } => {
-                let level = if error.is_some() { Level::Error } else { Level::Info };
+                let level = if *state == ExecutionState::Failed { Level::Error } else { Level::Info };
                 let message = match error {
                     Some(error) => format!("{state}: {error}"),
                     None => state.to_string(),
