@@ -14,7 +14,6 @@ pub(crate) fn from_sqlx(error: sqlx::Error) -> Error {
 }
 
 /// Translates an error of a COPY into a table, so that the line number is taken from the part of CONTEXT that speaks of it.
-#[allow(dead_code)] // Until the sink is in place.
 pub(crate) fn from_copy(error: sqlx::Error, table: &str) -> Error {
     translate(error, Some(table))
 }
@@ -33,7 +32,6 @@ pub(crate) fn from_connect(error: sqlx::Error, config: &PostgresConfig) -> Error
 }
 
 /// Says that a commit's outcome is unknown where the connection was lost during it.
-#[allow(dead_code)] // Until the sink is in place.
 pub(crate) fn of_commit(error: Error) -> Error {
     if error.kind() == ErrorKind::ConnectionLost { error.into_kind(ErrorKind::CommitUnknown) } else { error }
 }

@@ -1,0 +1,134 @@
+//! PostgreSQL as a sink.
+
+use crate::config::PostgresConfig;
+use crate::connection::{SessionRole, connect};
+use crate::ddl;
+use crate::introspect;
+use crate::pool::Pool;
+use crate::source::PostgresSource;
+use crate::state::{PostgresState, is_state_table};
+use crate::transaction::PgTransaction;
+use crate::{finish, prepare};
+use async_trait::async_trait;
+use migrate_core::Result;
+use migrate_core::schema::{DatabaseSchema, TableSchema};
+use migrate_core::sink::{CreateRequest, OnStep, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan};
+use migrate_core::source::Source;
+use migrate_core::state::{Fence, TargetState};
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::sync::mpsc::unbounded_channel;
+
+/// How many transactions write at once at most. Beyond a few, backends wait for one another's disk and locks.
+const WRITERS: usize = 8;
+
+/// A PostgreSQL database that rows are written to.
+///
+/// Keeps a few sessions open between transactions. Writes as a plain role: tables are filled by COPY, compared and overwritten
+/// through temporary tables, and no trigger or constraint is ever switched off.
+#[derive(Debug, Clone)]
+pub struct PostgresSink {
+    pool: Arc<Pool>,
+}
+
+impl PostgresSink {
+    /// Creates a sink that connects when it is first used.
+    pub fn new(config: PostgresConfig) -> Self {
+        PostgresSink { pool: Arc::new(Pool::new(config)) }
+    }
+
+    /// Creates a sink and makes sure that the server can be reached.
+    ///
+    /// # Errors
+    /// As [`PostgresSource::connect`].
+    pub async fn connect(config: PostgresConfig) -> Result<Self> {
+        let sink = PostgresSink::new(config);
+        let session = sink.pool.get().await?;
+        sink.pool.put(session);
+        Ok(sink)
+    }
+
+    /// Returns how the server is reached.
+    pub fn config(&self) -> &PostgresConfig {
+        self.pool.config()
+    }
+}
+
+#[async_trait]
+impl Sink for PostgresSink {
+    fn name(&self) -> &'static str {
+        ddl::ENGINE
+    }
+
+    fn capabilities(&self) -> SinkCapabilities {
+        SinkCapabilities::with_writers(WRITERS)
+    }
+
+    async fn schema(&self) -> Result<DatabaseSchema> {
+        let mut connection = connect(self.pool.config(), SessionRole::Reader).await?;
+        let mut schema = introspect::database_schema(&mut connection).await?;
+        schema.tables.retain(|t| !is_state_table(&t.name));
+        Ok(schema)
+    }
+
+    fn default_schema(&self) -> Option<String> {
+        Some("public".to_owned())
+    }
+
+    fn plan_table(&self, request: &CreateRequest<'_>) -> Result<TablePlan> {
+        ddl::plan_table(request)
+    }
+
+    async fn check_writable(&self, table: &TableSchema) -> Result<()> {
+        let mut session = self.pool.get().await?;
+        prepare::check_writable(&mut session.connection, &table.name).await?;
+        self.pool.put(session);
+        Ok(())
+    }
+
+    async fn check_creatable(&self) -> Result<()> {
+        let mut session = self.pool.get().await?;
+        prepare::check_creatable(&mut session.connection).await?;
+        crate::state::check_creatable(&mut session.connection).await?;
+        self.pool.put(session);
+        Ok(())
+    }
+
+    async fn prepare(&self, plan: &SchemaPlan, fence: &Fence) -> Result<()> {
+        prepare::prepare(&self.pool, plan, fence).await
+    }
+
+    async fn build_keys(&self, plan: &SchemaPlan, fence: &Fence) -> Result<()> {
+        finish::build_keys(&self.pool, plan, fence).await
+    }
+
+    async fn begin(&self, fence: &Fence) -> Result<Box<dyn SinkTransaction>> {
+        Ok(Box::new(PgTransaction::begin(Arc::clone(&self.pool), fence).await?))
+    }
+
+    async fn finish(&self, plan: &SchemaPlan, fence: &Fence, progress: &OnStep<'_>) -> Result<()> {
+        let (sender, mut steps) = unbounded_channel();
+        let heard = finish::Progress(Some(sender));
+        let mut work = pin!(finish::finish(&self.pool, plan, fence, &heard));
+        loop {
+            tokio::select! {
+                biased;
+                Some(step) = steps.recv() => progress(&step),
+                done = &mut work => {
+                    while let Ok(step) = steps.try_recv() {
+                        progress(&step);
+                    }
+                    return done;
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> Arc<dyn TargetState> {
+        Arc::new(PostgresState::new(Arc::clone(&self.pool)))
+    }
+
+    fn as_source(&self) -> Arc<dyn Source> {
+        Arc::new(PostgresSource::new(self.pool.config().clone()))
+    }
+}

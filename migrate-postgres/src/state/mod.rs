@@ -1,0 +1,10 @@
+//! What the target remembers, in its schema `migrate`.
+
+mod fence;
+mod read;
+mod tables;
+mod write;
+
+pub(crate) use read::PostgresState;
+pub(crate) use tables::{check_creatable, is_state_table};
+pub(crate) use write::{forget_unfinished, record_unfinished, write};

@@ -1,0 +1,351 @@
+//! One target transaction: rows, state, the fence's check, and nothing half-said on the connection afterwards.
+
+use crate::connection::execute;
+use crate::copy_in::{CopyIn, Destination};
+use crate::encode::Layout;
+use crate::error::{from_sqlx, of_commit};
+use crate::facts::Facts;
+use crate::pool::{Pool, Registration, Session, check_fence};
+use crate::sql::quote_list;
+use crate::stage::{Stage, counted};
+use crate::state;
+use crate::upsert::Upsert;
+use async_trait::async_trait;
+use migrate_core::schema::{TableName, TableSchema};
+use migrate_core::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use migrate_core::state::{Fence, StateChanges};
+use migrate_core::value::conform::conform;
+use migrate_core::value::{Key, Page, text};
+use migrate_core::{Error, ErrorKind, Result};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Keys deleted by one statement.
+const KEYS_PER_DELETE: usize = 10_000;
+
+/// A transaction of [`crate::PostgresSink`].
+pub(crate) struct PgTransaction {
+    pool: Arc<Pool>,
+    fence: Fence,
+    /// The session, its connection apart: that is lent to a COPY, and is gone for good if it does not come back.
+    session: Option<Lent>,
+    copy: Option<OpenCopy>,
+    facts: HashMap<TableName, Arc<Facts>>,
+    stages: HashMap<TableName, Stage>,
+    /// How many stages were made; their names count up.
+    staged: usize,
+    /// Rows given to loads of each table, before the COPY that is open.
+    loaded: HashMap<TableName, u64>,
+}
+
+struct Lent {
+    registration: Registration,
+    connection: Option<PgConnection>,
+}
+
+struct OpenCopy {
+    copy: CopyIn,
+    table: TableName,
+    columns: Vec<String>,
+}
+
+impl PgTransaction {
+    /// Begins a transaction on a session that the fence knows of.
+    pub(crate) async fn begin(pool: Arc<Pool>, fence: &Fence) -> Result<Self> {
+        let Session { connection, registration } = pool.begin(fence).await?;
+        Ok(PgTransaction {
+            pool,
+            fence: fence.clone(),
+            session: Some(Lent { registration, connection: Some(connection) }),
+            copy: None,
+            facts: HashMap::new(),
+            stages: HashMap::new(),
+            staged: 0,
+            loaded: HashMap::new(),
+        })
+    }
+
+    fn take_connection(&mut self) -> Result<PgConnection> {
+        self.session.as_mut().and_then(|s| s.connection.take()).ok_or_else(unusable)
+    }
+
+    fn return_connection(&mut self, connection: Option<PgConnection>) {
+        if let Some(session) = &mut self.session {
+            session.connection = connection;
+        }
+    }
+
+    /// Ends the COPY that is open, if one is, and returns the connection.
+    async fn connection(&mut self) -> Result<&mut PgConnection> {
+        self.finish_copy().await?;
+        self.session.as_mut().and_then(|s| s.connection.as_mut()).ok_or_else(unusable)
+    }
+
+    async fn finish_copy(&mut self) -> Result<()> {
+        let Some(open) = self.copy.take() else { return Ok(()) };
+        let sent = open.copy.rows();
+        let before = self.loaded.get(&open.table).copied().unwrap_or_default();
+        let (connection, copied) = open.copy.finish().await;
+        self.return_connection(connection);
+        let checked = copied.map_err(|e| shifted(e, before)).and_then(|copied| counted(copied, sent));
+        checked.map_err(|e| e.with("table", &open.table))?;
+        *self.loaded.entry(open.table).or_default() += sent;
+        Ok(())
+    }
+
+    async fn facts(&mut self, table: &TableName) -> Result<Arc<Facts>> {
+        if let Some(facts) = self.facts.get(table) {
+            return Ok(Arc::clone(facts));
+        }
+        let facts = Arc::new(Facts::read(self.connection().await?, table).await?);
+        self.facts.insert(table.clone(), Arc::clone(&facts));
+        Ok(facts)
+    }
+
+    /// Streams rows into the table; the server's answer comes when something else is asked of it.
+    async fn load(&mut self, request: &WriteRequest<'_>, facts: &Facts) -> Result<()> {
+        let layout = Layout::choose(request.page, request.table)?;
+        let same_columns = |open: &OpenCopy| open.columns.iter().eq(request.page.columns().iter().map(|c| &c.name));
+        let goes_on = self
+            .copy
+            .as_ref()
+            .is_some_and(|open| open.table == request.table.name && same_columns(open) && *open.copy.layout() == layout);
+        if !goes_on {
+            self.finish_copy().await?;
+            let columns = column_names(request.page);
+            let connection = self.take_connection()?;
+            let to = Destination { qualified: &facts.qualified, name: &request.table.name.name, columns: &quote_list(&columns) };
+            let copy = CopyIn::begin(connection, &to, layout)?;
+            self.copy = Some(OpenCopy { copy, table: request.table.name.clone(), columns });
+        }
+        let before = self.loaded.get(&request.table.name).copied().unwrap_or_default();
+        let Some(open) = &mut self.copy else { return Err(unusable()) };
+        open.copy
+            .write(request.page, request.rows, false)
+            .await
+            .map_err(|e| shifted(e, before).with("table", &request.table.name))
+    }
+
+    /// Puts the rows aside and moves them into place by statements.
+    async fn stage(&mut self, request: &WriteRequest<'_>, facts: &Facts) -> Result<Option<Vec<Outcome>>> {
+        let columns = column_names(request.page);
+        let number = self.staged;
+        let known = self.stages.get(&request.table.name).filter(|s| s.columns == columns).cloned();
+        let connection = self.connection().await?;
+        let stage = match known {
+            Some(stage) => {
+                stage.empty(connection).await?;
+                stage
+            }
+            None => {
+                // Another set of columns for the same table is rare; its stage takes the place of the first.
+                let stage = Stage::create(connection, facts, &columns, number).await?;
+                self.staged += 1;
+                self.stages.insert(request.table.name.clone(), stage.clone());
+                stage
+            }
+        };
+        let connection = self.take_connection()?;
+        let (connection, filled) = stage.fill(connection, request).await;
+        self.return_connection(connection);
+        filled?;
+        let rows = request.row_count();
+        let connection = self.connection().await?;
+        match request.mode {
+            WriteMode::Load => Upsert::load(connection, facts, &stage, request.key, rows).await,
+            mode @ (WriteMode::Upsert | WriteMode::InsertMissing) => {
+                Upsert::new(facts, &stage, request.key, rows)?.run(connection, mode).await.map(Some)
+            }
+        }
+    }
+
+    /// Rows without any column that could be written: as many rows of defaults.
+    async fn load_defaults(&mut self, request: &WriteRequest<'_>, facts: &Facts) -> Result<()> {
+        let rows = request.row_count();
+        let sql = format!("INSERT INTO {} SELECT FROM pg_catalog.generate_series(1, {rows})", facts.qualified);
+        let inserted = execute(self.connection().await?, sql).await?;
+        *self.loaded.entry(request.table.name.clone()).or_default() += rows as u64;
+        counted(inserted, rows as u64).map_err(|e| e.with("table", &request.table.name))
+    }
+
+    async fn delete_some(&mut self, table: &TableSchema, facts: &Facts, key: &[String], keys: &[Key]) -> Result<u64> {
+        let mut cells: Vec<Vec<Option<String>>> = vec![Vec::with_capacity(keys.len()); key.len()];
+        for one in keys {
+            let values = one.values()?;
+            if values.len() != key.len() {
+                return Err(Error::new(ErrorKind::Internal, "a key has another number of columns").with("table", &table.name));
+            }
+            let mut row = Vec::with_capacity(key.len());
+            for (name, value) in key.iter().zip(values) {
+                let column = table.column(name).ok_or_else(|| {
+                    Error::new(ErrorKind::Schema, "the target has no such column").with("table", &table.name).with("column", name)
+                })?;
+                // A key that the column cannot hold is no row's.
+                let Ok(value) = conform(value, &column.data_type) else { break };
+                row.push((!value.is_null()).then(|| text::to_text(&value).into_owned()));
+            }
+            if row.len() == key.len() {
+                for (cells, cell) in cells.iter_mut().zip(row) {
+                    cells.push(cell);
+                }
+            }
+        }
+        if cells.first().is_none_or(Vec::is_empty) {
+            return Ok(0);
+        }
+        let mut columns = Vec::new();
+        let mut conditions = Vec::new();
+        for (i, name) in key.iter().enumerate() {
+            columns.push(format!("u.c{i}::{} AS c{i}", facts.column(name)?.type_sql));
+            conditions.push(facts.equals(name, &format!("s.c{i}"))?);
+        }
+        let arrays =
+            (1..=key.len()).map(|i| format!("pg_catalog.unnest(${i}::pg_catalog.text[])")).collect::<Vec<_>>().join(", ");
+        let names = (0..key.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
+        let sql = format!(
+            "DELETE FROM {}{} t USING (SELECT {} FROM ROWS FROM ({arrays}) AS u({names})) s WHERE {}",
+            facts.only,
+            facts.qualified,
+            columns.join(", "),
+            conditions.join(" AND ")
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        for column in cells {
+            query = query.bind(column);
+        }
+        let done = query.execute(self.connection().await?).await.map_err(from_sqlx)?;
+        Ok(done.rows_affected())
+    }
+
+    async fn count(&mut self, facts: &Facts) -> Result<u64> {
+        let sql = format!("SELECT pg_catalog.count(*) FROM {}{}", facts.only, facts.qualified);
+        let query = sqlx::query_as(AssertSqlSafe(sql)).persistent(false);
+        let (count,): (i64,) = query.fetch_one(self.connection().await?).await.map_err(from_sqlx)?;
+        Ok(count.unsigned_abs())
+    }
+
+    async fn write_state(&mut self, changes: &StateChanges) -> Result<()> {
+        let fence = self.fence.clone();
+        let connection = self.connection().await?;
+        state::write(connection, changes).await?;
+        check_fence(connection, &fence).await
+    }
+}
+
+#[async_trait]
+impl SinkTransaction for PgTransaction {
+    async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>> {
+        if request.row_count() == 0 {
+            return Ok(None);
+        }
+        let facts = self.facts(&request.table.name).await?;
+        let given = request.row_count() as u64;
+        match request.mode {
+            WriteMode::Load if request.page.columns().is_empty() => self.load_defaults(&request, &facts).await.map(|()| None),
+            WriteMode::Load if facts.takes_copy() => self.load(&request, &facts).await.map(|()| None),
+            WriteMode::Load => {
+                let before = self.loaded.get(&request.table.name).copied().unwrap_or_default();
+                let outcomes =
+                    self.stage(&request, &facts).await.map_err(|e| shifted(e, before).with("table", &request.table.name))?;
+                *self.loaded.entry(request.table.name.clone()).or_default() += given;
+                Ok(outcomes)
+            }
+            WriteMode::Upsert | WriteMode::InsertMissing => {
+                self.stage(&request, &facts).await.map_err(|e| e.with("table", &request.table.name))
+            }
+        }
+    }
+
+    async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
+        let facts = self.facts(&table.name).await?;
+        let counts = facts.rules || facts.delete_triggers;
+        let before = if counts { self.count(&facts).await? } else { 0 };
+        let mut deleted = 0;
+        for some in keys.chunks(KEYS_PER_DELETE) {
+            deleted += self.delete_some(table, &facts, key, some).await?;
+        }
+        Ok(if counts { before.saturating_sub(self.count(&facts).await?) } else { deleted })
+    }
+
+    async fn clear(&mut self, table: &TableSchema) -> Result<u64> {
+        let facts = self.facts(&table.name).await?;
+        let counts = facts.rules || facts.delete_triggers;
+        let before = if counts { self.count(&facts).await? } else { 0 };
+        let sql = format!("DELETE FROM {}{}", facts.only, facts.qualified);
+        let deleted = execute(self.connection().await?, sql).await?;
+        if !counts {
+            return Ok(deleted);
+        }
+        let left = self.count(&facts).await?;
+        if left > 0 {
+            let message = format!("{left} rows were kept by triggers or rules when the table was cleared");
+            return Err(Error::new(ErrorKind::Mismatch, message).with("table", &table.name));
+        }
+        Ok(before)
+    }
+
+    async fn commit(mut self: Box<Self>, state: &StateChanges) -> Result<()> {
+        if let Err(error) = self.write_state(state).await {
+            // The error says what happened; that the connection is not worth keeping adds nothing to it.
+            let _ = self.rollback().await;
+            return Err(error);
+        }
+        execute(self.connection().await?, "COMMIT").await.map_err(of_commit)?;
+        self.give_back();
+        Ok(())
+    }
+
+    async fn rollback(mut self: Box<Self>) -> Result<()> {
+        // Ending a COPY only to undo it would take as long as it takes; its connection is closed instead.
+        if self.copy.take().is_none()
+            && let Ok(connection) = self.connection().await
+        {
+            execute(connection, "ROLLBACK").await?;
+            self.give_back();
+        }
+        Ok(())
+    }
+}
+
+impl PgTransaction {
+    /// Gives the session back to the pool; the transaction is over.
+    fn give_back(&mut self) {
+        if let Some(Lent { registration, connection: Some(connection) }) = self.session.take() {
+            self.pool.put(Session { connection, registration });
+        }
+    }
+}
+
+impl Drop for PgTransaction {
+    fn drop(&mut self) {
+        if let Some(lent) = self.session.take() {
+            // Closing the connection rolls back, as soon as the server sees it.
+            self.pool.lose(lent.registration.id);
+        }
+    }
+}
+
+impl fmt::Debug for PgTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgTransaction").field("fence", &self.fence).finish_non_exhaustive()
+    }
+}
+
+fn column_names(page: &Page) -> Vec<String> {
+    page.columns().iter().map(|c| c.name.clone()).collect()
+}
+
+/// Counts a refused row from the first that this transaction loaded into the table.
+fn shifted(error: Error, before: u64) -> Error {
+    match error.row() {
+        Some(row) => error.with_row(before + row),
+        None => error,
+    }
+}
+
+fn unusable() -> Error {
+    Error::new(ErrorKind::ConnectionLost, "the transaction's connection is gone after an earlier error")
+}
