@@ -139,7 +139,7 @@ const CASES: &[Case] = &[
         what: "two columns of one name",
         file: "[jobs.copy]\nsource = \"a\"\ntarget = \"b\"\nmode = \"replace\"\n[[jobs.copy.entities]]\nsource = \"Album\"\ncolumns = { rename = { Title = \"AlbumId\" } }\n",
         arguments: &["run"],
-        code: 2,
+        code: 1,
         says: &["AlbumId"],
     },
     Case {

@@ -81,9 +81,6 @@ impl EntityRun {
 
     async fn walk(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let entity = &self.entity;
-        if !entity.key_is_unique {
-            self.refuse_duplicates(snapshot.as_mut()).await?;
-        }
         let mut read = snapshot.count_rows(&entity.source, entity.parsed_filter.as_ref()).await?;
         if let Some(limit) = context.limits.rows {
             read = read.min(limit);
@@ -100,19 +97,6 @@ impl EntityRun {
             return Err(Error::new(ErrorKind::Mismatch, message).with("entity", &entity.name));
         }
         Ok((counters, snapshot))
-    }
-
-    async fn refuse_duplicates(&self, snapshot: &mut dyn Snapshot) -> Result<()> {
-        let columns = self.entity.read_columns();
-        let request =
-            PageRequest::new(&self.entity.source, &columns, &self.entity.key).with_filter(self.entity.parsed_filter.as_ref());
-        let examples = snapshot.duplicate_keys(&request, 3).await?;
-        if examples.is_empty() {
-            return Ok(());
-        }
-        let message =
-            format!("the key ({}) is not unique; more than one row has {}", self.entity.key.join(", "), examples.join(", "));
-        Err(Error::new(ErrorKind::Schema, message).with("entity", &self.entity.name))
     }
 
     fn read_plan(&self, context: &Context, partition: u32, range: KeyRange) -> ReadPlan {

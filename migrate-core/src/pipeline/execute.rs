@@ -11,7 +11,7 @@ use crate::job::{
     CancelToken, Event, Execution, ExecutionState, Mode, Observers, Owner, PlannedEntity, ProgressTracker, Recording,
 };
 use crate::plan::Plan;
-use crate::source::Snapshot;
+use crate::source::{PageRequest, Snapshot};
 use crate::state::{Counters, Fence, FenceOwner};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -25,6 +25,7 @@ const PARALLEL: usize = 4;
 
 pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<RunReport> {
     let plan = pipeline.plan().await?;
+    check_rights(pipeline, &plan).await?;
     let state = pipeline.sink.state();
     state.initialize().await.context("side", "target")?;
     let id = execution(pipeline).await?;
@@ -58,6 +59,9 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             () = cancel.aborting() => Err(Error::new(ErrorKind::Cancelled, "the run was aborted")),
         };
         let (status, error) = match &result {
+            Ok(counters) if counters.quarantined > 0 && counters.quarantined == counters.read => {
+                (ExecutionState::Failed, Some("every row was refused".to_owned()))
+            }
             Ok(counters) if counters.quarantined > 0 => (ExecutionState::Partial, None),
             Ok(_) => (ExecutionState::Succeeded, None),
             Err(error) if error.kind() == ErrorKind::Cancelled => (ExecutionState::Cancelled, None),
@@ -77,6 +81,20 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
         let kind = result.err().map(|error| error.kind());
         return Ok(RunReport { error_kind: kind, ..report(id, status, error, &tracker, &plan) });
     }
+}
+
+/// Checks, before anything is written, that everything can be read and written.
+async fn check_rights(pipeline: &Pipeline, plan: &Plan) -> Result<()> {
+    if plan.entities.iter().any(|e| e.create) {
+        pipeline.sink.check_creatable().await.context("side", "target")?;
+    }
+    for entity in &plan.entities {
+        pipeline.source.check_readable(&entity.source).await.context("side", "source")?;
+        if !entity.create {
+            pipeline.sink.check_writable(&entity.target).await.context("side", "target")?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the id of the execution to go on with, or of a new one.
@@ -146,7 +164,10 @@ fn notes(plan: &Plan) -> Vec<String> {
 /// Makes one attempt and returns the sum of what became of the rows.
 async fn attempt_once(context: &Context, plan: &Plan) -> Result<Counters> {
     context.emit(&Event::PlanReady { entities: plan.entities.iter().map(planned).collect(), notes: notes(plan) });
-    let snapshot = context.source.open_snapshot().await.context("side", "source")?;
+    let mut snapshot = context.source.open_snapshot().await.context("side", "source")?;
+    for entity in plan.entities.iter().filter(|e| !e.key_is_unique) {
+        refuse_duplicates(entity, snapshot.as_mut()).await?;
+    }
     let mut runs = Vec::with_capacity(plan.entities.len());
     for entity in plan.entities.iter().filter(|e| !e.create) {
         runs.push(look_up(context, plan, entity).await?);
@@ -164,6 +185,17 @@ async fn attempt_once(context: &Context, plan: &Plan) -> Result<Counters> {
         context.sink.finish(&plan.schema, &context.fence, &|name| step(context, name)).await?;
     }
     Ok(total)
+}
+
+async fn refuse_duplicates(entity: &crate::plan::EntityPlan, snapshot: &mut dyn Snapshot) -> Result<()> {
+    let columns = entity.read_columns();
+    let request = PageRequest::new(&entity.source, &columns, &entity.key).with_filter(entity.parsed_filter.as_ref());
+    let examples = snapshot.duplicate_keys(&request, 3).await?;
+    if examples.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the key ({}) is not unique; more than one row has {}", entity.key.join(", "), examples.join(", "));
+    Err(Error::new(ErrorKind::Schema, message).with("entity", &entity.name))
 }
 
 fn planned(entity: &crate::plan::EntityPlan) -> PlannedEntity {

@@ -123,13 +123,7 @@ impl Shaper {
             let named = page.columns().iter().zip(&self.entity.columns);
             named.map(|(from, to)| PageColumn { name: to.target.clone(), data_type: from.data_type.clone() }).collect()
         });
-        Ok(Recipe {
-            encoding: page.encoding(),
-            sources: page.columns().clone(),
-            whole,
-            steps,
-            key,
-        })
+        Ok(Recipe { encoding: page.encoding(), sources: page.columns().clone(), whole, steps, key })
     }
 }
 
