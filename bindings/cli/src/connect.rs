@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use migrate_core::error::Result;
 use migrate_core::job::{ConnectionUrl, JobFile, Recorder};
 use migrate_core::{Error, ErrorKind, ResultExt, Sink, Source, hint};
-use migrate_postgres::{PostgresConfig, PostgresSource, PostgresStore};
+use migrate_postgres::{PostgresConfig, PostgresSink, PostgresSource, PostgresStore};
 use migrate_sqlite::{Access, SqliteConfig, SqliteSink, SqliteSource, SqliteStore};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(crate) fn sink(file: &JobFile, environment: &str) -> Result<(Arc<dyn Sink>, 
     let url = file.environment_url(environment)?;
     let sink: Arc<dyn Sink> = match database(&url).context("environment", environment)? {
         Database::Sqlite(config) => Arc::new(SqliteSink::new(config)),
-        Database::Postgres(_) => return Err(Error::new(ErrorKind::Unsupported, "a PostgreSQL target is not in this version")),
+        Database::Postgres(config) => Arc::new(PostgresSink::new(*config)),
     };
     Ok((sink, url))
 }
