@@ -6,7 +6,7 @@ use migrate_core::schema::{TableName, TableSchema, UniqueKey};
 use migrate_core::value::text::{parse, to_text};
 use migrate_core::value::{DataType, Row, Value};
 use migrate_core::{Error, ErrorKind, Result, Sink, Source};
-use migrate_sqlite::{SqliteConfig, SqliteSource};
+use migrate_sqlite::{SqliteConfig, SqliteSink, SqliteSource};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ToSql};
 use std::path::PathBuf;
@@ -21,7 +21,6 @@ struct Sqlite {
 impl Harness for Sqlite {
     fn lacks(&self, feature: Feature) -> Option<String> {
         match feature {
-            Feature::Sink => Some("the sink is being written".to_owned()),
             Feature::Forks => Some("entities are read in turn, by one reader".to_owned()),
             Feature::ConcurrentWriters => Some("SQLite has one writer at a time".to_owned()),
             _ => None,
@@ -141,7 +140,8 @@ impl TestDatabase for Database {
     }
 
     async fn sink(&self) -> Result<Arc<dyn Sink>> {
-        Err(Error::new(ErrorKind::Unsupported, "this adapter has no sink"))
+        // A takeover that cannot be had is told soon: the case that asks for it holds the lock until then.
+        Ok(Arc::new(SqliteSink::new(SqliteConfig::new(&self.path).with_busy_timeout(Duration::from_millis(300)))))
     }
 
     async fn create_table(&self, table: &TableSchema) -> Result<()> {
@@ -198,5 +198,5 @@ mod with_a_rollback_journal {
 fn the_numbers_of_cases_run_and_left_out_are_the_known_ones() {
     let report = report(&Sqlite { journal: "WAL" });
     println!("sqlite: {} cases run, {} left out {:?}", report.run.len(), report.left_out.len(), report.left_out);
-    assert_eq!((report.run.len(), report.left_out.len()), (29, 51));
+    assert_eq!((report.run.len(), report.left_out.len()), (78, 2));
 }

@@ -3,7 +3,7 @@
 use super::check::{Failure, Outcome, ensure, ensure_eq, ensure_error, ensure_rows};
 use super::harness::Harness;
 use super::sample::{item, item_rows, items, keyed, odd, text};
-use super::work::{Writing, abandon, key_of, names, page, row_key, write};
+use super::work::{Writing, abandon, key_of, names, page, row_key, write, write_and_commit};
 use crate::error::{Error, ErrorKind};
 use crate::memory::table;
 use crate::schema::TableSchema;
@@ -215,19 +215,10 @@ async fn refused(harness: &dyn Harness, mode: WriteMode) -> Outcome {
     let good = |id: i64| vec![Value::Int(id), text("zebra"), Value::Null];
     let first = page(&target, &names(&strict()), &[good(1), good(2)])?;
     let second = page(&target, &names(&strict()), &[good(3), good(4), vec![Value::Int(5), Value::Null, Value::Null], good(6)])?;
-    let mut transaction = writing.begin().await?;
-    write(&mut *transaction, &target, &key_of(&strict()), &first, mode).await?;
-    // A load may still be streaming when it returns, and counts all rows of the transaction; others count from their own first row.
-    let (error, place) = match write(&mut *transaction, &target, &key_of(&strict()), &second, mode).await {
-        Err(error) => (error, if mode == WriteMode::Load { 4 } else { 2 }),
-        Ok(_) if mode == WriteMode::Load => match transaction.commit(&none()).await {
-            Err(error) => (error, 4),
-            Ok(()) => return Err(Failure::new("a row that the target refuses was committed")),
-        },
-        Ok(_) => return Err(Failure::new("a row that the target refuses was written")),
-    };
-    let error =
-        ensure_error::<()>(Err(error), &[ErrorKind::RowRejected, ErrorKind::Constraint], "a row that the target refuses")?;
+    // A load counts all rows of its transaction, other writes from their own first row.
+    let place = if mode == WriteMode::Load { 4 } else { 2 };
+    let result = write_and_commit(&writing, &target, &key_of(&strict()), &[&first, &second], mode, &none()).await;
+    let error = ensure_error(result, &[ErrorKind::RowRejected, ErrorKind::Constraint], "a row that the target refuses")?;
     if error.kind() == ErrorKind::RowRejected {
         ensure_eq(error.row(), Some(place), "the place of the refused row")?;
     }

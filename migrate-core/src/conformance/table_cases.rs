@@ -3,7 +3,7 @@
 use super::check::{Failure, Outcome, canonical_bytes, ensure, ensure_eq, ensure_error, ensure_rows, rows_of};
 use super::harness::Harness;
 use super::sample::{column, family, item, item_rows, items, odd, text, values};
-use super::work::{Writing, key_of, names, owner, page, write};
+use super::work::{Writing, key_of, names, owner, page, write, write_and_commit};
 use crate::error::ErrorKind;
 use crate::memory::table;
 use crate::schema::TableSchema;
@@ -146,11 +146,8 @@ pub(super) async fn unique_keys_hold_after_the_end(harness: &dyn Harness) -> Out
     for bad in [row(5, text("a")), row(1, text("b"))] {
         let target = writing.table(&planned.name).await?;
         let page = page(&target, &names(&target), &[bad])?;
-        let mut transaction = writing.begin().await?;
-        let result = match write(&mut *transaction, &target, &key_of(planned), &page, WriteMode::Load).await {
-            Ok(_) => transaction.commit(&StateChanges::default()).await,
-            Err(error) => Err(error),
-        };
+        let result =
+            write_and_commit(&writing, &target, &key_of(planned), &[&page], WriteMode::Load, &StateChanges::default()).await;
         ensure_error(result, &[ErrorKind::RowRejected, ErrorKind::Constraint], "a key that another row has")?;
     }
     ensure_rows(&writing.read_back(&parents).await?, &rows, "the target")
@@ -170,11 +167,7 @@ pub(super) async fn references_hold_after_the_end(harness: &dyn Harness) -> Outc
     ensure_eq(writing.table(&child.name).await?.foreign_keys.len(), 1, "the number of references")?;
     let target = writing.table(&child.name).await?;
     let page = page(&target, &names(&target), &[vec![Value::Int(3), Value::Int(8)]])?;
-    let mut transaction = writing.begin().await?;
-    let result = match write(&mut *transaction, &target, &key_of(child), &page, WriteMode::Upsert).await {
-        Ok(_) => transaction.commit(&StateChanges::default()).await,
-        Err(error) => Err(error),
-    };
+    let result = write_and_commit(&writing, &target, &key_of(child), &[&page], WriteMode::Upsert, &StateChanges::default()).await;
     ensure_error(result, &[ErrorKind::RowRejected, ErrorKind::Constraint], "a row without its parent")?;
     ensure_rows(&writing.read_back(&children).await?, &rows, "the target")
 }

@@ -206,3 +206,19 @@ pub(super) async fn abandon<T>(future: impl Future<Output = T>, polls: usize) ->
     }
     true
 }
+
+/// Writes whole pages in one transaction and commits it; gives the error of whichever step failed, the transaction being over then.
+pub(super) async fn write_and_commit(
+    writing: &Writing,
+    table: &TableSchema,
+    key: &[String],
+    pages: &[&Page],
+    mode: WriteMode,
+    state: &StateChanges,
+) -> Result<()> {
+    let mut transaction = writing.begin().await?;
+    for page in pages {
+        write(&mut *transaction, table, key, page, mode).await?;
+    }
+    transaction.commit(state).await
+}
