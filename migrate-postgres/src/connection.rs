@@ -4,7 +4,7 @@ use crate::config::PostgresConfig;
 use crate::error::{from_connect, from_sqlx};
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,11 @@ pub(crate) async fn connect(config: &PostgresConfig, role: SessionRole) -> Resul
     });
     execute(&mut connection, settings).await?;
     Ok(connection)
+}
+
+/// Takes leave of the server, which otherwise logs a connection that was lost. Whether that works is of no interest any more.
+pub(crate) async fn close(connection: PgConnection) {
+    let _ = connection.close().await;
 }
 
 /// Returns the server's version as a number, such as 150004.

@@ -139,11 +139,15 @@ pub(crate) async fn collect(session: &mut Session, sql: &str, builder: &mut Page
     tuples.finish()
 }
 
-/// A value that is refused while reading is no row's fault: an expression of a view or filter failed on it.
+/// Translates an error of a query that reads.
+///
+/// A value that is refused while reading is no row's fault: an expression of a view or filter failed on it. And a query that a
+/// replica's recovery or an operator cancelled cannot be run again here: its transaction is over, and with it this session's view.
 pub(crate) fn of_reading(error: sqlx::Error) -> Error {
     let error = from_sqlx(error);
     match error.kind() {
         ErrorKind::Constraint | ErrorKind::RowRejected => error.into_kind(ErrorKind::Schema),
+        ErrorKind::Conflict => error.into_kind(ErrorKind::ConnectionLost),
         _ => error,
     }
 }

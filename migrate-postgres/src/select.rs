@@ -8,7 +8,7 @@ use migrate_core::value::{DataType, Key, PageColumn, text};
 use migrate_core::{Error, ErrorKind, Result};
 use std::sync::Arc;
 
-/// A filter with its parameters already turned into SQL expressions; see [`crate::view::View::render_filter`].
+/// A filter with its parameters already turned into SQL expressions; see [`crate::view::Session::render_filter`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Condition(pub(crate) Option<String>);
 
@@ -152,10 +152,10 @@ fn comparison_type(column: &ColumnSchema) -> String {
 pub(crate) fn operator_schemas(key: &[&ColumnSchema]) -> Vec<String> {
     let mut schemas = Vec::new();
     for column in key {
-        if let DataType::Other { name } = &column.data_type {
-            if let Some(schema) = schema_of(name).filter(|s| !schemas.contains(s)) {
-                schemas.push(schema);
-            }
+        if let DataType::Other { name } = &column.data_type
+            && let Some(schema) = schema_of(name).filter(|s| !schemas.contains(s))
+        {
+            schemas.push(schema);
         }
     }
     schemas

@@ -1,7 +1,7 @@
 //! PostgreSQL as a source.
 
 use crate::config::PostgresConfig;
-use crate::connection::{SessionRole, connect, execute};
+use crate::connection::{SessionRole, close, connect, execute};
 use crate::error::from_sqlx;
 use crate::introspect;
 use crate::snapshot::PgSnapshot;
@@ -36,7 +36,7 @@ impl PostgresSource {
     /// # Errors
     /// [`ErrorKind::Connection`], [`ErrorKind::Authentication`], or [`ErrorKind::Unsupported`] for a server older than version 14.
     pub async fn connect(config: PostgresConfig) -> Result<Self> {
-        connect(&config, SessionRole::Reader).await?;
+        close(connect(&config, SessionRole::Reader).await?).await;
         Ok(PostgresSource::new(config))
     }
 
@@ -120,6 +120,7 @@ impl Source for PostgresSource {
             .fetch_one(&mut connection)
             .await
             .map_err(from_sqlx)?;
+        close(connection).await;
         // A server that hides its number is known by its address.
         let server = system.system.unwrap_or_else(|| self.config.server().to_owned());
         Ok(format!("postgresql:{server}/{}/{name}", system.database))
@@ -127,7 +128,9 @@ impl Source for PostgresSource {
 
     async fn schema(&self) -> Result<DatabaseSchema> {
         let mut connection = connect(&self.config, SessionRole::Reader).await?;
-        introspect::database_schema(&mut connection).await
+        let schema = introspect::database_schema(&mut connection).await?;
+        close(connection).await;
+        Ok(schema)
     }
 
     async fn open_snapshot(&self) -> Result<Box<dyn Snapshot>> {
@@ -153,7 +156,9 @@ impl Source for PostgresSource {
 
     async fn check_readable(&self, table: &TableSchema) -> Result<()> {
         let mut connection = connect(&self.config, SessionRole::Reader).await?;
-        readable(&mut connection, table).await.context("table", &table.name)
+        readable(&mut connection, table).await.context("table", &table.name)?;
+        close(connection).await;
+        Ok(())
     }
 }
 

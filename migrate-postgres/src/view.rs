@@ -1,7 +1,7 @@
 //! One exported snapshot and the sessions that share it.
 
 use crate::config::PostgresConfig;
-use crate::connection::{SessionRole, connect, execute};
+use crate::connection::{SessionRole, close, connect, execute, no_zero_byte};
 use crate::error::from_sqlx;
 use crate::select::{Condition, Rendered, operator_schemas, parameter, runs_users_sql};
 use crate::sql::{quote_ident, quote_literal};
@@ -19,8 +19,8 @@ pub(crate) struct View {
     config: Arc<PostgresConfig>,
     snapshot: String,
     idle: Mutex<Vec<Session>>,
-    /// Holds the snapshot open; says nothing more.
-    _holder: PgConnection,
+    /// Holds the snapshot open and says nothing more; there until the view is dropped.
+    holder: Option<PgConnection>,
 }
 
 /// A session within the snapshot, and the search path it was given last.
@@ -39,7 +39,7 @@ impl View {
             let kind = if error.kind() == ErrorKind::ConnectionLost { error.kind() } else { ErrorKind::Unsupported };
             Error::new(kind, "the server cannot share a snapshot between sessions").caused_by(error)
         })?;
-        Ok(Arc::new(View { config, snapshot, idle: Mutex::default(), _holder: holder }))
+        Ok(Arc::new(View { config, snapshot, idle: Mutex::default(), holder: Some(holder) }))
     }
 
     /// Takes a session of this snapshot, set up for queries on a table.
@@ -92,6 +92,21 @@ impl View {
     }
 }
 
+impl Drop for View {
+    /// Takes leave of the server where a runtime is there to do so; else it only sees the connections close.
+    fn drop(&mut self) {
+        let idle = std::mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let all: Vec<PgConnection> = idle.into_iter().map(|s| s.connection).chain(self.holder.take()).collect();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                for connection in all {
+                    close(connection).await;
+                }
+            });
+        }
+    }
+}
+
 impl Session {
     /// Binds a filter's parameters and returns the condition.
     ///
@@ -140,6 +155,7 @@ impl Session {
                 .find(|s| s.0 == name)
                 .map_or_else(String::new, |s| expression(s.1, s.3.as_deref().unwrap_or("pg_catalog.text")))
         });
+        no_zero_byte(&sql)?;
         Ok(Condition(Some(sql)))
     }
 

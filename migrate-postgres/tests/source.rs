@@ -12,11 +12,14 @@ use source_support::{Database, find, ints, names, own, read_all, values};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 fn key_of(values: &[Value<'_>]) -> Key {
     Key::from_values(values)
 }
+
+/// A filter, its parameters, and the same condition written out.
+type FilterCase<'a> = (&'a str, &'a [(&'a str, Parameter)], &'a str);
 
 fn filter(sql: &str, parameters: &[(&str, Parameter)]) -> Filter {
     let given: BTreeMap<String, Parameter> = parameters.iter().map(|(n, p)| ((*n).to_owned(), p.clone())).collect();
@@ -240,7 +243,7 @@ async fn filters_are_pushed_down_with_their_parameters_bound() {
     let (columns, key) = (names(&table), own(&["id"]));
     let mut snapshot = database.source().open_snapshot().await.expect("a snapshot");
     let text = |t: &str| Parameter::Text(t.to_owned());
-    let cases: &[(&str, &[(&str, Parameter)], &str)] = &[
+    let cases: &[FilterCase<'_>] = &[
         ("id < :max", &[("max", Parameter::Int(10))], "id < 10"),
         (
             "\"at it\" >= :since AND kind = :kind",
@@ -498,7 +501,7 @@ async fn cancel_after<T>(future: impl Future<Output = T>, polls: usize) -> bool 
     let mut future = pin!(future);
     for _ in 0..polls {
         let mut context = Context::from_waker(Waker::noop());
-        if let Poll::Ready(_) = future.as_mut().poll(&mut context) {
+        if future.as_mut().poll(&mut context).is_ready() {
             return true;
         }
         tokio::task::yield_now().await;
