@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
@@ -65,6 +66,14 @@ impl Project {
     /// Runs the command line in this folder.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
         Run::of(self.command(arguments).output().expect("migrate starts"))
+    }
+
+    /// Starts a run of the job that can be watched, commit by commit, and killed.
+    pub fn start<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Running {
+        let watched = ["run", "--json", "-v", "--log-format", "json"].into_iter().chain(arguments);
+        let mut child = self.command(watched).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("migrate starts");
+        let lines = BufReader::new(child.stderr.take().expect("standard error is read"));
+        Running { child, lines, log: String::new(), commits: 0 }
     }
 
     /// Runs the command line and returns, with its result, the most memory that it held, in bytes.
@@ -164,6 +173,78 @@ impl Run {
     /// Returns everything that was printed.
     pub fn output(&self) -> String {
         format!("{}\n{}", self.stdout, self.stderr)
+    }
+}
+
+/// A run that is under way.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    lines: BufReader<ChildStderr>,
+    log: String,
+    commits: u32,
+}
+
+impl Running {
+    /// Waits until so many transactions have committed, or the run ends; returns whether it goes on.
+    pub fn wait_for_commits(&mut self, count: u32) -> bool {
+        while self.commits < count {
+            if !self.next_line() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits until the log says this, or the run ends; returns whether it did.
+    pub fn wait_for(&mut self, message: &str) -> bool {
+        loop {
+            let before = self.log.len();
+            if !self.next_line() {
+                return false;
+            }
+            if self.log[before..].contains(message) {
+                return true;
+            }
+        }
+    }
+
+    fn next_line(&mut self) -> bool {
+        let before = self.log.len();
+        let count = self.lines.read_line(&mut self.log).expect("the log can be read");
+        if self.log[before..].contains("\"message\":\"committed\"") {
+            self.commits += 1;
+        }
+        count > 0
+    }
+
+    /// Sends a signal, by the name that `kill` knows.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().expect("kill starts");
+        assert!(sent.success(), "the process is there to be sent {name}");
+    }
+
+    /// Kills the process with SIGKILL and returns after how many commits that was.
+    pub fn kill(mut self) -> u32 {
+        self.child.kill().expect("the process is there");
+        let _ = self.child.wait();
+        while self.next_line() {}
+        self.commits
+    }
+
+    /// Waits for the end.
+    pub fn finish(mut self) -> Run {
+        let mut stdout = String::new();
+        // The log first, so that the process never waits for its reader: the report is one line at the end.
+        while self.next_line() {}
+        self.child.stdout.take().expect("standard output is read").read_to_string(&mut stdout).expect("UTF-8");
+        let code = self.child.wait().expect("the process ends").code();
+        Run { code, stdout, stderr: self.log }
+    }
+
+    /// Returns how many transactions the log has shown so far.
+    pub fn commits(&self) -> u32 {
+        self.commits
     }
 }
 

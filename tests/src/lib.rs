@@ -5,12 +5,16 @@
 
 mod cli;
 mod compare;
+mod database;
 mod fixtures;
 mod postgres;
+mod random;
 mod sqlite;
 
-pub use cli::{Project, Run};
+pub use cli::{Project, Run, Running};
 pub use compare::{Difference, Rows, assert_same_rows, assert_same_sqlite_file, postgres_columns, sqlite_columns};
+pub use database::{Database, Engine};
 pub use fixtures::{Fixture, row_counts};
 pub use postgres::{Postgres, Server, identifier};
+pub use random::Random;
 pub use sqlite::{Cell, Sqlite};
