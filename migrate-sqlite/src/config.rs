@@ -224,6 +224,11 @@ impl SqliteConfig {
         {
             return Ok((connection, true));
         }
+        if first.kind() == ErrorKind::Connection && beside("-wal") {
+            let message = "the write-ahead log beside the SQLite database holds changes, and reading them needs the right to write there; \
+                           copy both files to a folder where that is allowed";
+            return Err(Error::new(ErrorKind::Permission, message).with("file", self.path.display()).caused_by(first));
+        }
         Err(first)
     }
 

@@ -56,7 +56,7 @@ impl Worker {
     /// Runs a closure on the thread and returns its answer.
     ///
     /// Cancel safe in this sense: a dropped future neither stops nor breaks the thread; a closure that has not begun is left out,
-    /// one that has begun runs to its end (see [`Worker::interrupt`]) and its answer is thrown away. A panic inside becomes an
+    /// one that has begun runs to its end and its answer is thrown away. A panic inside becomes an
     /// error, and what transaction it left open is rolled back.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -88,11 +88,6 @@ impl Worker {
             // A thread that has ended has closed its connection.
             let _ = inbox.send(job);
         }
-    }
-
-    /// Stops the statement that runs at this moment, if any; it ends with [`ErrorKind::Cancelled`]. Any thread may call it.
-    pub(crate) fn interrupt(&self) {
-        self.interrupt.interrupt();
     }
 }
 

@@ -28,7 +28,7 @@ use view::{Cancelled, View};
 /// What the thread is asked to do.
 enum Command {
     /// Read a page, of the open stream or a new one.
-    Page(PageJob),
+    Page(Box<PageJob>),
     /// Run a closure over the view.
     Work(u64, Box<dyn FnOnce(&View) + Send>),
 }
@@ -150,7 +150,8 @@ impl Snapshot for SqliteSnapshot {
         let shape = Shape::new(request)?;
         let range = request.range.clone();
         let (max_rows, max_bytes) = (request.max_rows.max(1), request.max_bytes.max(1));
-        let page = self.ask(|number, reply| Command::Page(PageJob { number, shape, range, max_rows, max_bytes, reply })).await;
+        let page =
+            self.ask(|number, reply| Command::Page(Box::new(PageJob { number, shape, range, max_rows, max_bytes, reply }))).await;
         page.map_err(|error| error.with("table", &request.table.name))
     }
 
@@ -207,7 +208,7 @@ fn serve(mut view: View, inbox: &Receiver<Command>) {
             },
         };
         next = match command {
-            Command::Page(job) => stream::serve(&mut view, job, inbox),
+            Command::Page(job) => stream::serve(&mut view, *job, inbox),
             Command::Work(number, work) => {
                 view.cancelled().begin(number);
                 work(&view);

@@ -100,6 +100,9 @@ struct Term {
     expression: String,
 }
 
+/// A column of an index, `None` for an expression, and its collation.
+type IndexedColumn = (Option<String>, String);
+
 /// Takes the columns and collations of the unique index over the key, so that reading in its order needs no sort.
 ///
 /// Descending columns make no difference: an index is read backwards as well, and where it is mixed the rows are sorted once.
@@ -112,7 +115,7 @@ fn terms(connection: &Connection, shape: &Shape) -> Result<Vec<Term>> {
                WHERE l.\"unique\" AND NOT l.partial AND x.key ORDER BY l.seq, x.seqno";
     let mut statement = connection.prepare_cached(sql).during(READING)?;
     let mut rows = statement.query([&shape.table]).during(READING)?;
-    let mut indexes: Vec<(String, Vec<(Option<String>, String)>)> = Vec::new();
+    let mut indexes: Vec<(String, Vec<IndexedColumn>)> = Vec::new();
     while let Some(row) = rows.next().during(READING)? {
         let index: String = row.get(0).during(READING)?;
         let part = (row.get(1).during(READING)?, row.get::<_, Option<String>>(2).during(READING)?.unwrap_or_default());
@@ -121,7 +124,7 @@ fn terms(connection: &Connection, shape: &Shape) -> Result<Vec<Term>> {
             None => indexes.push((index, vec![part])),
         }
     }
-    let places = |parts: &[(Option<String>, String)]| -> Option<Vec<usize>> {
+    let places = |parts: &[IndexedColumn]| -> Option<Vec<usize>> {
         let place = |name: &Option<String>| shape.key.iter().position(|k| Some(&k.name) == name.as_ref());
         let places: Vec<usize> = parts.iter().map(|(name, _)| place(name)).collect::<Option<_>>()?;
         (places.len() == shape.key.len() && (0..places.len()).all(|i| places.contains(&i))).then_some(places)
