@@ -4,6 +4,7 @@ use super::*;
 use crate::value::{Decimal, canonical};
 use std::borrow::Cow;
 
+mod documented;
 mod properties;
 
 use properties::targets;

@@ -1,6 +1,6 @@
 //! Decimals under a precision and a scale.
 
-use super::{Decimal, MAX_SCALE, NEGATIVE, POSITIVE};
+use super::{Decimal, MAX_SCALE};
 use std::borrow::Cow;
 
 /// Why a decimal does not fit a precision and scale.
@@ -50,7 +50,6 @@ impl<'a> Decimal<'a> {
 
     /// Returns the same number with so many digits behind the point; `None` if it has more than that.
     pub fn rescale(self, scale: u16) -> Option<Decimal<'a>> {
-        debug_assert!(!self.is_finite() || matches!(self.sign(), POSITIVE | NEGATIVE));
         self.fit(None, Some(i32::from(scale))).ok()
     }
 }
