@@ -81,8 +81,13 @@ mod tests {
 
     #[test]
     fn parents_come_before_children_and_circles_are_named() {
-        let tables =
-            [table("line", &["invoice", "track"]), table("invoice", &["staff"]), table("track", &[]), table("staff", &["store", "staff"]), table("store", &["staff"])];
+        let tables = [
+            table("line", &["invoice", "track"]),
+            table("invoice", &["staff"]),
+            table("track", &[]),
+            table("staff", &["store", "staff"]),
+            table("store", &["staff"]),
+        ];
         let order = load_order(&tables.iter().collect::<Vec<_>>());
         assert_eq!(order.levels, [2, 1, 0, 0, 0]);
         assert_eq!(order.cycles, [[3, 4]]);

@@ -209,21 +209,22 @@ impl Keyless {
         first: bool,
     ) -> StateChanges {
         self.start.sequence += 1;
-        let mut changes = StateChanges::default();
-        changes.scope = Some(self.plan.scope.clone());
-        changes.reset_ledger = first;
-        changes.quarantine = quarantine;
-        changes.checkpoint = Some(Checkpoint {
-            execution: self.context.execution.clone(),
-            attempt: self.context.attempt,
-            sequence: self.start.sequence,
-            position: crate::source::Position(self.position.clone()),
-            done: digest.is_some(),
-            counters: *counters,
-            fingerprint: self.start.fingerprint.clone(),
-            digest,
-            ..Checkpoint::default()
-        });
-        changes
+        StateChanges {
+            scope: Some(self.plan.scope.clone()),
+            reset_ledger: first,
+            quarantine,
+            checkpoint: Some(Checkpoint {
+                execution: self.context.execution.clone(),
+                attempt: self.context.attempt,
+                sequence: self.start.sequence,
+                position: crate::source::Position(self.position.clone()),
+                done: digest.is_some(),
+                counters: *counters,
+                fingerprint: self.start.fingerprint.clone(),
+                digest,
+                ..Checkpoint::default()
+            }),
+            ..StateChanges::default()
+        }
     }
 }

@@ -89,7 +89,11 @@ async fn read(
     sender: &mpsc::Sender<Result<Segment, ReadError>>,
 ) -> Result<(), ReadError> {
     let mut from = from.or_else(|| plan.range.after.clone());
-    while !tail {
+    loop {
+        if tail {
+            // Without a ledger to follow there is nothing else.
+            break;
+        }
         let stored = state.ledger_blocks(&plan.scope, after, BLOCKS_PER_RANGE).await.map_err(ReadError::Target)?;
         let blocks: Vec<LedgerBlock> =
             stored.iter().map(LedgerBlock::unpack).collect::<Result<_>>().map_err(ReadError::Target)?;

@@ -413,14 +413,15 @@ impl Walk {
     async fn commit(&mut self, edit: LedgerEdit, done: bool) -> Result<()> {
         let transaction = self.batch.take(&self.context).await?;
         self.sequence += 1;
-        let mut changes = StateChanges::default();
-        changes.scope = Some(self.plan.scope.clone());
-        changes.reset_ledger = self.reset;
-        changes.removed_blocks = edit.removed;
-        changes.blocks = edit.blocks;
-        changes.quarantine = std::mem::take(&mut self.batch.quarantine);
-        changes.released = std::mem::take(&mut self.batch.released);
-        changes.checkpoint = Some(self.checkpoint(done));
+        let changes = StateChanges {
+            scope: Some(self.plan.scope.clone()),
+            reset_ledger: self.reset,
+            removed_blocks: edit.removed,
+            blocks: edit.blocks,
+            quarantine: std::mem::take(&mut self.batch.quarantine),
+            released: std::mem::take(&mut self.batch.released),
+            checkpoint: Some(self.checkpoint(done)),
+        };
         self.in_doubt = true;
         transaction.commit(&changes).await?;
         self.committed();
