@@ -58,7 +58,7 @@ impl<'a> Upsert<'a> {
         let mut outcomes = vec![left; self.rows];
         if mode == WriteMode::Upsert {
             if !self.compared.is_empty() {
-                let sql = format!("{} RETURNING s.o", self.update());
+                let sql = format!("{} RETURNING s.o", self.update(&self.differs()));
                 for row in fetch(connection, sql).await? {
                     let place = ordinal(&row, 0)?.ok_or_else(nowhere)?;
                     let outcome = outcomes.get_mut(place).ok_or_else(nowhere)?;
@@ -99,13 +99,21 @@ impl<'a> Upsert<'a> {
     /// Where triggers or rules have a say, only the table itself tells what they left of a statement.
     async fn run_and_look(&self, connection: &mut PgConnection, mode: WriteMode) -> Result<Vec<Outcome>> {
         let before = self.look(connection).await?;
+        let places = |wanted: &dyn Fn(&Seen) -> bool| {
+            let places: Vec<String> =
+                (0..).zip(&before).filter(|(_, seen)| wanted(seen)).map(|(o, _): (u32, _)| o.to_string()).collect();
+            format!("s.o = ANY ('{{{}}}'::pg_catalog.int4[])", places.join(","))
+        };
+        // Rules run their own statements after ours and ask its conditions again, so these must not change by what it does.
         if mode == WriteMode::Upsert {
-            if !self.compared.is_empty() {
-                execute(connection, self.update()).await?;
+            if before.iter().any(|seen| seen.differs && seen.version.is_some()) {
+                execute(connection, self.update(&places(&|seen| seen.differs && seen.version.is_some()))).await?;
             }
             self.check_identities(connection).await?;
         }
-        execute(connection, self.insert_missing()).await?;
+        if before.iter().any(|seen| seen.version.is_none()) {
+            execute(connection, self.insert(&places(&|seen| seen.version.is_none()))).await?;
+        }
         let after = self.look(connection).await?;
         let outcomes = before.iter().zip(&after).map(|(before, after)| match (&before.version, &after.version) {
             (None, Some(_)) => Outcome::Inserted,
@@ -157,7 +165,7 @@ impl<'a> Upsert<'a> {
         (0..self.stage.columns.len()).map(|i| format!("{alias}.c{i}")).collect::<Vec<_>>().join(", ")
     }
 
-    fn update(&self) -> String {
+    fn update(&self, which: &str) -> String {
         let set: Vec<String> =
             self.compared.iter().filter_map(|c| Some(format!("{} = s.{}", quote_ident(c), self.stage.place(c)?))).collect();
         format!(
@@ -167,20 +175,17 @@ impl<'a> Upsert<'a> {
             set.join(", "),
             self.stage.qualified,
             self.same_key,
-            self.differs()
+            which
         )
     }
 
-    fn insert_missing(&self) -> String {
+    fn insert(&self, which: &str) -> String {
         format!(
-            "INSERT INTO {table} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} s \
-             WHERE NOT EXISTS (SELECT FROM {}{table} t WHERE {}) ORDER BY s.o",
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} s WHERE {which} ORDER BY s.o",
+            self.facts.qualified,
             quote_list(&self.stage.columns),
             self.places("s"),
             self.stage.qualified,
-            self.facts.only,
-            self.same_key,
-            table = self.facts.qualified,
         )
     }
 
