@@ -127,14 +127,16 @@ impl Walk {
     /// # Errors
     /// Those of the source as they are; those of the target that trying again does not cure.
     pub(super) async fn run(&mut self, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
+        let mut before = usize::MAX;
         loop {
-            let before = self.refused.len();
             snapshot = self.run_once(snapshot).await?;
-            // A row may have been refused for want of one that came later, or for a value that another row has given up since.
-            if !self.refused_by_constraint || self.refused.is_empty() || (before > 0 && self.refused.len() >= before) {
+            // A row may have been refused for want of one that came later, or for a value that another row has given up since. It
+            // is tried again for as long as that helps any.
+            let count = self.refused.len();
+            if !self.refused_by_constraint || count == 0 || count >= before {
                 return Ok((self.cursor.counters, snapshot));
             }
-            let count = self.refused.len();
+            before = count;
             self.context.log(
                 Level::Info,
                 &self.plan.entity.name,
