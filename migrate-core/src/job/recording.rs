@@ -6,7 +6,7 @@ use super::progress::{Progress, ProgressTracker};
 use super::recorder::{Recorder, Standing, Update};
 use super::state::ExecutionState;
 use super::time::Clock;
-use crate::error::Result;
+use crate::error::{Result, Retry};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,9 @@ use tokio::task::JoinHandle;
 
 /// How often the record is brought up to date.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait before each further try to write the end.
+const DELAYS: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(2), Duration::from_secs(5)];
 
 /// Keeps the record of one attempt up to date: an [`Observer`] of the run with a task that writes once a second.
 ///
@@ -95,14 +98,29 @@ impl Recording {
         self.shared.flush().await
     }
 
-    /// Writes everything and ends the attempt.
+    /// Writes everything and ends the attempt. A store that is away for a moment is tried again: an end that is not written
+    /// would look like a kill.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn finish(self, state: ExecutionState, error: Option<String>) -> Result<Standing> {
-        self.shared.flush().await?;
-        let end = Finish { state, at: self.shared.clock.now(), error };
-        self.shared.recorder.finish_execution(&self.shared.execution, self.shared.attempt, &end).await
+        let shared = &self.shared;
+        let end = Finish { state, at: shared.clock.now(), error };
+        let flushed = patiently(|| shared.flush()).await;
+        // The end matters more than what led to it.
+        let finished = patiently(|| shared.recorder.finish_execution(&shared.execution, shared.attempt, &end)).await?;
+        flushed.map(|()| finished)
+    }
+}
+
+/// Tries again what may pass when tried again.
+async fn patiently<T, F: Future<Output = Result<T>>>(work: impl Fn() -> F) -> Result<T> {
+    let mut delays = DELAYS.into_iter();
+    loop {
+        match (work().await, delays.next()) {
+            (Err(error), Some(delay)) if error.kind().retry() != Retry::Never => tokio::time::sleep(delay).await,
+            (outcome, _) => return outcome,
+        }
     }
 }
 
@@ -158,7 +176,7 @@ impl Observer for Shared {
         let line = |level, message: String| LogLine::new(self.clock.now(), level, message);
         match event {
             Event::PlanReady { entities, notes } => {
-                self.push(line(Level::Info, format!("the plan is ready: {} entities", entities.len())));
+                self.push(line(Level::Info, "the plan is ready".to_owned()).with_field("entities", entities.len()));
                 notes.iter().for_each(|note| self.push(line(Level::Info, note.clone())));
             }
             Event::EntityStarted { entity, rows: None, .. } => {
@@ -198,3 +216,6 @@ impl Observer for Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
