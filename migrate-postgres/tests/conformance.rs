@@ -1,7 +1,7 @@
 //! PostgreSQL passes the suite that all adapters pass. Needs the server that `tests/postgres.sh` starts.
 
 use async_trait::async_trait;
-use migrate_core::conformance::{Feature, Harness, TestDatabase, report};
+use migrate_core::conformance::{Harness, TestDatabase, report};
 use migrate_core::schema::{TableName, TableSchema, UniqueKey};
 use migrate_core::value::text::{parse, to_text};
 use migrate_core::value::{DataType, Row, Value};
@@ -15,10 +15,6 @@ struct Postgres;
 
 #[async_trait]
 impl Harness for Postgres {
-    fn lacks(&self, _: Feature) -> Option<String> {
-        None
-    }
-
     async fn database(&self) -> Result<Box<dyn TestDatabase>> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let server = std::env::var("MIGRATE_TEST_POSTGRES")
