@@ -105,7 +105,7 @@ impl LedgerBlock {
         }
         Ok(LedgerBlock {
             ordinal: stored.ordinal,
-            last_key: Key::from_bytes(stored.last_key.clone()),
+            last_key: Key::from_bytes(&stored.last_key),
             entries,
             position: stored.position.clone(),
             execution: stored.execution.clone(),
@@ -176,7 +176,7 @@ fn unpack_keys(packed: &[u8], count: usize) -> Result<Vec<Key>> {
                 }
                 previous.truncate(shared);
                 previous.extend_from_slice(tail);
-                keys.push(Key::from_bytes(previous.clone()));
+                keys.push(Key::from_bytes(&previous));
                 rest = behind;
             }
         }

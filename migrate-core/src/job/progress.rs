@@ -117,6 +117,10 @@ impl Observer for ProgressTracker {
             }
             Event::EntityStarted { entity, rows, before } => {
                 inner.step = None;
+                if inner.rate.weight == 0.0 || inner.rate.value == 0.0 {
+                    // Planning and opening are not copying slowly.
+                    inner.rate.restart(now);
+                }
                 let tracked = inner.entity(entity);
                 tracked.started = tracked.started.or(Some(now));
                 tracked.result.state = ExecutionState::Running;
@@ -247,6 +251,10 @@ impl Rate {
         (self.at, self.rows) = (now, rows);
     }
 
+    fn restart(&mut self, now: Timestamp) {
+        (self.at, self.value, self.weight) = (now, 0.0, 0.0);
+    }
+
     fn per_second(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.value / self.weight)
     }
@@ -318,6 +326,20 @@ mod tests {
         tracker.on_event(&committed("e0", 0, 11_000));
         let fast = tracker.progress().rows_per_second.expect("it was sampled");
         assert!(fast > 500.0, "{fast}");
+    }
+
+    #[test]
+    fn the_time_before_the_first_entity_is_no_slow_copy() {
+        let (clock, tracker) = tracker(&[Some(1_000)]);
+        for _ in 0..30 {
+            clock.advance(Duration::from_secs(1));
+            tracker.progress();
+        }
+        tracker.on_event(&started("e0", 0));
+        clock.advance(Duration::from_secs(1));
+        tracker.on_event(&committed("e0", 0, 100));
+        let progress = tracker.progress();
+        assert!((progress.rows_per_second.expect("it was sampled") - 100.0).abs() < 0.001, "{progress:?}");
     }
 
     #[test]

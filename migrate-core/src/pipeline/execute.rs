@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 const ATTEMPTS: u32 = 5;
 const PAGE_BYTES: u64 = 1 << 20;
 const BATCH_BYTES: u64 = 16 << 20;
+/// What is kept per row until its batch has committed, its key and checksum twice over, must not outweigh the pages.
+const BATCH_ROWS: u64 = 65_536;
 /// Entities, or parts, at the same time, unless told otherwise.
 const PARALLEL: usize = 4;
 
@@ -121,7 +123,7 @@ fn limits(pipeline: &Pipeline) -> Limits {
     Limits {
         page_bytes: size(options.page_bytes.or(job.page_bytes).unwrap_or(PAGE_BYTES)),
         batch_bytes: size(options.batch_bytes.or(job.batch_bytes).unwrap_or(BATCH_BYTES)),
-        batch_rows: size(options.batch_rows.or(job.batch_rows).unwrap_or(u64::MAX)).max(1),
+        batch_rows: size(options.batch_rows.or(job.batch_rows).unwrap_or(BATCH_ROWS)).max(1),
         parallel: options.parallel.or(job.parallel).unwrap_or(cores).clamp(1, writers),
         quarantined: options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
         rows: options.limit,

@@ -209,12 +209,14 @@ impl Walk {
         let mut writes = Writes::default();
         for (at, row) in shaped.rows.iter().enumerate() {
             if self.limit.is_some_and(|limit| self.live.rows >= limit) {
+                if let Some(last) = at.checked_sub(1).and_then(|before| shaped.rows.get(before)) {
+                    self.live.key = Some(last.key.clone());
+                }
                 self.write(shaped, writes).await?;
                 return Ok(false);
             }
             self.live.rows += 1;
-            self.live.key = Some(row.key.clone());
-            let refusal = match (&row.place, self.refused.get(&row.key)) {
+            let refusal = match (&row.place, if self.refused.is_empty() { None } else { self.refused.get(&row.key) }) {
                 (Err(refusal), _) | (Ok(_), Some(refusal)) => Err(refusal.clone()),
                 (Ok(place), None) => Ok(*place),
             };
@@ -223,9 +225,13 @@ impl Walk {
                 Err(refusal) => self.quarantine(shaped, at, &row.key, refusal),
             }
             if self.batch.rows >= self.careful.min(self.context.limits.batch_rows) {
+                self.live.key = Some(row.key.clone());
                 self.write(shaped, std::mem::take(&mut writes)).await?;
                 self.commit_part(false).await?;
             }
+        }
+        if let Some(last) = shaped.rows.last() {
+            self.live.key = Some(last.key.clone());
         }
         if !writes.rows.is_empty() {
             self.batch.bytes += shaped.page.data().len();

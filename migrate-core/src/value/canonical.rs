@@ -68,6 +68,41 @@ pub fn checksum(canonical_row: &[u8]) -> Checksum {
 /// Appends the canonical encoding of a value.
 #[inline]
 pub fn encode_value(value: &Value<'_>, out: &mut Vec<u8>) {
+    encode_into(value, out);
+}
+
+/// Where encoded bytes go.
+pub(super) trait Buffer {
+    fn push(&mut self, byte: u8);
+    fn extend_from_slice(&mut self, bytes: &[u8]);
+}
+
+impl Buffer for Vec<u8> {
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        Vec::push(self, byte);
+    }
+
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        Vec::extend_from_slice(self, bytes);
+    }
+}
+
+impl<A: smallvec::Array<Item = u8>> Buffer for smallvec::SmallVec<A> {
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        smallvec::SmallVec::push(self, byte);
+    }
+
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        smallvec::SmallVec::extend_from_slice(self, bytes);
+    }
+}
+
+#[inline]
+pub(super) fn encode_into(value: &Value<'_>, out: &mut impl Buffer) {
     match value {
         Value::Null => out.push(NULL),
         Value::Bool(false) => out.push(FALSE),
@@ -101,13 +136,13 @@ pub fn encode_value(value: &Value<'_>, out: &mut Vec<u8>) {
 }
 
 #[inline]
-fn fixed(out: &mut Vec<u8>, tag: u8, payload: &[u8]) {
+fn fixed(out: &mut impl Buffer, tag: u8, payload: &[u8]) {
     out.push(tag);
     out.extend_from_slice(payload);
 }
 
 #[inline]
-fn sized(out: &mut Vec<u8>, tag: u8, payload: &[u8]) {
+fn sized(out: &mut impl Buffer, tag: u8, payload: &[u8]) {
     out.push(tag);
     // A cell is at most 2 GiB (a page refuses larger ones), so its length fits.
     out.extend_from_slice(&(payload.len() as u32).to_be_bytes());

@@ -2,6 +2,7 @@
 
 use super::{Value, canonical};
 use crate::error::Result;
+use smallvec::SmallVec;
 use std::fmt;
 
 /// The key of one row: the canonical encodings of its key columns, back to back, in a spelling that is the same for all
@@ -9,7 +10,10 @@ use std::fmt;
 ///
 /// The bytes are for equality only; order is the source's business. `Display` and `Debug` never print the content.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Key(Vec<u8>);
+pub struct Key(SmallVec<[u8; INLINE]>);
+
+/// Bytes that a key holds without an allocation: two integers, or a UUID.
+const INLINE: usize = 24;
 
 impl Key {
     /// Builds a key from the values of the key columns.
@@ -17,26 +21,26 @@ impl Key {
     /// Spellings that PostgreSQL's and SQLite's unique indexes take for equal become one: -0.0 and 0.0, decimals that differ in
     /// their scale only, and numbers of different types with the same integer value.
     pub fn from_values<'v>(values: impl IntoIterator<Item = &'v Value<'v>>) -> Self {
-        let mut bytes = Vec::with_capacity(16);
+        let mut bytes = SmallVec::new();
         for value in values {
             match value {
                 Value::Decimal(decimal) => match decimal.to_i64() {
-                    Some(int) => canonical::encode_value(&Value::Int(int), &mut bytes),
-                    None => canonical::encode_value(&Value::Decimal(decimal.trimmed()), &mut bytes),
+                    Some(int) => canonical::encode_into(&Value::Int(int), &mut bytes),
+                    None => canonical::encode_into(&Value::Decimal(decimal.trimmed()), &mut bytes),
                 },
                 Value::Float(float) => match exact_int(*float) {
-                    Some(int) => canonical::encode_value(&Value::Int(int), &mut bytes),
-                    None => canonical::encode_value(value, &mut bytes),
+                    Some(int) => canonical::encode_into(&Value::Int(int), &mut bytes),
+                    None => canonical::encode_into(value, &mut bytes),
                 },
-                other => canonical::encode_value(other, &mut bytes),
+                other => canonical::encode_into(other, &mut bytes),
             }
         }
         Key(bytes)
     }
 
     /// Takes bytes that [`Key::as_bytes`] gave.
-    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
-        Key(bytes.into())
+    pub fn from_bytes(bytes: impl AsRef<[u8]>) -> Self {
+        Key(SmallVec::from_slice(bytes.as_ref()))
     }
 
     /// Returns the bytes, to be stored.
