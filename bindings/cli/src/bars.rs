@@ -132,7 +132,7 @@ fn line(progress: &Progress) -> String {
         parts.push(format!("{percent:.0} %"));
     }
     parts.push(format!("{} rows", output::count(progress.rows)));
-    if let Some(rate) = progress.rows_per_second {
+    if let Some(rate) = progress.rows_per_second.filter(|rate| *rate >= 0.5) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is a positive number")]
         parts.push(format!("{} rows/s", output::count(rate.round() as u64)));
     }
