@@ -2,4 +2,4 @@
 
 mod order;
 
-pub use order::{LoadOrder, load_order};
+pub use order::{LoadOrder, load_order, with_partitions};

@@ -1,6 +1,6 @@
 //! The load order: parents before children.
 
-use crate::schema::{TableName, TableSchema};
+use crate::schema::{DatabaseSchema, ForeignKey, TableKind, TableName, TableSchema};
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::HashMap;
@@ -54,10 +54,40 @@ pub fn load_order(tables: &[&TableSchema]) -> LoadOrder {
     order
 }
 
+/// Returns the tables with the references that their partitions have of their own, which rows that are written through the parent must
+/// obey all the same. References to a partition become references to its parent.
+pub fn with_partitions(tables: &[&TableSchema], database: &DatabaseSchema) -> Vec<TableSchema> {
+    let known: HashMap<&TableName, &TableSchema> = database.tables.iter().map(|t| (&t.name, t)).collect();
+    let root = |name: &TableName| {
+        let mut root = name.clone();
+        // As many steps as there are tables, should the parents run in a circle.
+        for _ in 0..known.len() {
+            match known.get(&root) {
+                Some(table) if table.kind == TableKind::Partition && !table.parents.is_empty() => root = table.parents[0].clone(),
+                Some(_) | None => break,
+            }
+        }
+        root
+    };
+    let mut own: HashMap<TableName, Vec<ForeignKey>> = HashMap::new();
+    for partition in database.tables.iter().filter(|t| t.kind == TableKind::Partition) {
+        own.entry(root(&partition.name)).or_default().extend(partition.foreign_keys.iter().cloned());
+    }
+    let with_own = |table: &&TableSchema| {
+        let mut table = TableSchema::clone(table);
+        table.foreign_keys.extend(own.get(&table.name).into_iter().flatten().cloned());
+        for reference in &mut table.foreign_keys {
+            reference.parent = root(&reference.parent);
+        }
+        table
+    };
+    tables.iter().map(with_own).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{ForeignKey, ForeignKeyAction};
+    use crate::schema::ForeignKeyAction;
 
     fn table(name: &str, parents: &[&str]) -> TableSchema {
         let mut table = TableSchema::new(TableName::new(None, name));
@@ -98,5 +128,27 @@ mod tests {
     fn a_table_that_refers_to_itself_is_a_circle() {
         assert_eq!(load_order(&[&table("employee", &["employee"])]).cycles, [[0]]);
         assert_eq!(load_order(&[&table("employee", &["elsewhere"])]).cycles, Vec::<Vec<usize>>::new());
+    }
+
+    #[test]
+    fn what_a_partition_refers_to_comes_before_its_parent() {
+        let part = |name: &str, parent: &str, parents: &[&str]| {
+            let mut part = table(name, parents);
+            (part.kind, part.parents) = (TableKind::Partition, vec![TableName::new(None, parent)]);
+            part
+        };
+        let mut payment = table("payment", &[]);
+        payment.kind = TableKind::Partitioned;
+        let tables = vec![
+            payment,
+            part("payment_2024", "payment", &[]),
+            part("payment_2024_01", "payment_2024", &["customer"]),
+            table("customer", &[]),
+            table("refund", &["payment_2024_01"]),
+        ];
+        let database = DatabaseSchema { tables, ..DatabaseSchema::default() };
+        let moved: Vec<&TableSchema> = [4, 0, 3].iter().map(|i| &database.tables[*i]).collect();
+        let tables = with_partitions(&moved, &database);
+        assert_eq!(load_order(&tables.iter().collect::<Vec<_>>()).levels, [2, 1, 0]);
     }
 }

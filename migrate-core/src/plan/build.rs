@@ -4,7 +4,7 @@ use super::Plan;
 use super::columns;
 use super::entity::EntityPlan;
 use super::names::{self, Chosen};
-use crate::binding::load_order;
+use crate::binding::{load_order, with_partitions};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::Filter;
 use crate::job::{Job, Mode, RunOptions};
@@ -51,7 +51,7 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
         schema.tables.push(table);
         entities.push(entity);
     }
-    let circles = order(&mut entities, &schema, &mut notes);
+    let circles = order(&mut entities, &schema, &target_schema, &mut notes);
     refuse_circles(&circles, &job.name, sink).await?;
     Ok(Plan {
         job: job.name.clone(),
@@ -248,9 +248,10 @@ struct Circle {
 }
 
 /// Puts parents before children, and returns the circles through existing tables.
-fn order(entities: &mut Vec<EntityPlan>, schema: &SchemaPlan, notes: &mut Vec<String>) -> Vec<Circle> {
+fn order(entities: &mut Vec<EntityPlan>, schema: &SchemaPlan, target: &DatabaseSchema, notes: &mut Vec<String>) -> Vec<Circle> {
     let tables: Vec<&TableSchema> = schema.tables.iter().map(|t| &t.table).collect();
-    let order = load_order(&tables);
+    let tables = with_partitions(&tables, target);
+    let order = load_order(&tables.iter().collect::<Vec<_>>());
     let mut circles = Vec::new();
     for cycle in &order.cycles {
         let names: Vec<String> = cycle.iter().map(|i| tables[*i].name.to_string()).collect();
