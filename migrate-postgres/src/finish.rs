@@ -26,6 +26,9 @@ const BUILDERS: usize = 2;
 /// Memory for one build: sorting a large index in it saves passes over the disk, and two of them fit any server of use.
 const BUILD_MEMORY: &str = "SET LOCAL maintenance_work_mem = '256MB'";
 
+/// The server's code for a row without its parent.
+const ORPHAN: &str = "23503";
+
 /// Hears the name of each step before it starts.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress(pub(crate) Option<UnboundedSender<String>>);
@@ -52,7 +55,8 @@ pub(crate) async fn finish(pool: &Pool, plan: &SchemaPlan, fence: &Fence, progre
     for table in plan.tables.iter().filter(|t| t.create).map(|t| &t.table) {
         for reference in &table.foreign_keys {
             progress.say(format!("{}: reference {}", table.name, reference_name(&table.name, reference)));
-            add_reference(pool, table, reference, fence).await.map_err(|e| e.with("table", &table.name))?;
+            let left = add_reference(pool, table, reference, fence).await.map_err(|e| e.with("table", &table.name))?;
+            left.into_iter().for_each(|message| progress.say(message));
         }
     }
     for table in &plan.tables {
@@ -193,24 +197,45 @@ async fn attach_keys(pool: &Pool, plan: &SchemaPlan, fence: &Fence) -> Result<()
     Ok(())
 }
 
-async fn add_reference(pool: &Pool, table: &TableSchema, reference: &ForeignKey, fence: &Fence) -> Result<()> {
+/// Adds a reference and checks the rows that are there. Where the source never checked its own, rows without a parent are no error:
+/// the reference then holds for new rows only, which the returned text says.
+async fn add_reference(pool: &Pool, table: &TableSchema, reference: &ForeignKey, fence: &Fence) -> Result<Option<String>> {
     let base = reference_name(&table.name, reference);
     let added = in_transaction(pool, fence, async |connection| {
         let names = constraint_names(connection, &table.name).await?;
         if has_reference(connection, &table.name, reference).await? {
-            return Ok(base.clone());
+            return Ok(None);
         }
         let name = unlike(&base, &names);
         execute(connection, BUILD_MEMORY).await?;
         execute(connection, foreign_key_sql(&table.name, reference, &name)).await.map_err(|e| e.with("constraint", &name))?;
-        Ok(name)
+        if reference.validated { Ok(None) } else { validate(connection, table, reference, &name).await }
     })
     .await;
     match added {
-        Err(error) if sqlstate(&error) == Some("23503") => {
+        Err(error) if sqlstate(&error) == Some(ORPHAN) => {
             Err(in_transaction(pool, fence, async |connection| orphans(connection, table, reference, &base).await).await?)
         }
-        other => other.map(drop),
+        other => other,
+    }
+}
+
+async fn validate(
+    connection: &mut PgConnection,
+    table: &TableSchema,
+    reference: &ForeignKey,
+    name: &str,
+) -> Result<Option<String>> {
+    execute(connection, "SAVEPOINT added").await?;
+    let sql = format!("ALTER TABLE {} VALIDATE CONSTRAINT {}", quote_table(&table.name), quote_ident(name));
+    match execute(connection, sql).await {
+        Ok(_) => Ok(None),
+        Err(error) if sqlstate(&error) == Some(ORPHAN) => {
+            execute(connection, "ROLLBACK TO SAVEPOINT added").await?;
+            let why = orphans(connection, table, reference, name).await?;
+            Ok(Some(format!("{}: reference {name} holds for new rows only: {}", table.name, why.message())))
+        }
+        Err(error) => Err(error.with("constraint", name)),
     }
 }
 

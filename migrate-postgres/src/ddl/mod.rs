@@ -152,8 +152,10 @@ fn fill_keys(request: &CreateRequest<'_>, renamed: &Renamed<'_>, table: &mut Tab
             Ok(mut reference) => {
                 reference.name = reference.name.map(|n| names::usable(&n, &names));
                 names.extend(reference.name.clone());
-                if !reference.validated {
-                    notes.push(format!("foreign key ({spelled}) is added without looking at existing rows, as at the source"));
+                if !reference.validated && request.engine == ENGINE {
+                    notes.push(format!(
+                        "foreign key ({spelled}) was never checked at the source; rows without a parent will not keep it from being added"
+                    ));
                 }
                 table.foreign_keys.push(reference);
             }
@@ -180,6 +182,8 @@ fn foreign_key(
     reference: &ForeignKey,
 ) -> std::result::Result<ForeignKey, String> {
     let mut own = reference.clone();
+    // Only PostgreSQL itself knows of references that were never checked; others are looked at when the key is added.
+    own.validated |= request.engine != ENGINE;
     own.columns = renamed.all(&reference.columns).ok_or("a column of it is left out")?;
     if own.parent.schema.is_none() {
         own.parent.schema.clone_from(&table.name.schema);

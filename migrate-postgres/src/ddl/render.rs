@@ -93,7 +93,7 @@ pub(crate) fn reference_name(table: &TableName, reference: &ForeignKey) -> Strin
     reference.name.clone().unwrap_or_else(default)
 }
 
-/// Adds a reference; existing rows are checked unless the source never checked its own.
+/// Adds a reference; existing rows are not checked yet where the source never checked its own.
 pub(crate) fn foreign_key_sql(table: &TableName, reference: &ForeignKey, name: &str) -> String {
     let parent_columns = match reference.parent_columns.as_slice() {
         [] => String::new(),
