@@ -41,16 +41,44 @@ impl SqliteTransaction {
         Ok(transaction)
     }
 
-    /// Runs a step; after one that failed, or whose answer nobody waited for, only rolling back is allowed.
+    /// Runs a step. One that fails rolls back at once and lets the next in the queue begin, however long the caller keeps the
+    /// transaction; after that, or after a step whose answer nobody waited for, nothing else is allowed.
     async fn step<T: Send + 'static>(&mut self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
         if self.failed {
             return Err(Error::new(ErrorKind::Internal, "a transaction was used after it had failed"));
         }
         self.failed = true;
         self.touched = true;
-        let value = self.shared.run(move |connection| work(connection)).await?;
-        self.failed = false;
-        Ok(value)
+        let result = self.shared.run(move |connection| {
+            let result = work(connection);
+            if result.is_err() {
+                state::rollback(connection);
+            }
+            result
+        });
+        match result.await {
+            Ok(value) => {
+                self.failed = false;
+                Ok(value)
+            }
+            Err(error) => {
+                self.give_up();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl SqliteTransaction {
+    /// Rolls back what is open, and then leaves the head of the queue. Does nothing the second time.
+    fn give_up(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.shared.post(move |connection| {
+                state::rollback(connection);
+                // Only now may the next in the queue begin.
+                drop(permit);
+            });
+        }
     }
 }
 
@@ -88,11 +116,7 @@ fn set_references(connection: &Connection, target: &Target, only_inserts: bool, 
 #[async_trait]
 impl SinkTransaction for SqliteTransaction {
     async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>> {
-        let job = WriteJob::new(&request);
-        if job.is_err() {
-            self.failed = true;
-        }
-        let job = job?;
+        let job = WriteJob::new(&request)?;
         let (name, rows, load) = (request.table.name.clone(), request.row_count() as u64, request.mode == WriteMode::Load);
         let before = if load { self.loaded.get(&name).copied().unwrap_or(0) } else { 0 };
         let (touched, fence) = (self.touched, self.fence.clone());
@@ -133,18 +157,17 @@ impl SinkTransaction for SqliteTransaction {
     async fn commit(mut self: Box<Self>, state: &StateChanges) -> Result<()> {
         let (state, fence) = (state.clone(), self.fence.clone());
         self.step(move |connection| {
-            let result = state::apply(connection, &state)
-                .and_then(|()| state::check_fence(connection, &fence))
-                .and_then(|()| state::commit(connection));
-            if result.is_err() {
-                state::rollback(connection);
-            }
-            result
+            state::apply(connection, &state)?;
+            state::check_fence(connection, &fence)?;
+            state::commit(connection)
         })
         .await
     }
 
-    async fn rollback(self: Box<Self>) -> Result<()> {
+    async fn rollback(mut self: Box<Self>) -> Result<()> {
+        if self.permit.is_none() {
+            return Ok(());
+        }
         self.shared
             .run(|connection| {
                 state::rollback(connection);
@@ -156,12 +179,7 @@ impl SinkTransaction for SqliteTransaction {
 
 impl Drop for SqliteTransaction {
     fn drop(&mut self) {
-        // After a commit there is nothing open and this does nothing.
-        let permit = self.permit.take();
-        self.shared.post(move |connection| {
-            state::rollback(connection);
-            // Only now may the next in the queue begin.
-            drop(permit);
-        });
+        // After a commit nothing is open, and only the place in the queue is given up.
+        self.give_up();
     }
 }

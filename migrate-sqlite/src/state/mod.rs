@@ -46,11 +46,11 @@ impl TargetState for SqliteState {
         if !self.shared.file_exists() {
             return Ok(false);
         }
-        self.shared.run(|c| schema::exists(c)).await
+        self.shared.run(schema::exists).await
     }
 
     async fn initialize(&self) -> Result<()> {
-        self.shared.run_alone(|c| schema::initialize(c)).await
+        self.shared.run_alone(schema::initialize).await
     }
 
     fn initialize_sql(&self, _writer: Option<&str>) -> String {

@@ -26,7 +26,7 @@ impl<'c> Insert<'c> {
         // SAFETY: the handle belongs to a live connection that this thread owns and outlives `'c`; the text is as long as said.
         let (handle, code) = unsafe {
             let handle = connection.handle();
-            let flags = ffi::SQLITE_PREPARE_PERSISTENT as u32;
+            let flags = ffi::SQLITE_PREPARE_PERSISTENT;
             let code =
                 ffi::sqlite3_prepare_v3(handle, sql.as_ptr().cast(), length, flags, &raw mut statement, std::ptr::null_mut());
             (handle, code)
