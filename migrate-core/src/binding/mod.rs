@@ -1,4 +1,4 @@
-//! References between tables: in which order they load, and where they run in circles.
+//! References between tables: in which order they load, and where they form cycles.
 
 mod order;
 

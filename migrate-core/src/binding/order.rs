@@ -11,7 +11,7 @@ pub struct LoadOrder {
     /// For each table, in the order given, how many levels of parents it has; tables of one level do not refer to one another,
     /// but for those of one cycle.
     pub levels: Vec<usize>,
-    /// The tables that refer to one another in a circle, or to themselves, by their place.
+    /// The tables that refer to one another in a cycle, or to themselves, by their place.
     pub cycles: Vec<Vec<usize>>,
 }
 
@@ -60,7 +60,7 @@ pub fn with_partitions(tables: &[&TableSchema], database: &DatabaseSchema) -> Ve
     let known: HashMap<&TableName, &TableSchema> = database.tables.iter().map(|t| (&t.name, t)).collect();
     let root = |name: &TableName| {
         let mut root = name.clone();
-        // As many steps as there are tables, should the parents run in a circle.
+        // As many steps as there are tables, should the parents run in a cycle.
         for _ in 0..known.len() {
             match known.get(&root) {
                 Some(table) if table.kind == TableKind::Partition && !table.parents.is_empty() => root = table.parents[0].clone(),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn parents_come_before_children_and_circles_are_named() {
+    fn parents_come_before_children_and_cycles_are_named() {
         let tables = [
             table("line", &["invoice", "track"]),
             table("invoice", &["staff"]),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_refers_to_itself_is_a_circle() {
+    fn a_table_that_refers_to_itself_is_a_cycle() {
         assert_eq!(load_order(&[&table("employee", &["employee"])]).cycles, [[0]]);
         assert_eq!(load_order(&[&table("employee", &["elsewhere"])]).cycles, Vec::<Vec<usize>>::new());
     }

@@ -194,6 +194,7 @@ cases! { $
     table_cases [Sink] {
         a_foreign_table_is_created_with_its_columns_and_key;
         preparing_building_and_finishing_twice_is_once;
+        steps_abandoned_on_the_way_can_be_taken_again;
         a_created_table_is_unfinished_until_it_is_finished;
         keys_built_before_the_end_serve_upserts;
         an_existing_table_is_left_as_it_is;

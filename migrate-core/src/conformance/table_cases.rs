@@ -3,7 +3,7 @@
 use super::check::{Failure, Outcome, canonical_bytes, ensure, ensure_eq, ensure_error, ensure_rows, rows_of};
 use super::harness::Harness;
 use super::sample::{column, family, item, item_rows, items, odd, text, values};
-use super::work::{Writing, key_of, names, owner, page, write, write_and_commit};
+use super::work::{Writing, abandon, key_of, names, owner, page, write, write_and_commit};
 use crate::error::ErrorKind;
 use crate::memory::table;
 use crate::schema::TableSchema;
@@ -85,6 +85,38 @@ pub(super) async fn preparing_building_and_finishing_twice_is_once(harness: &dyn
     let found = writing.table(&second.name).await?;
     ensure_eq(found.foreign_keys.len(), second.foreign_keys.len(), "the number of references")?;
     ensure_eq(found.indexes.len(), second.indexes.len(), "the number of indexes")
+}
+
+pub(super) async fn steps_abandoned_on_the_way_can_be_taken_again(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let [parents, mut children] = family();
+    if harness.lacks(super::Feature::ForeignKeys).is_some() {
+        children.foreign_keys.clear();
+    }
+    let plan = writing.plan(&[parents, children])?;
+    let polls = 0..8;
+    for polls in polls.clone() {
+        abandon(writing.sink.prepare(&plan, &writing.fence), polls).await;
+    }
+    writing.sink.prepare(&plan, &writing.fence).await?;
+    let [first, second] = [&plan.tables[0].table, &plan.tables[1].table];
+    let parent = [vec![Value::Int(1), text("a")]];
+    load(&writing, first, &parent, WriteMode::Load).await?;
+    load(&writing, second, &[vec![Value::Int(1), Value::Int(1)]], WriteMode::Load).await?;
+    for polls in polls.clone() {
+        abandon(writing.sink.build_keys(&plan, &writing.fence), polls).await;
+    }
+    for polls in polls {
+        abandon(finish(&writing, &plan), polls).await;
+    }
+    finish(&writing, &plan).await?;
+    let found = writing.table(&second.name).await?;
+    ensure_eq(key_of(&found), key_of(second), "the primary key")?;
+    ensure_eq(found.foreign_keys.len(), second.foreign_keys.len(), "the number of references")?;
+    ensure_eq(writing.sink.state().unfinished_tables("job").await?.len(), 0, "the number of unfinished tables after the end")?;
+    let target = writing.table(&first.name).await?;
+    ensure_eq(target.unique_keys.len() + target.indexes.len(), 1, "the number of unique keys")?;
+    ensure_eq(load(&writing, first, &parent, WriteMode::Upsert).await?, vec![Unchanged], "what became of a row that is there")
 }
 
 pub(super) async fn a_created_table_is_unfinished_until_it_is_finished(harness: &dyn Harness) -> Outcome {

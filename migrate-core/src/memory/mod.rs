@@ -27,6 +27,8 @@ mod source;
 mod state;
 mod store;
 mod table;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 pub use database::{MemoryDatabase, table};

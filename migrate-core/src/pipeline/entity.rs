@@ -72,8 +72,9 @@ impl EntityRun {
             Err(error) => {
                 let cancelled = error.kind() == ErrorKind::Cancelled;
                 let state = if cancelled { ExecutionState::Cancelled } else { ExecutionState::Failed };
-                let (entity, counters, error_text) = (name.clone(), context.settled(name), Some(error.to_string()));
-                context.emit(&Event::EntityFinished { entity, counters, state, error: error_text });
+                let mut counters = context.settled(name);
+                counters.read = counters.settled();
+                context.emit(&Event::EntityFinished { entity: name.clone(), counters, state, error: Some(error.to_string()) });
                 Err(error)
             }
         }
@@ -85,7 +86,7 @@ impl EntityRun {
         if let Some(limit) = context.limits.rows {
             read = read.min(limit);
         }
-        context.emit(&Event::EntityStarted { entity: entity.name.clone(), rows: Some(read), before: 0 });
+        context.emit(&Event::EntityStarted { entity: entity.name.clone(), rows: Some(read), before: self.before(context) });
         let (mut counters, snapshot) = if entity.is_keyless() {
             self.run_keyless(context, snapshot).await?
         } else {
@@ -97,6 +98,11 @@ impl EntityRun {
             return Err(Error::new(ErrorKind::Mismatch, message).with("entity", &entity.name));
         }
         Ok((counters, snapshot))
+    }
+
+    /// Returns how many rows earlier attempts of this execution have settled.
+    fn before(&self, context: &Context) -> u64 {
+        self.checkpoints.iter().filter(|(_, c)| c.execution == context.execution).map(|(_, c)| c.counters.settled()).sum()
     }
 
     fn read_plan(&self, context: &Context, partition: u32, range: KeyRange) -> ReadPlan {

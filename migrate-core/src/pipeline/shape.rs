@@ -146,10 +146,16 @@ fn checksum_whole<'p>(
             cells.next().ok_or_else(|| Error::new(ErrorKind::Corrupt, "a row has fewer cells than its page has columns"))?;
         let value = match decode(recipe, i, cell) {
             Ok(value) => value,
-            Err(error) => {
-                outcome = Err(refusal(&column.target, decoding(error)?));
-                Value::Null
-            }
+            Err(error) => match (decoding(error)?, cell) {
+                // A column that takes cells as they are takes also what has no value, such as text that is not UTF-8.
+                (_, Some(bytes)) if matches!(column.target_type, DataType::Dynamic { .. }) && !recipe.key.contains(&i) => {
+                    Value::Bytes(Cow::Borrowed(bytes))
+                }
+                (reason, _) => {
+                    outcome = Err(refusal(&column.target, reason));
+                    Value::Null
+                }
+            },
         };
         if value.is_null() && column.not_null && outcome.is_ok() && entity.target.triggers.is_empty() {
             outcome = Err(refusal(&column.target, NULL_REFUSED.to_owned()));

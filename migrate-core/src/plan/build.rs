@@ -20,10 +20,12 @@ use std::collections::BTreeMap;
 /// reading the catalogs gives.
 pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn Sink) -> Result<Plan> {
     job.validate()?;
-    let (source_schema, target_schema, identity) = tokio::try_join!(
+    let back = sink.as_source();
+    let (source_schema, target_schema, identity, target_identity) = tokio::try_join!(
         async { source.schema().await.context("side", "source") },
         async { sink.schema().await.context("side", "target") },
         async { source.identity().await.context("side", "source") },
+        async { back.identity().await.context("side", "target") },
     )?;
     let state = sink.state();
     let unfinished = if state.exists().await? { state.unfinished_tables(&job.name).await? } else { Vec::new() };
@@ -40,6 +42,9 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
         drafts.push(Draft { chosen, name, existing, started, notes: entity_notes });
     }
     refuse_shared_targets(&drafts)?;
+    if identity == target_identity {
+        refuse_itself(&drafts)?;
+    }
     let created = plan_tables(&mut drafts, &source_schema, &target_schema, source, sink).await?;
     let mut entities = Vec::with_capacity(drafts.len());
     let mut schema = SchemaPlan::default();
@@ -51,8 +56,8 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
         schema.tables.push(table);
         entities.push(entity);
     }
-    let circles = order(&mut entities, &schema, &target_schema, &mut notes);
-    refuse_circles(&circles, &job.name, sink).await?;
+    let cycles = order(&mut entities, &schema, &target_schema, &mut notes);
+    refuse_cycles(&cycles, &job.name, sink).await?;
     Ok(Plan {
         job: job.name.clone(),
         mode: job.mode,
@@ -83,6 +88,17 @@ fn refuse_shared_targets(drafts: &[Draft<'_>]) -> Result<()> {
                 draft.name
             );
             return Err(Error::new(ErrorKind::Config, message));
+        }
+    }
+    Ok(())
+}
+
+/// A table cannot be copied into itself; into another of the same database it can.
+fn refuse_itself(drafts: &[Draft<'_>]) -> Result<()> {
+    for draft in drafts {
+        if draft.existing.as_ref().is_some_and(|t| t.name == draft.chosen.table.name) {
+            let message = format!("source and target are the same database, and {} would be copied into itself", draft.name);
+            return Err(Error::new(ErrorKind::Config, message).with("entity", draft.chosen.entity.name()));
         }
     }
     Ok(())
@@ -241,25 +257,25 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
     })
 }
 
-/// Entities whose existing tables refer to one another in a circle.
-struct Circle {
+/// Entities whose existing tables refer to one another in a cycle.
+struct Cycle {
     entities: Vec<String>,
     path: String,
 }
 
-/// Puts parents before children, and returns the circles through existing tables.
-fn order(entities: &mut Vec<EntityPlan>, schema: &SchemaPlan, target: &DatabaseSchema, notes: &mut Vec<String>) -> Vec<Circle> {
+/// Puts parents before children, and returns the cycles through existing tables.
+fn order(entities: &mut Vec<EntityPlan>, schema: &SchemaPlan, target: &DatabaseSchema, notes: &mut Vec<String>) -> Vec<Cycle> {
     let tables: Vec<&TableSchema> = schema.tables.iter().map(|t| &t.table).collect();
     let tables = with_partitions(&tables, target);
     let order = load_order(&tables.iter().collect::<Vec<_>>());
-    let mut circles = Vec::new();
+    let mut cycles = Vec::new();
     for cycle in &order.cycles {
         let names: Vec<String> = cycle.iter().map(|i| tables[*i].name.to_string()).collect();
         let path = format!("{} → {}", names.join(" → "), names.first().map_or("", String::as_str));
         if cycle.iter().all(|i| schema.tables[*i].create) {
-            notes.push(format!("references in a circle are checked after the load: {path}"));
+            notes.push(format!("references in a cycle are checked after the load: {path}"));
         } else {
-            circles.push(Circle { entities: cycle.iter().map(|i| entities[*i].name.clone()).collect(), path });
+            cycles.push(Cycle { entities: cycle.iter().map(|i| entities[*i].name.clone()).collect(), path });
         }
     }
     for (entity, level) in entities.iter_mut().zip(&order.levels) {
@@ -267,20 +283,20 @@ fn order(entities: &mut Vec<EntityPlan>, schema: &SchemaPlan, target: &DatabaseS
     }
     let mut sequence: Vec<Option<EntityPlan>> = std::mem::take(entities).into_iter().map(Some).collect();
     entities.extend(order.sequence().into_iter().filter_map(|place| sequence[place].take()));
-    circles
+    cycles
 }
 
-/// Refuses to fill existing tables that refer to one another in a circle, unless they were filled before.
-async fn refuse_circles(circles: &[Circle], job: &str, sink: &dyn Sink) -> Result<()> {
+/// Refuses to fill existing tables that refer to one another in a cycle, unless they were filled before.
+async fn refuse_cycles(cycles: &[Cycle], job: &str, sink: &dyn Sink) -> Result<()> {
     let state = sink.state();
-    let exists = !circles.is_empty() && state.exists().await?;
-    for circle in circles {
-        for entity in &circle.entities {
+    let exists = !cycles.is_empty() && state.exists().await?;
+    for cycle in cycles {
+        for entity in &cycle.entities {
             let filled = exists && state.checkpoints(job, entity).await?.iter().any(|(_, c)| c.done);
             if !filled {
                 let message = format!(
-                    "existing tables refer to one another in a circle, which cannot be filled row by row: {}; let the job create them, or drop these references for the load",
-                    circle.path
+                    "existing tables refer to one another in a cycle, which cannot be filled row by row: {}; let the job create them, or drop these references for the load",
+                    cycle.path
                 );
                 return Err(Error::new(ErrorKind::Schema, message).with("entity", entity));
             }

@@ -18,7 +18,7 @@ use sqlx::postgres::PgConnection;
 /// Which schemas are the user's own, for a `pg_namespace` called `n`: not the server's, and not this library's state.
 ///
 /// A schema that happens to be called `migrate` is the user's as long as no state table is in it.
-pub(crate) const USER_SCHEMAS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT (n.nspname = 'migrate' \
+pub(crate) const USER_SCHEMAS: &str = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT (n.nspname IN ('migrate', 'migrate_store') \
     AND EXISTS (SELECT FROM pg_catalog.pg_class s WHERE s.relnamespace = n.oid AND s.relname IN ('fence', 'migration_executions')))";
 
 /// Which relations are tables or views of the user's own, for a `pg_class` called `c` and its `pg_namespace` `n`.
