@@ -20,12 +20,10 @@ use std::collections::BTreeMap;
 /// reading the catalogs gives.
 pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn Sink) -> Result<Plan> {
     job.validate()?;
-    let back = sink.as_source();
-    let (source_schema, target_schema, identity, target_identity) = tokio::try_join!(
+    let (source_schema, target_schema, identity) = tokio::try_join!(
         async { source.schema().await.context("side", "source") },
         async { sink.schema().await.context("side", "target") },
         async { source.identity().await.context("side", "source") },
-        async { back.identity().await.context("side", "target") },
     )?;
     let state = sink.state();
     let unfinished = if state.exists().await? { state.unfinished_tables(&job.name).await? } else { Vec::new() };
@@ -42,7 +40,8 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
         drafts.push(Draft { chosen, name, existing, started, notes: entity_notes });
     }
     refuse_shared_targets(&drafts)?;
-    if identity == target_identity {
+    // Only a target that exists has an identity, and only one with the table can be copied into itself.
+    if drafts.iter().any(|d| d.existing.is_some()) && identity == sink.as_source().identity().await.context("side", "target")? {
         refuse_itself(&drafts)?;
     }
     let created = plan_tables(&mut drafts, &source_schema, &target_schema, source, sink).await?;
