@@ -4,25 +4,63 @@ use crate::Result;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// A throw-away server, stopped and removed with this value.
+/// A folder with throw-away servers and files, cleared away with this value.
+///
+/// A process of its own does that: it reads a pipe that ends with this process, however that comes about.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    keeper: Child,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Result<Self> {
+        let path = tempfile::Builder::new().prefix("migrate-benches.").tempdir()?.keep();
+        // The servers run as another user where this one is root.
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let clear = "trap '' INT TERM HUP; cat >/dev/null; for dir in \"$1\"/*/; do \"$0\" remove \"$dir\"; done; rm -rf \"$1\"";
+        let keeper = Command::new("sh").arg("-c").arg(clear).arg(script()).arg(&path).stdin(Stdio::piped()).spawn()?;
+        Ok(Folder { path, keeper })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        // Nothing can be done about what does not go away.
+        let _ = self.keeper.wait();
+    }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/postgres.sh")
+}
+
+/// A throw-away server.
 #[derive(Debug)]
 pub(crate) struct Server {
-    script: PathBuf,
-    dir: PathBuf,
     url: String,
 }
 
 impl Server {
-    /// Makes and starts a server; with PostgreSQL's defaults but for memory and the distance of checkpoints.
-    pub(crate) fn start(dir: PathBuf) -> Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/postgres.sh");
+    /// Makes and starts a server in a folder; with PostgreSQL's defaults but for memory and the distance of checkpoints.
+    pub(crate) fn start(folder: &Folder, name: &str) -> Result<Self> {
         let settings = ["shared_buffers = '512MB'", "max_wal_size = '8GB'"];
-        let output = Command::new(&script).arg("create").arg(&dir).args(settings).stderr(Stdio::inherit()).output()?;
+        let output = Command::new(script())
+            .arg("create")
+            .arg(folder.path().join(name))
+            .args(settings)
+            .stderr(Stdio::inherit())
+            .output()?;
         if !output.status.success() {
-            return Err(format!("{} did not start a server", script.display()).into());
+            return Err(format!("{} did not start a server", script().display()).into());
         }
-        let url = String::from_utf8(output.stdout)?.trim().to_owned();
-        Ok(Server { script, dir, url })
+        Ok(Server { url: String::from_utf8(output.stdout)?.trim().to_owned() })
     }
 
     /// The url of one of the server's databases.
@@ -44,13 +82,6 @@ impl Server {
             ],
         )?;
         run(&self.url(database), &[sql, "CHECKPOINT"])
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Nothing can be done about a server that does not stop.
-        let _ = Command::new(&self.script).arg("remove").arg(&self.dir).status();
     }
 }
 

@@ -1,6 +1,6 @@
 //! The sources of all cases, made once.
 
-use crate::database::{Server, copy_in, ended, run};
+use crate::database::{Folder, Server, copy_in, ended, run};
 use crate::migrate::build;
 use crate::settings::Settings;
 use crate::workload::{
@@ -23,7 +23,7 @@ pub(crate) struct Sources {
     pub(crate) copy_file: PathBuf,
     /// The released program.
     pub(crate) program: PathBuf,
-    folder: tempfile::TempDir,
+    folder: Folder,
 }
 
 impl Sources {
@@ -32,13 +32,10 @@ impl Sources {
             Some(program) => program.clone(),
             None => build()?,
         };
-        let folder = tempfile::Builder::new().prefix("migrate-benches.").tempdir()?;
-        // The servers run as another user where this one is root.
-        #[cfg(unix)]
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let folder = Folder::new()?;
         eprintln!("starting two servers in {}", folder.path().display());
-        let source = Server::start(folder.path().join("source"))?;
-        let target = Server::start(folder.path().join("target"))?;
+        let source = Server::start(&folder, "source")?;
+        let target = Server::start(&folder, "target")?;
         let sqlite = folder.path().join("events.sqlite");
         let copy_file = folder.path().join("events.copy");
         let sources = Sources { source, target, sqlite, copy_file, program, folder };
