@@ -1,6 +1,6 @@
 //! Targets that have tables already: with triggers, rules, generated columns and rows of their own.
 
-use migrate_tests::{Postgres, Project, Server, Sqlite, assert_same_rows, postgres_columns};
+use migrate_tests::{Postgres, Project, Server, Sqlite, assert_same_rows, assert_same_sqlite_file, postgres_columns};
 
 fn columns(database: &Postgres, table: &str) -> Vec<(String, String)> {
     postgres_columns(database, table)
@@ -43,7 +43,7 @@ fn an_insert_that_a_trigger_sends_elsewhere_is_counted_by_what_was_written_not_b
     match run.code {
         Some(0) => {
             assert_eq!(target.count("SELECT count(*) FROM t"), 100);
-            assert_eq!(run.json()["entities"][0]["inserted"], 100);
+            assert_eq!(run.json()["entities"][0]["inserted"], 100, "{}", run.stdout);
         }
         Some(1 | 2 | 5) => {
             run.says(&["redirects"]);
@@ -130,6 +130,34 @@ fn into_sqlite_columns_whose_affinity_would_change_a_value_it_is_refused_not_cha
     let quarantined = report["entities"][0]["quarantined"].as_u64().expect("a number");
     assert_eq!(quarantined, 1, "only the first row cannot be held: {report}");
     assert_eq!(target.texts("SELECT quote(id) || quote(s) || quote(f) FROM t ORDER BY id"), ["2'seven'1.5", "372.0"]);
+}
+
+#[test]
+fn references_that_sqlite_never_checked_are_checked_and_what_breaks_them_is_said() {
+    let project = Project::new();
+    let source = Sqlite::new(project.path().join("source.sqlite"));
+    source.run(
+        "PRAGMA foreign_keys = OFF;
+         CREATE TABLE parent (id INTEGER PRIMARY KEY, other INTEGER REFERENCES parent);
+         CREATE TABLE good (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parent (id));
+         CREATE TABLE bad (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parent (id));
+         INSERT INTO parent VALUES (1, 2), (2, 1), (3, NULL); INSERT INTO good VALUES (1, 1), (2, NULL); INSERT INTO bad VALUES (1, 1), (2, 77);",
+    );
+    let target = Postgres::new(Server::First);
+    project.write_job(&source.url(), &target.url(), "mode = \"replace\"\nentities = \"*\"\n");
+    let run = project.run(["run"]).expect(0);
+    run.says(&["bad", "1 rows refer to a parent that does not exist"]);
+    let references =
+        target.rows("SELECT conrelid::regclass, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY 1::text");
+    let row = |table: &str, valid: &str| vec![Some(table.to_owned()), Some(valid.to_owned())];
+    assert_eq!(references, [row("bad", "f"), row("good", "t"), row("parent", "t")]);
+    assert_eq!(target.count("SELECT count(*) FROM bad"), 2);
+
+    let copy = Sqlite::new(project.path().join("copied.sqlite"));
+    project.write_job(&source.url(), &copy.url(), "mode = \"replace\"\nentities = \"*\"\n");
+    let run = project.run(["run"]).expect(0);
+    run.says(&["bad", "1 rows refer"]);
+    assert_same_sqlite_file(&source, &copy);
 }
 
 #[test]

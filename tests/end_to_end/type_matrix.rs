@@ -362,7 +362,7 @@ fn sqlite_cells_that_belie_their_columns_type_arrive_as_what_they_are() {
             free, x BLOB, s VARCHAR(3), big INTEGER);
          INSERT INTO odd VALUES
             (1, 12, 0.1, '', 0.125, '2021-01-01T00:00:00Z', 1577836800000, 0, 0, 1, x'00ff', 'longer than three', 9007199254740993),
-            (2, 'twelve', -0.0, NULL, 3, '2021-01-01 00:00:00', 1577836800001, 1, 1, 'one', x'', '', 9223372036854775807),
+            (2, 'twelve', -1.5, NULL, 3, '2021-01-01 00:00:00', 1577836800001, 1, 1, 'one', x'', '', 9223372036854775807),
             (3, '', 1.7976931348623157e308, 'ü''\"', 1e20, '', 0, NULL, 2, 1.5, NULL, NULL, -9223372036854775808),
             (4, NULL, 5e-324, ' ', NULL, NULL, NULL, 1, -1, NULL, x'61', 'äöü', 0)",
     );
@@ -379,7 +379,7 @@ fn sqlite_cells_that_belie_their_columns_type_arrive_as_what_they_are() {
     assert_eq!(column("i"), texts([Some("12"), Some("twelve"), Some(""), None]));
     assert_eq!(
         column("encode(float8send(r), 'hex')"),
-        texts([Some("3fb999999999999a"), Some("8000000000000000"), Some("7fefffffffffffff"), Some("0000000000000001")])
+        texts([Some("3fb999999999999a"), Some("bff8000000000000"), Some("7fefffffffffffff"), Some("0000000000000001")])
     );
     assert_eq!(column("t"), texts([Some(""), None, Some("ü'\""), Some(" ")]));
     assert_eq!(
@@ -405,7 +405,7 @@ fn sqlite_text_that_postgresql_cannot_hold_is_refused_with_its_row_alone() {
     let source = Sqlite::new(project.path().join("source.sqlite"));
     source.run(
         "CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT);
-         INSERT INTO notes VALUES (1, 'fine'), (2, 'zero' || char(0) || 'byte'), (3, CAST(x'c3286162' AS TEXT)), (4, '');",
+         INSERT INTO notes VALUES (1, 'fine'), (2, 'zero' || char(0) || 'unspeakable'), (3, CAST(x'c3286162' AS TEXT)), (4, '');",
     );
     let target = Postgres::new(Server::First);
     project.write_job(&source.url(), &target.url(), "mode = \"replace\"\nentities = \"*\"\n");
@@ -419,7 +419,7 @@ fn sqlite_text_that_postgresql_cannot_hold_is_refused_with_its_row_alone() {
         [["1", "fine"], ["4", ""]].map(|row| row.map(|cell| Some(cell.to_owned())).to_vec())
     );
     assert_eq!(target.count("SELECT count(*) FROM migrate.quarantine"), 2);
-    assert!(!run.output().contains("byte"), "a cell's value is printed:\n{}", run.output());
+    assert!(!run.output().contains("unspeakable"), "a cell's value is printed:\n{}", run.output());
 
     // Between SQLite files nothing needs to be refused.
     let copy = Sqlite::new(project.path().join("copy.sqlite"));
@@ -474,7 +474,7 @@ fn what_a_column_of_an_existing_table_cannot_hold_exactly_is_quarantined_never_c
         ]
     );
     // Each refusal names its column.
-    let columns: Vec<_> = target.rows("SELECT \"column\" FROM migrate.quarantine ORDER BY 1").concat();
+    let columns: Vec<_> = target.rows("SELECT column_name FROM migrate.quarantine ORDER BY 1").concat();
     let columns: Vec<_> = columns.iter().map(|c| c.as_deref().expect("a column")).collect();
     assert_eq!(columns, ["b", "d", "f", "i", "i", "n", "n", "s", "u"]);
 }
