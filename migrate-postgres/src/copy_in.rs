@@ -185,7 +185,7 @@ async fn copy(
     let mut copy = connection.copy_in_raw(sql).await.map_err(Ending::of)?;
     loop {
         let sent = match messages.recv().await {
-            Some(Message::Bytes(bytes)) => copy.send(bytes).await.map(drop),
+            Some(Message::Bytes(bytes)) => send_in_chunks(&mut copy, &bytes).await,
             Some(Message::Page(page)) => send_in_chunks(&mut copy, page.data()).await,
             Some(Message::Finish) => break,
             None => return Err(Ending::GivenUp),

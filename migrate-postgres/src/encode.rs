@@ -226,6 +226,14 @@ fn text_cell(value: &Value<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\\N");
         return;
     }
+    if let Value::Bytes(bytes) = value {
+        // Straight into the buffer: a large cell's hexadecimal form is twice its size already.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        out.reserve(3 + 2 * bytes.len());
+        out.extend_from_slice(b"\\\\x");
+        out.extend(bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]));
+        return;
+    }
     let text = text::to_text(value);
     let mut rest = text.as_bytes();
     // Most texts need no escape at all.
@@ -258,6 +266,7 @@ mod tests {
         assert_eq!(text_of(Value::Null), "\\N");
         assert_eq!(text_of(Value::Text(Cow::Borrowed("\\N"))), "\\\\N");
         assert_eq!(text_of(Value::Text(Cow::Borrowed(""))), "");
+        assert_eq!(text_of(Value::Bytes(Cow::Borrowed(&[0, 0xa5]))), "\\\\x00a5");
         assert_eq!(text_of(Value::Text(Cow::Borrowed("\\."))), "\\\\.");
         assert_eq!(text_of(Value::Typed(Cow::Borrowed("a\tb\r\nü"))), "a\\tb\\r\\nü");
     }

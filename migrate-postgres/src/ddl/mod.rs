@@ -23,6 +23,9 @@ use std::collections::{HashMap, HashSet};
 /// The name that sources and sinks of this crate go by.
 pub(crate) const ENGINE: &str = "postgresql";
 
+/// The most columns that an index can have.
+const MOST_KEY_COLUMNS: usize = 32;
+
 /// Translates a source's table into one that PostgreSQL can create; see [`migrate_core::Sink::plan_table`].
 ///
 /// The planned columns stand in the order of the request's, one for one, so that they can be paired by place where a name had
@@ -108,7 +111,14 @@ fn note_kind(table: &TableSchema, notes: &mut Vec<String>) {
         }
     }
     for option in &table.options {
-        notes.push(format!("not carried over: {option}"));
+        // Said above in other words, or without meaning here: every PostgreSQL table is strict and none has a rowid.
+        let known = option.starts_with("PARTITION BY")
+            || option.starts_with("INHERITS")
+            || option.eq_ignore_ascii_case("STRICT")
+            || option.eq_ignore_ascii_case("WITHOUT ROWID");
+        if !known {
+            notes.push(format!("not carried over: {option}"));
+        }
     }
 }
 
@@ -166,6 +176,9 @@ fn fill_keys(request: &CreateRequest<'_>, renamed: &Renamed<'_>, table: &mut Tab
 
 fn key_columns(table: &TableSchema, renamed: &Renamed<'_>, columns: &[String]) -> std::result::Result<Vec<String>, String> {
     let columns = renamed.all(columns).ok_or("a column of it is left out")?;
+    if columns.len() > MOST_KEY_COLUMNS {
+        return Err(format!("PostgreSQL's keys have at most {MOST_KEY_COLUMNS} columns"));
+    }
     for name in &columns {
         let Some(column) = table.column(name) else { return Err("a column of it is left out".to_owned()) };
         if !types::is_ordered(&column.data_type, &column.native_type) {
@@ -182,8 +195,6 @@ fn foreign_key(
     reference: &ForeignKey,
 ) -> std::result::Result<ForeignKey, String> {
     let mut own = reference.clone();
-    // Only PostgreSQL itself knows of references that were never checked; others are looked at when the key is added.
-    own.validated |= request.engine != ENGINE;
     own.columns = renamed.all(&reference.columns).ok_or("a column of it is left out")?;
     if own.parent.schema.is_none() {
         own.parent.schema.clone_from(&table.name.schema);

@@ -112,6 +112,9 @@ fn map_index(
     if index.predicate.is_some() {
         return Err("it is partial, and its condition may mean something else in PostgreSQL".to_owned());
     }
+    if index.parts.len() > super::MOST_KEY_COLUMNS {
+        return Err(format!("PostgreSQL's indexes have at most {} columns", super::MOST_KEY_COLUMNS));
+    }
     let mut parts = Vec::with_capacity(index.parts.len());
     for part in &index.parts {
         let Some(column) = &part.column else {

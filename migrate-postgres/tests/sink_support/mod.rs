@@ -14,6 +14,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// The tests' own sessions mean the same on every server; the sink's have to see to that themselves.
+const PLAIN: &str =
+    "SET client_min_messages = error; SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; SET intervalstyle = 'postgres';
+    SET extra_float_digits = 1; SET bytea_output = 'hex'; SET search_path = public; SET array_nulls = on;
+    SET standard_conforming_strings = on; SET xmloption = 'content'";
+
 /// A database that goes with its test.
 pub(crate) struct Database {
     pub(crate) url: String,
@@ -65,16 +71,14 @@ impl Database {
     /// Runs a query beside the sink; each row's columns joined by `|`, NULL as `∅`.
     pub(crate) async fn query(&self, sql: &str) -> Vec<String> {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
-        connection.execute("SET timezone = 'UTC'").await.unwrap();
+        connection.execute(PLAIN).await.unwrap();
         let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap();
         rows.iter()
             .map(|row| {
                 let cells: Vec<String> = (0..row.len())
                     .map(|i| {
                         let cell = row.try_get_raw(i).unwrap();
-                        sqlx::ValueRef::is_null(&cell)
-                            .then(|| "∅".to_owned())
-                            .unwrap_or_else(|| cell.as_str().unwrap().to_owned())
+                        if sqlx::ValueRef::is_null(&cell) { "∅".to_owned() } else { cell.as_str().unwrap().to_owned() }
                     })
                     .collect();
                 cells.join("|")
@@ -110,7 +114,7 @@ pub(crate) fn sink(url: &str) -> Arc<dyn Sink> {
 
 async fn execute(url: &str, sql: &str) {
     let mut connection = PgConnection::connect(url).await.unwrap();
-    connection.execute("SET client_min_messages = error").await.unwrap();
+    connection.execute(PLAIN).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
 }
 
