@@ -159,6 +159,17 @@ pub fn decode_cell(bytes: &[u8]) -> Result<Value<'_>> {
     if rest.is_empty() { Ok(value) } else { Err(corrupt("bytes are left after a canonical value")) }
 }
 
+/// Returns the bytes of a cell that is text of some kind (text, json, jsonb, typed text), without looking whether they are UTF-8;
+/// `None` if the cell is anything else, or damaged.
+///
+/// For those who store text as bytes; [`decode_cell`] is for all others.
+#[inline]
+pub fn text_bytes(cell: &[u8]) -> Option<&[u8]> {
+    let (head, text) = cell.split_first_chunk::<5>()?;
+    let [tag, length @ ..] = head;
+    (matches!(*tag, TEXT | JSON | JSONB | TYPED) && u32::from_be_bytes(*length) as usize == text.len()).then_some(text)
+}
+
 /// Decodes the next value and moves `rest` behind it.
 ///
 /// # Errors

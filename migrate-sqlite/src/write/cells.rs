@@ -1,7 +1,7 @@
 //! One row in the form in which SQLite stores it.
 
 use crate::codec;
-use migrate_core::value::{Encoding, PageColumn, RowRef, Value, text};
+use migrate_core::value::{Encoding, PageColumn, RowRef, Value, canonical, text};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use std::borrow::Cow;
@@ -39,7 +39,7 @@ impl<'p> Cells<'p> {
         self.cells.clear();
         self.scratch.clear();
         self.owned.clear();
-        let raw = encoding == codec::ENCODING;
+        let (raw, canonical_page) = (encoding == codec::ENCODING, encoding == Encoding::CANONICAL);
         let mut count = 0;
         for ((cell, column), written) in row.cells().zip(columns).zip(written) {
             count += 1;
@@ -58,6 +58,9 @@ impl<'p> Cells<'p> {
                     ValueRef::Text(v) => Cell::Text(v),
                     ValueRef::Blob(v) => Cell::Blob(v),
                 }
+            } else if let Some(text) = canonical_page.then(|| canonical::text_bytes(bytes)).flatten() {
+                // SQLite stores bytes: a page made from texts needs no second look at each.
+                Cell::Text(text)
             } else {
                 let value = encoding.decode(&column.data_type, Some(bytes)).map_err(|e| e.with("column", &column.name))?;
                 self.store(value)
