@@ -15,6 +15,9 @@ pub(crate) struct Facts {
     pub(crate) qualified: String,
     /// `ONLY ` in front of a table that others may inherit from; a partitioned table is meant with its partitions.
     pub(crate) only: &'static str,
+    /// The same where rows are looked for by their key: nothing where a trigger may send inserted rows to tables that inherit from
+    /// this one, as partitions were made before there were any.
+    pub(crate) only_by_key: &'static str,
     /// Whether rules rewrite statements on the table.
     pub(crate) rules: bool,
     /// Whether row-level security applies to this session's role.
@@ -47,12 +50,13 @@ const TABLE: &str = "\
     SELECT c.oid, c.relkind::pg_catalog.text, c.relhasrules, pg_catalog.row_security_active(c.oid), \
            COALESCE(bool_or(t.tgtype & 4 = 4 AND t.tgtype & 66 > 0), false), \
            COALESCE(bool_or(t.tgtype & 16 = 16 AND t.tgtype & 66 > 0), false), \
-           COALESCE(bool_or(t.tgtype & 8 = 8 AND t.tgtype & 66 > 0), false) \
+           COALESCE(bool_or(t.tgtype & 8 = 8 AND t.tgtype & 66 > 0), false), \
+           c.relhassubclass AND COALESCE(bool_or(t.tgtype & 6 = 6), false) \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     LEFT JOIN pg_catalog.pg_trigger t ON NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 1 = 1 \
          AND (t.tgrelid = c.oid OR (c.relkind = 'p' AND t.tgrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(c.oid) p))) \
     WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'f', 'v', 'm') \
-    GROUP BY c.oid, c.relkind, c.relhasrules";
+    GROUP BY c.oid, c.relkind, c.relhasrules, c.relhassubclass";
 
 /// The types whose equality is that of their bytes: no scale, no case, no negative zero, no blanks.
 const COLUMNS: &str = "\
@@ -104,6 +108,7 @@ impl Facts {
         Ok(Facts {
             qualified: quote_table(name),
             only: if kind == "r" { "ONLY " } else { "" },
+            only_by_key: if kind == "r" && !get(7)? { "ONLY " } else { "" },
             rules: get(2)?,
             row_security: get(3)?,
             insert_triggers: get(4)?,

@@ -207,7 +207,7 @@ impl PgTransaction {
         let names = (0..key.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
         let sql = format!(
             "DELETE FROM {}{} t USING (SELECT {} FROM ROWS FROM ({arrays}) AS u({names})) s WHERE {}",
-            facts.only,
+            facts.only_by_key,
             facts.qualified,
             columns.join(", "),
             conditions.join(" AND ")

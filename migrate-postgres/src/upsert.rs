@@ -76,7 +76,7 @@ impl<'a> Upsert<'a> {
              inserted AS (INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {places} FROM missing m RETURNING 1) \
              SELECT m.o, NULL::pg_catalog.int8 FROM missing m UNION ALL SELECT NULL, pg_catalog.count(*) FROM inserted",
             stage = self.stage.qualified,
-            only = self.facts.only,
+            only = self.facts.only_by_key,
             table = self.facts.qualified,
             same = self.same_key,
             columns = quote_list(&self.stage.columns),
@@ -170,7 +170,7 @@ impl<'a> Upsert<'a> {
             self.compared.iter().filter_map(|c| Some(format!("{} = s.{}", quote_ident(c), self.stage.place(c)?))).collect();
         format!(
             "UPDATE {}{} t SET {} FROM {} s WHERE {} AND {}",
-            self.facts.only,
+            self.facts.only_by_key,
             self.facts.qualified,
             set.join(", "),
             self.stage.qualified,
@@ -202,7 +202,7 @@ impl<'a> Upsert<'a> {
         let sql = format!(
             "SELECT s.o, t.tableoid::pg_catalog.text || t.ctid::pg_catalog.text, ({differs}) \
              FROM {} s LEFT JOIN {}{} t ON {}",
-            self.stage.qualified, self.facts.only, self.facts.qualified, self.same_key
+            self.stage.qualified, self.facts.only_by_key, self.facts.qualified, self.same_key
         );
         let mut seen: Vec<Option<Seen>> = std::iter::repeat_with(|| None).take(self.rows).collect();
         for row in fetch(connection, sql).await? {
@@ -254,7 +254,7 @@ impl<'a> Upsert<'a> {
             let sql = format!(
                 "SELECT pg_catalog.min(s.o) FROM {} s JOIN {}{} t ON {} WHERE t.{} IS DISTINCT FROM s.{place}",
                 self.stage.qualified,
-                self.facts.only,
+                self.facts.only_by_key,
                 self.facts.qualified,
                 self.same_key,
                 quote_ident(column)

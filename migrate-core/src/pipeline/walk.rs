@@ -346,7 +346,11 @@ impl Walk {
                 Outcome::Unchanged => counters.unchanged += 1,
                 Outcome::Skipped => {
                     counters.skipped += 1;
-                    merge.forget_checksum(kept);
+                    // What a trigger has kept out is not sent to it again until it changes; a row that belongs to the target may be
+                    // overwritten by a later run in another mode.
+                    if mode == WriteMode::InsertMissing {
+                        merge.forget_checksum(kept);
+                    }
                 }
             }
             merge.settle(kept, outcome);
