@@ -338,3 +338,17 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn columns_that_the_target_calls_otherwise_are_written_under_their_new_name() {
+    let database = MemoryDatabase::new();
+    database.create_table(table("t", &[("id", DataType::Int64), ("Nämé", DataType::TEXT)], &["id"])).expect("a new table");
+    database.insert("t", [Value::Int(1), Value::Text("x".into())]).expect("the row fits");
+    let mut bench = Bench::new(&BTreeMap::new());
+    bench.from = database;
+    bench.job =
+        Job::new("copy", "from", "to").with_entity(Entity::new("t").with_rename("Nämé", "name").with_set("z", Parameter::Int(7)));
+    assert_eq!(bench.counters().await.inserted, 1);
+    let rows = bench.to.rows("t").expect("the table is there");
+    assert_eq!(rows, [vec![Value::Int(1), Value::Text("x".into()), Value::Int(7)]]);
+}

@@ -132,16 +132,15 @@ pub(super) fn pair(
     let fail = |message: String| Err(wrong(message));
     let mut plans: Vec<ColumnPlan> = Vec::with_capacity(source.columns.len());
     let mut missing = Vec::new();
-    for column in &source.columns {
-        if entity.columns.exclude.contains(&column.name) || entity.columns.set.contains_key(&column.name) {
-            continue;
-        }
+    let moved = |c: &&ColumnSchema| !entity.columns.exclude.contains(&c.name) && !entity.columns.set.contains_key(&c.name);
+    // A table that is created for the entity has its columns in order, some perhaps under names that the engine can hold.
+    let count = source.columns.iter().filter(moved).count();
+    let by_place = create && target.columns.len() == count + entity.columns.set.len();
+    for (place, column) in source.columns.iter().filter(moved).enumerate() {
         let renamed = entity.columns.rename.get(&column.name);
         let wanted = renamed.unwrap_or(&column.name);
-        let Some(found) = find_column(target, wanted, renamed.is_none())? else {
-            if create {
-                continue;
-            }
+        let found = if by_place { target.columns.get(place) } else { find_column(target, wanted, renamed.is_none())? };
+        let Some(found) = found else {
             missing.push(column.name.clone());
             continue;
         };
@@ -167,8 +166,9 @@ pub(super) fn pair(
             constant: None,
         });
     }
-    for (name, value) in &entity.columns.set {
-        let Some(found) = find_column(target, name, true)? else {
+    for (place, (name, value)) in entity.columns.set.iter().enumerate() {
+        let found = if by_place { target.columns.get(count + place) } else { find_column(target, name, true)? };
+        let Some(found) = found else {
             missing.push(name.clone());
             continue;
         };
