@@ -180,18 +180,18 @@ pub(crate) fn finish(connection: &Connection, plan: &SchemaPlan, fence: &Fence, 
             }
         }
     }
-    for table in created(plan).map(|t| &t.table) {
-        progress(&format!("statistics of {}", table.name));
-        state::in_transaction(connection, |connection| {
+    // Short steps, so one commit for all: each costs a sync of the disk.
+    state::in_transaction(connection, |connection| {
+        for table in created(plan).map(|t| &t.table) {
+            progress(&format!("statistics of {}", table.name));
             let doing = "completing a table";
             let analyze = format!("PRAGMA analysis_limit = {ANALYSIS_LIMIT}; ANALYZE {}", sql::table(&table.name.name));
             connection.execute_batch(&analyze).during(doing).map_err(|e| e.with("table", &table.name))?;
             number_from_start(connection, table)?;
             state::end_table(connection, &fence.job, &table.name)?;
-            state::check_fence(connection, fence)
-        })?;
-    }
-    Ok(())
+        }
+        state::check_fence(connection, fence)
+    })
 }
 
 /// Gives an AUTOINCREMENT table that never had a row its place in `sqlite_sequence`; SQLite itself keeps all others up to date.
