@@ -8,6 +8,9 @@ use crate::value::{DataType, Encoding, Key, Page, PageBuilder, PageColumn, RowRe
 use std::borrow::Cow;
 use std::sync::Arc;
 
+/// Bytes of room that are kept from one page to the next.
+const SCRATCH: usize = 64 << 10;
+
 /// A page of conformed rows, with what is known of each source row.
 pub(super) struct Shaped {
     /// The rows that were not refused, under the target's column names.
@@ -102,6 +105,9 @@ impl Shaper {
             builder.finish(None)
         };
         drop(keys);
+        // A huge row's room is not kept while its page is written.
+        self.scratch.clear();
+        self.scratch.shrink_to(SCRATCH);
         Ok(Shaped { page: shaped, rows, source: page })
     }
 
