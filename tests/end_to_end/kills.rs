@@ -3,12 +3,12 @@
 use migrate_tests::{Database, Engine, Project, Random, Server};
 use serde_json::Value;
 
-const TABLES: &[&str] = &["author", "book", "tag", "note"];
+pub(crate) const TABLES: &[&str] = &["author", "book", "tag", "note"];
 /// Small, so that a run has many commits to be killed between.
-const BATCH: [&str; 2] = ["--batch-size", "150"];
+pub(crate) const BATCH: [&str; 2] = ["--batch-size", "150"];
 
 /// Keys of several kinds, references, a unique column, a table without a key. Both engines understand all of it.
-fn fill(database: &Database) {
+pub(crate) fn fill(database: &Database) {
     let number = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <";
     database.run(&format!(
         "CREATE TABLE author (id INTEGER PRIMARY KEY, name VARCHAR(80) UNIQUE NOT NULL, born DATE);
@@ -23,7 +23,7 @@ fn fill(database: &Database) {
 }
 
 /// Inserts, updates and deletes on both sides of wherever the checkpoint may be.
-fn change(database: &Database, round: u64) {
+pub(crate) fn change(database: &Database, round: u64) {
     let k = round % 89;
     database.run(&format!(
         "UPDATE author SET name = name || '!' WHERE id % 41 = {k} % 41;
@@ -42,12 +42,12 @@ fn change(database: &Database, round: u64) {
     ));
 }
 
-fn total(report: &Value, counter: &str) -> u64 {
+pub(crate) fn total(report: &Value, counter: &str) -> u64 {
     report["entities"].as_array().expect("entities").iter().map(|e| e[counter].as_u64().expect("a number")).sum()
 }
 
 /// The executions that the record lists, newest first.
-fn executions(project: &Project) -> Vec<Value> {
+pub(crate) fn executions(project: &Project) -> Vec<Value> {
     let listed = project.run(["executions", "--json"]).expect(0).json();
     listed["executions"].as_array().expect("a list").clone()
 }

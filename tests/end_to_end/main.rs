@@ -4,6 +4,7 @@ mod bad_input;
 mod command_line;
 mod comparison;
 mod existing_tables;
+mod faults;
 mod kills;
 mod memory;
 mod odd_names;

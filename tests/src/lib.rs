@@ -8,6 +8,7 @@ mod compare;
 mod database;
 mod fixtures;
 mod postgres;
+mod proxy;
 mod random;
 mod sqlite;
 
@@ -15,6 +16,7 @@ pub use cli::{Project, Run, Running};
 pub use compare::{Difference, Rows, assert_same_rows, assert_same_sqlite_file, postgres_columns, sqlite_columns};
 pub use database::{Database, Engine};
 pub use fixtures::{Fixture, row_counts};
-pub use postgres::{Postgres, Server, identifier};
+pub use postgres::{OwnServer, Postgres, Server, identifier};
+pub use proxy::{Fault, Proxy};
 pub use random::Random;
 pub use sqlite::{Cell, Sqlite};

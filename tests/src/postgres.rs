@@ -2,7 +2,10 @@
 
 use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row, ValueRef};
+use std::fs::File;
 use std::future::Future;
+use std::io::{Read, Seek};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -31,10 +34,67 @@ impl Server {
     }
 }
 
+/// One more server, for tests that kill it; gone with this value.
+#[derive(Debug)]
+pub struct OwnServer {
+    folder: PathBuf,
+    url: String,
+}
+
+impl Default for OwnServer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OwnServer {
+    /// Makes and starts a server.
+    pub fn new() -> Self {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("migrate-own-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        // Not a private folder of the test's: the server runs as another user.
+        let mut server = OwnServer { folder: std::env::temp_dir().join(name), url: String::new() };
+        server.url = server.script("create").trim().to_owned();
+        server
+    }
+
+    /// Kills the server at once, as a crash would.
+    pub fn kill(&self) {
+        self.script("kill");
+    }
+
+    /// Starts it again, at the same address.
+    pub fn up(&self) {
+        self.script("up");
+    }
+
+    fn script(&self, verb: &str) -> String {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/postgres.sh");
+        // Into a file: the server inherits what its starter writes to, and would keep a pipe open.
+        let (stdout, mut printed) = reopened();
+        let done = Command::new(script).arg(verb).arg(&self.folder).stdin(Stdio::null()).stdout(stdout).status();
+        assert!(done.expect("postgres.sh starts").success(), "postgres.sh {verb} fails");
+        let mut text = String::new();
+        printed.rewind().and_then(|()| printed.read_to_string(&mut text)).expect("what was printed can be read");
+        text
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        let _ = std::panic::catch_unwind(|| self.script("remove"));
+    }
+}
+
+fn reopened() -> (Stdio, File) {
+    let file = tempfile::tempfile().expect("a file can be made");
+    (Stdio::from(file.try_clone().expect("the file can be shared")), file)
+}
+
 /// A database of its own, dropped with this value.
 #[derive(Debug)]
 pub struct Postgres {
-    server: Server,
+    server: String,
     name: String,
 }
 
@@ -52,9 +112,18 @@ impl Postgres {
 
     /// Creates a copy of another database, which nobody may be connected to.
     pub fn create(server: Server, template: &str) -> Self {
+        Self::create_on(server.url(), template)
+    }
+
+    /// Creates an empty database on a server of the test's own, named by its superuser's url.
+    pub fn on(server: &OwnServer) -> Self {
+        Self::create_on(server.url.clone(), "template0")
+    }
+
+    fn create_on(server: String, template: &str) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let name = format!("t_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        run_on(&server.url(), &format!("CREATE DATABASE {} TEMPLATE {}", identifier(&name), identifier(template)));
+        run_on(&server, &format!("CREATE DATABASE {} TEMPLATE {}", identifier(&name), identifier(template)));
         Postgres { server, name }
     }
 
@@ -65,8 +134,7 @@ impl Postgres {
 
     /// Returns the url of a role.
     pub fn url_as(&self, role: &str, password: Option<&str>) -> String {
-        let server = self.server.url();
-        let (_, host) = server.rsplit_once('@').expect("the server's url names a role");
+        let (_, host) = self.server.rsplit_once('@').expect("the server's url names a role");
         let (host, _) = host.split_once('/').expect("the server's url names a database");
         let password = password.map(|p| format!(":{p}")).unwrap_or_default();
         format!("postgres://{role}{password}@{host}/{}", self.name)
@@ -138,7 +206,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         // A failing test must show its own failure, not this one.
-        let (url, sql) = (self.server.url(), format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(&self.name)));
+        let (url, sql) = (self.server.clone(), format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(&self.name)));
         let _ = std::panic::catch_unwind(move || run_on(&url, &sql));
     }
 }
