@@ -26,14 +26,20 @@ const BATCH_ROWS: u64 = 65_536;
 const PARALLEL: usize = 4;
 
 pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<RunReport> {
-    let plan = pipeline.plan().await?;
-    check_rights(pipeline, &plan).await?;
-    let state = pipeline.sink.state();
-    state.initialize().await.context("side", "target")?;
-    let id = execution(pipeline).await?;
     let owner = Owner::this_process();
-    let holder = FenceOwner { execution: id.clone(), host: owner.host.clone(), process: owner.process };
-    let fence = state.acquire(&pipeline.job.name, &holder).await?;
+    let (plan, state, id, fence) = loop {
+        let plan = pipeline.plan().await?;
+        check_rights(pipeline, &plan).await?;
+        let state = pipeline.sink.state();
+        state.initialize().await.context("side", "target")?;
+        let id = execution(pipeline).await?;
+        let holder = FenceOwner { execution: id.clone(), host: owner.host.clone(), process: owner.process };
+        let fence = state.acquire(&pipeline.job.name, &holder).await?;
+        // Whoever held the fence may have finished the execution while it was waited for: the plan is of the time before that.
+        if execution(pipeline).await? == id {
+            break (plan, state, id, fence);
+        }
+    };
     let mut backoff = Backoff::default();
     let mut tries = 0;
     loop {
