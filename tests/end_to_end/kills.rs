@@ -54,11 +54,11 @@ pub(crate) fn executions(project: &Project) -> Vec<Value> {
 
 /// Kills runs at random moments and has the next run finish them.
 fn killed_runs_resume(from: Engine, to: Engine) {
-    let kills: u64 = std::env::var("MIGRATE_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
+    let kills: u64 = std::env::var("MIGRATE_SOAK_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
     let rounds = kills.div_ceil(4);
     let mut random = Random::seeded(&format!("{from:?} → {to:?}"));
     let folder = tempfile::tempdir().expect("a folder");
-    let source = Database::new(from, folder.path(), "source");
+    let mut source = Database::new(from, folder.path(), "source");
     fill(&source);
 
     // An undisturbed run says how many commits there are.
@@ -74,6 +74,11 @@ fn killed_runs_resume(from: Engine, to: Engine) {
 
     let mut between = 0;
     for round in 0..rounds {
+        if round > 0 && round % 20 == 0 {
+            // Changes delete more than they add: a source that has seen many is too small to be interrupted in.
+            source = Database::new(from, folder.path(), &format!("source-{round}"));
+            fill(&source);
+        }
         let project = Project::new();
         let target = Database::new(to, project.path(), "target");
         project.write_job(&source.url(), &target.url(), "mode = \"replace\"\nentities = \"*\"\n");
