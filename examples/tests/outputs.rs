@@ -22,7 +22,11 @@ fn quickstart_copies_the_music_shop() {
     assert_eq!(run(env!("CARGO_BIN_EXE_quickstart"), &[&from, &to]), expected("quickstart.txt"));
     let copy = rusqlite::Connection::open(&to).expect("the copy opens");
     let title: String = copy
-        .query_row("SELECT Title FROM Album JOIN Artist USING (ArtistId) WHERE Artist.Name = 'Miles Davis' AND AlbumId = 157", [], |row| row.get(0))
+        .query_row(
+            "SELECT Title FROM Album JOIN Artist USING (ArtistId) WHERE Artist.Name = 'Miles Davis' AND AlbumId = 157",
+            [],
+            |row| row.get(0),
+        )
         .expect("the album is there");
     assert_eq!(title, "Miles Ahead");
 }

@@ -25,7 +25,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     entities.sort_by(|a, b| a.name.cmp(&b.name));
     for entity in entities {
         let counters = entity.counters;
-        println!("{:<14} {:>5} read, {:>5} inserted, {:>5} unchanged", entity.name, counters.read, counters.inserted, counters.unchanged);
+        println!(
+            "{:<14} {:>5} read, {:>5} inserted, {:>5} unchanged",
+            entity.name, counters.read, counters.inserted, counters.unchanged
+        );
     }
     println!("{}", report.status);
     Ok(())
