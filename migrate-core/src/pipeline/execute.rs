@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 /// Attempts that one run makes by itself when the source's connection is lost.
 const ATTEMPTS: u32 = 5;
 const PAGE_BYTES: u64 = 256 << 10;
-const BATCH_BYTES: u64 = 16 << 20;
+const BATCH_BYTES: u64 = 32 << 20;
 /// What is kept per row until its batch has committed, its key and checksum twice over, must not outweigh the pages.
 const BATCH_ROWS: u64 = 65_536;
 /// Entities, or parts, at the same time, unless told otherwise.

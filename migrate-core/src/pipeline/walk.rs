@@ -22,6 +22,9 @@ use crate::state::{Checkpoint, Counters, QuarantinedRow, StateChanges, to_hex};
 use crate::value::Key;
 use std::collections::HashMap;
 
+/// Bytes of pages that wait for the end of their range at most.
+const WAITING_BYTES: usize = 8 << 20;
+
 /// How far a walk has got: everything up to here is committed, or needed no writing.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cursor {
@@ -237,7 +240,9 @@ impl Walk {
             self.batch.bytes += shaped.page.data().len();
         }
         self.write(shaped, writes).await?;
-        if self.batch.bytes >= self.context.limits.batch_bytes {
+        // In a range the pages wait in memory for its end; in the tail they are with the target already.
+        let most = self.context.limits.batch_bytes;
+        if self.batch.bytes >= if self.live.in_tail { most } else { most.min(WAITING_BYTES) } {
             self.commit_part(false).await?;
         }
         Ok(true)
