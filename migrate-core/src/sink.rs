@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::schema::{DatabaseSchema, TableName, TableSchema, TypeSchema};
-use crate::source::Source;
+use crate::source::{PageRequest, Source};
 use crate::state::{Fence, StateChanges, TargetState};
 use crate::value::{Key, Page};
 use async_trait::async_trait;
@@ -193,7 +193,14 @@ pub trait SinkTransaction: Send {
     /// load), or [`crate::ErrorKind::Constraint`] where it does not.
     async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>>;
 
+    /// Reads the rows of these keys as the transaction sees them, in any order, and keeps others from changing them until it ends,
+    /// where the engine can. The request's range, filter and limits are passed over; [`Page::next`] is `None`.
+    async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page>;
+
     /// Deletes the rows of these keys that exist and returns how many did.
+    ///
+    /// Text must be the same to the letter, also where the table's own index takes other spellings for equal: a row that was written
+    /// anew under another spelling of its key is another row.
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64>;
 
     /// Deletes all rows of a table and returns how many there were.

@@ -124,10 +124,10 @@ async fn take_room(room: &Arc<Semaphore>, pages: u32) -> Result<OwnedSemaphorePe
 }
 
 /// Reads a whole result into one page; for lists of keys and rows asked for by key.
-pub(crate) async fn collect(session: &mut Session, sql: &str, builder: &mut PageBuilder, columns: usize) -> Result<()> {
+pub(crate) async fn collect(connection: &mut PgConnection, sql: &str, builder: &mut PageBuilder, columns: usize) -> Result<()> {
     let mut tuples = Tuples::new(columns);
     no_zero_byte(sql)?;
-    let mut messages = session.connection.copy_out_raw(sql).await.map_err(of_reading)?;
+    let mut messages = connection.copy_out_raw(sql).await.map_err(of_reading)?;
     while let Some(message) = messages.next().await {
         let message = message.map_err(of_reading)?;
         tuples.feed(&message)?;

@@ -42,6 +42,8 @@ pub(crate) struct ColumnFacts {
     pub(crate) nullable: bool,
     /// Whether values that are equal are the same to the last bit.
     pub(crate) exact: bool,
+    /// Whether it is text whose equality takes several spellings for one: without regard to case or to blanks at the end.
+    folds: bool,
     /// The equality of the type, qualified, where it is none of the server's own.
     equality: Option<String>,
 }
@@ -70,7 +72,8 @@ const COLUMNS: &str = "\
                 JOIN pg_catalog.pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amoplefttype = oc.opcintype \
                      AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3 \
                 JOIN pg_catalog.pg_operator o ON o.oid = ao.amopopr JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
-                WHERE oc.opcmethod = 403 AND oc.opcdefault AND oc.opcintype = b.oid LIMIT 1) END \
+                WHERE oc.opcmethod = 403 AND oc.opcdefault AND oc.opcintype = b.oid LIMIT 1) END, \
+           b.typcategory = 'S' \
     FROM pg_catalog.pg_attribute a \
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
     JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END \
@@ -101,6 +104,7 @@ impl Facts {
                 identity_always: get(2)?,
                 nullable: get(3)?,
                 exact: get(4)?,
+                folds: get(6)? && !get(4)?,
                 equality: column.try_get(5).map_err(from_sqlx)?,
             };
             columns.insert(column.try_get(0).map_err(from_sqlx)?, facts);
@@ -147,5 +151,14 @@ impl Facts {
         let operator = column.equality.as_deref().unwrap_or("=");
         let equal = format!("{own} {operator} {other}");
         Ok(if column.nullable { format!("({equal} OR ({own} IS NULL AND {other} IS NULL))") } else { equal })
+    }
+
+    /// A condition beside [`Facts::equals`] that both spell the value to the letter, where equality asks for less.
+    ///
+    /// Numbers of different scale stay equal: a key does not keep their zeros.
+    pub(crate) fn spelled_alike(&self, name: &str, other: &str) -> Result<Option<String>> {
+        let own = format!("t.{}", quote_ident(name));
+        let letters = |value: &str| format!("({value}::pg_catalog.text COLLATE pg_catalog.\"C\")");
+        Ok(self.column(name)?.folds.then(|| format!("{} = {}", letters(&own), letters(other))))
     }
 }

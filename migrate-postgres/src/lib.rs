@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod by_key;
 mod codec;
 mod config;
 mod connection;

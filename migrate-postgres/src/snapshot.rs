@@ -169,7 +169,7 @@ impl PgSnapshot {
                 "COPY (SELECT {list} FROM {from} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (42){wher}{order}) \
                  TO STDOUT (FORMAT BINARY)"
             );
-            collect(&mut session, &sql, &mut builder, key.len()).await?;
+            collect(&mut session.connection, &sql, &mut builder, key.len()).await?;
         }
         if builder.row_count() < 100 * parts {
             builder = PageBuilder::new(columns, ENCODING);
@@ -185,7 +185,7 @@ impl PgSnapshot {
                  AS {alias} WHERE {place} % {step} = 0 AND {place} < {count}{order}) TO STDOUT (FORMAT BINARY)",
                 order.trim_start(),
             );
-            collect(&mut session, &sql, &mut builder, key.len()).await?;
+            collect(&mut session.connection, &sql, &mut builder, key.len()).await?;
         }
         self.view.give_back(session);
         let page = builder.finish(None);
@@ -264,7 +264,7 @@ impl Snapshot for PgSnapshot {
                 _ => format!("({names}) IN (VALUES ({}))", rows.join("), (")),
             };
             let sql = format!("COPY (SELECT {list} FROM {from} WHERE {wanted}{and}) TO STDOUT (FORMAT BINARY)");
-            collect(&mut session, &sql, &mut builder, columns.len()).await.context("table", &request.table.name)?;
+            collect(&mut session.connection, &sql, &mut builder, columns.len()).await.context("table", &request.table.name)?;
         }
         self.view.give_back(session);
         Ok(builder.finish(None))

@@ -1,5 +1,6 @@
 //! One target transaction: rows, state, the fence's check, and nothing half-said on the connection afterwards.
 
+use crate::by_key;
 use crate::connection::execute;
 use crate::copy_in::{CopyIn, Destination};
 use crate::encode::Layout;
@@ -13,9 +14,9 @@ use crate::upsert::Upsert;
 use async_trait::async_trait;
 use migrate_core::schema::{TableName, TableSchema};
 use migrate_core::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges};
-use migrate_core::value::conform::conform;
-use migrate_core::value::{Key, Page, text};
+use migrate_core::value::{Key, Page};
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -171,55 +172,6 @@ impl PgTransaction {
         counted(inserted, rows as u64).map_err(|e| e.with("table", &request.table.name))
     }
 
-    async fn delete_some(&mut self, table: &TableSchema, facts: &Facts, key: &[String], keys: &[Key]) -> Result<u64> {
-        let mut cells: Vec<Vec<Option<String>>> = vec![Vec::with_capacity(keys.len()); key.len()];
-        for one in keys {
-            let values = one.values()?;
-            if values.len() != key.len() {
-                return Err(Error::new(ErrorKind::Internal, "a key has another number of columns").with("table", &table.name));
-            }
-            let mut row = Vec::with_capacity(key.len());
-            for (name, value) in key.iter().zip(values) {
-                let column = table.column(name).ok_or_else(|| {
-                    Error::new(ErrorKind::Schema, "the target has no such column").with("table", &table.name).with("column", name)
-                })?;
-                // A key that the column cannot hold is no row's.
-                let Ok(value) = conform(value, &column.data_type) else { break };
-                row.push((!value.is_null()).then(|| text::to_text(&value).into_owned()));
-            }
-            if row.len() == key.len() {
-                for (cells, cell) in cells.iter_mut().zip(row) {
-                    cells.push(cell);
-                }
-            }
-        }
-        if cells.first().is_none_or(Vec::is_empty) {
-            return Ok(0);
-        }
-        let mut columns = Vec::new();
-        let mut conditions = Vec::new();
-        for (i, name) in key.iter().enumerate() {
-            columns.push(format!("u.c{i}::{} AS c{i}", facts.column(name)?.type_sql));
-            conditions.push(facts.equals(name, &format!("s.c{i}"))?);
-        }
-        let arrays =
-            (1..=key.len()).map(|i| format!("pg_catalog.unnest(${i}::pg_catalog.text[])")).collect::<Vec<_>>().join(", ");
-        let names = (0..key.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
-        let sql = format!(
-            "DELETE FROM {}{} t USING (SELECT {} FROM ROWS FROM ({arrays}) AS u({names})) s WHERE {}",
-            facts.only_by_key,
-            facts.qualified,
-            columns.join(", "),
-            conditions.join(" AND ")
-        );
-        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-        for column in cells {
-            query = query.bind(column);
-        }
-        let done = query.execute(self.connection().await?).await.map_err(from_sqlx)?;
-        Ok(done.rows_affected())
-    }
-
     async fn count(&mut self, facts: &Facts) -> Result<u64> {
         let sql = format!("SELECT pg_catalog.count(*) FROM {}{}", facts.only, facts.qualified);
         let query = sqlx::query_as(AssertSqlSafe(sql)).persistent(false);
@@ -265,9 +217,20 @@ impl SinkTransaction for PgTransaction {
         let before = if counts { self.count(&facts).await? } else { 0 };
         let mut deleted = 0;
         for some in keys.chunks(KEYS_PER_DELETE) {
-            deleted += self.delete_some(table, &facts, key, some).await?;
+            deleted += by_key::delete(self.connection().await?, table, &facts, key, some).await?;
         }
         Ok(if counts { before.saturating_sub(self.count(&facts).await?) } else { deleted })
+    }
+
+    async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
+        let facts = self.facts(&request.table.name).await?;
+        self.finish_copy().await?;
+        let mut connection = self.take_connection()?;
+        // A COPY that was not read to its end leaves answers behind: then the connection does not come back.
+        let page =
+            by_key::read(&mut connection, &facts, request, keys).await.map_err(|e| e.with("table", &request.table.name))?;
+        self.return_connection(Some(connection));
+        Ok(page)
     }
 
     async fn clear(&mut self, table: &TableSchema) -> Result<u64> {

@@ -4,6 +4,7 @@ mod sink_support;
 
 use migrate_core::ErrorKind;
 use migrate_core::sink::{Outcome, WriteMode, WriteRequest};
+use migrate_core::source::PageRequest;
 use migrate_core::state::{Checkpoint, Scope, StateChanges};
 use migrate_core::value::{Key, Value};
 use sink_support::{Database, canonical, fence, page, page_of, read, text, write, write_all};
@@ -269,6 +270,14 @@ async fn keys_are_equal_as_the_target_compares_them() {
         assert_eq!(deleted, 1, "{name}");
         transaction.rollback().await.unwrap();
     }
+    // Equal to the index, but not the row that was written last under this key.
+    let (table, old) = (database.table("c").await, [Key::from_values(&[Value::Typed("Word".into())])]);
+    let mut transaction = sink.begin(&fence).await.unwrap();
+    let columns = ["k".to_owned(), "v".to_owned()];
+    let read = transaction.read_rows(&PageRequest::new(&table, &columns, &columns[..1]), &old).await.unwrap();
+    assert_eq!(read.row_count(), 1, "reading by key goes by the index");
+    assert_eq!(transaction.delete(&table, &columns[..1], &old).await.unwrap(), 0, "deleting goes by the letter");
+    transaction.rollback().await.unwrap();
     // Two rows of the source that are one row here: only one of them could be kept.
     let table = database.table("c").await;
     let rows = [vec![Value::Typed("one".into()), Value::Int(1)], vec![Value::Typed("ONE".into()), Value::Int(2)]];

@@ -2,13 +2,15 @@
 
 use crate::error::SqliteContext;
 use crate::sink::Shared;
+use crate::snapshot::page_columns;
 use crate::state;
 use crate::write::{self, Target, WriteJob};
 use async_trait::async_trait;
 use migrate_core::schema::{TableName, TableSchema};
 use migrate_core::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges};
-use migrate_core::value::Key;
+use migrate_core::value::{Key, Page};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 use std::collections::HashMap;
@@ -140,6 +142,17 @@ impl SinkTransaction for SqliteTransaction {
         self.step(move |connection| {
             set_references(connection, &target, false, touched, &fence)?;
             write::delete(connection, &target, &keys)
+        })
+        .await
+    }
+
+    async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
+        let target = Target::new(request.table, request.key)?;
+        let (columns, keys) = (page_columns(request)?, keys.to_vec());
+        let (touched, fence) = (self.touched, self.fence.clone());
+        self.step(move |connection| {
+            set_references(connection, &target, false, touched, &fence)?;
+            write::read(connection, &target, columns, &keys)
         })
         .await
     }

@@ -246,6 +246,15 @@ async fn delete(target: &Target, table: &TableSchema, keys: &[Value<'static>]) -
 }
 
 #[tokio::test]
+async fn text_is_deleted_to_the_letter_where_the_index_takes_other_spellings_for_equal() {
+    let (database, target) = open("CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY); INSERT INTO t VALUES ('Word')").await;
+    let found = target.table("t").await;
+    assert_eq!(delete(&target, &found, &[Value::Text("WORD".into())]).await.expect("nothing to delete"), 0);
+    assert_eq!(delete(&target, &found, &[Value::Text("Word".into())]).await.expect("deleted"), 1);
+    drop(database);
+}
+
+#[tokio::test]
 async fn rows_are_deleted_by_any_spelling_of_their_key() {
     let (_database, target) = open("").await;
     let fixed = DataType::Decimal { precision: Some(9), scale: Some(2) };

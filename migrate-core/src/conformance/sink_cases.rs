@@ -1,6 +1,6 @@
 //! Cases about writing rows.
 
-use super::check::{Failure, Outcome, ensure, ensure_eq, ensure_error, ensure_rows};
+use super::check::{Failure, Outcome, ensure, ensure_eq, ensure_error, ensure_rows, rows_of};
 use super::harness::Harness;
 use super::sample::{item, item_rows, items, keyed, odd, text};
 use super::work::{Writing, abandon, key_of, names, page, row_key, write, write_and_commit};
@@ -299,6 +299,26 @@ pub(super) async fn an_abandoned_write_leaves_the_sink_usable(harness: &dyn Harn
         writing.write(&items(), &[item(id)], WriteMode::Load).await?;
     }
     ensure_rows(&writing.database.rows(&items()).await?, &(1_000..1_006).map(item).collect::<Vec<_>>(), "the target")
+}
+
+pub(super) async fn rows_are_read_by_key_as_the_transaction_sees_them(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[&items()]).await?;
+    writing.database.insert(&items(), &item_rows(6)).await?;
+    let (target, columns, key) = (writing.table(&items().name).await?, names(&items()), key_of(&items()));
+    let changed = |id: i64| vec![Value::Int(id), text("changed"), Value::Null];
+    let mut transaction = writing.begin().await?;
+    let written = page(&target, &columns, &[changed(2), changed(9)])?;
+    write(&mut *transaction, &target, &key, &written, WriteMode::Upsert).await?;
+    let wanted: Vec<Key> = [1, 2, 7, 9].map(|id| Key::from_values(&[Value::Int(id)])).to_vec();
+    let request = PageRequest::new(&target, &columns, &key);
+    let found = transaction.read_rows(&request, &wanted).await?;
+    ensure_rows(&rows_of([&found])?, &[item(1), changed(2), changed(9)], "the rows of the keys")?;
+    ensure_eq(transaction.read_rows(&request, &[]).await?.row_count(), 0, "the rows of no keys")?;
+    // The transaction goes on as if nothing had been read.
+    transaction.delete(&target, &key, &wanted[..1]).await?;
+    transaction.commit(&none()).await?;
+    let expected = [changed(2), item(3), item(4), item(5), item(6), changed(9)];
+    ensure_rows(&writing.database.rows(&items()).await?, &expected, "the target")
 }
 
 pub(super) async fn rows_are_deleted_by_key_and_counted(harness: &dyn Harness) -> Outcome {

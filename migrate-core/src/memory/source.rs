@@ -113,29 +113,50 @@ struct StreamOf {
     filter: Option<Filter>,
 }
 
-impl MemorySnapshot {
-    /// The rows of a table under a filter, with their keys.
-    fn keyed_rows(&self, request: &PageRequest<'_>) -> Result<Vec<(Key, StoredRow)>> {
-        let table = self.tables.get(&request.table.name)?;
-        let condition = request.filter.map(|f| Condition::new(f, table.schema())).transpose()?;
-        let columns = table.places(request.key)?;
-        let rows = table.rows().map(|(_, row)| row).filter(|row| condition.as_ref().is_none_or(|c| c.holds(row)));
-        Ok(if request.key.is_empty() {
-            rows.enumerate().map(|(n, row)| (Key::from_values(&[Value::Int(n as i64 + 1)]), row.clone())).collect()
-        } else {
-            let mut keyed: Vec<_> = rows.map(|row| (key_of(row, &columns), row.clone())).collect();
-            keyed.sort_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
-            keyed
-        })
-    }
+/// The rows of a table under a filter, with their keys.
+fn keyed_rows(tables: &Tables, request: &PageRequest<'_>) -> Result<Vec<(Key, StoredRow)>> {
+    let table = tables.get(&request.table.name)?;
+    let condition = request.filter.map(|f| Condition::new(f, table.schema())).transpose()?;
+    let columns = table.places(request.key)?;
+    let rows = table.rows().map(|(_, row)| row).filter(|row| condition.as_ref().is_none_or(|c| c.holds(row)));
+    Ok(if request.key.is_empty() {
+        rows.enumerate().map(|(n, row)| (Key::from_values(&[Value::Int(n as i64 + 1)]), row.clone())).collect()
+    } else {
+        let mut keyed: Vec<_> = rows.map(|row| (key_of(row, &columns), row.clone())).collect();
+        keyed.sort_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
+        keyed
+    })
+}
 
+/// Returns the rows of these keys that exist.
+pub(super) fn rows_by_key(tables: &Tables, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
+    let wanted: HashSet<&Key> = keys.iter().collect();
+    let (mut builder, places) = builder(tables, request)?;
+    for (_, row) in keyed_rows(tables, request)?.iter().filter(|(key, _)| wanted.contains(key)) {
+        push(&mut builder, &places, row)?;
+    }
+    Ok(builder.finish(None))
+}
+
+fn builder(tables: &Tables, request: &PageRequest<'_>) -> Result<(PageBuilder, Vec<usize>)> {
+    let table = tables.get(&request.table.name)?;
+    let places = table.places(request.columns)?;
+    let columns = places
+        .iter()
+        .map(|place| &table.schema().columns[*place])
+        .map(|column| PageColumn { name: column.name.clone(), data_type: column.data_type.clone() })
+        .collect();
+    Ok((PageBuilder::new(columns, Encoding::CANONICAL), places))
+}
+
+impl MemorySnapshot {
     fn open(&self, request: &PageRequest<'_>, of: StreamOf) -> Result<Stream> {
         let KeyRange { after, up_to } = &request.range;
         if request.key.is_empty() && (after.is_some() || up_to.is_some()) {
             return Err(Error::new(ErrorKind::Unsupported, "a table without a key is read from its start, in one go")
                 .with("table", &request.table.name));
         }
-        let mut rows = self.keyed_rows(request)?;
+        let mut rows = keyed_rows(&self.tables, request)?;
         if let Some(up_to) = up_to {
             rows.truncate(rows.partition_point(|(key, _)| key.as_bytes() <= up_to.as_bytes()));
         }
@@ -144,17 +165,6 @@ impl MemorySnapshot {
         }
         rows.reverse();
         Ok(Stream { of, rows, last: after.clone() })
-    }
-
-    fn builder(&self, request: &PageRequest<'_>) -> Result<(PageBuilder, Vec<usize>)> {
-        let table = self.tables.get(&request.table.name)?;
-        let places = table.places(request.columns)?;
-        let columns = places
-            .iter()
-            .map(|place| &table.schema().columns[*place])
-            .map(|column| PageColumn { name: column.name.clone(), data_type: column.data_type.clone() })
-            .collect();
-        Ok((PageBuilder::new(columns, Encoding::CANONICAL), places))
     }
 }
 
@@ -196,7 +206,7 @@ impl Snapshot for MemorySnapshot {
             Some(stream) if stream.of == of && stream.last == request.range.after => stream,
             _ => self.open(request, of)?,
         };
-        let (mut builder, places) = self.builder(request)?;
+        let (mut builder, places) = builder(&self.tables, request)?;
         while let Some((key, row)) = stream.rows.pop() {
             push(&mut builder, &places, &row)?;
             stream.last = Some(key);
@@ -211,12 +221,7 @@ impl Snapshot for MemorySnapshot {
 
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
         self.database.faults().hit(Call::ReadRows)?;
-        let wanted: HashSet<&Key> = keys.iter().collect();
-        let (mut builder, places) = self.builder(request)?;
-        for (_, row) in self.keyed_rows(request)?.iter().filter(|(key, _)| wanted.contains(key)) {
-            push(&mut builder, &places, row)?;
-        }
-        Ok(builder.finish(None))
+        rows_by_key(&self.tables, request, keys)
     }
 
     async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64> {
@@ -227,7 +232,7 @@ impl Snapshot for MemorySnapshot {
     }
 
     async fn split_keys(&mut self, request: &PageRequest<'_>, parts: usize) -> Result<Vec<Key>> {
-        let rows = self.keyed_rows(request)?;
+        let rows = keyed_rows(&self.tables, request)?;
         let cuts = (1..parts).map(|part| part * rows.len() / parts).filter(|at| *at > 0);
         let mut keys: Vec<Key> = cuts.map(|at| rows[at - 1].0.clone()).collect();
         keys.dedup();
@@ -236,7 +241,7 @@ impl Snapshot for MemorySnapshot {
 
     async fn duplicate_keys(&mut self, request: &PageRequest<'_>, limit: usize) -> Result<Vec<String>> {
         let mut counts: BTreeMap<Vec<u8>, (u64, Key)> = BTreeMap::new();
-        for (key, _) in self.keyed_rows(request)? {
+        for (key, _) in keyed_rows(&self.tables, request)? {
             counts.entry(key.as_bytes().to_vec()).or_insert((0, key)).0 += 1;
         }
         counts

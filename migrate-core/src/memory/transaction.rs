@@ -2,12 +2,14 @@
 
 use super::database::MemoryDatabase;
 use super::faults::{Answer, Call};
+use super::source;
 use super::store::{Change, Effect, Tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{TableName, TableSchema};
 use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use crate::source::PageRequest;
 use crate::state::{Fence, StateChanges};
-use crate::value::{Key, Row, Value};
+use crate::value::{Key, Page, Row, Value};
 use async_trait::async_trait;
 use std::collections::HashMap;
 
@@ -89,6 +91,13 @@ impl SinkTransaction for MemoryTransaction {
             Effect::Rows(outcomes) if !load => Ok(Some(outcomes)),
             _ => Ok(None),
         }
+    }
+
+    async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
+        if self.failed {
+            return Err(Error::new(ErrorKind::Internal, "a transaction was used after it had failed"));
+        }
+        source::rows_by_key(&self.view, request, keys)
     }
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {

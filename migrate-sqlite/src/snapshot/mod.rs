@@ -5,6 +5,8 @@ mod query;
 mod stream;
 mod view;
 
+pub(crate) use query::page_columns;
+
 use crate::codec;
 use crate::config::SqliteConfig;
 use crate::error::SqliteContext;

@@ -51,15 +51,9 @@ impl Shape {
     /// [`ErrorKind::Schema`] if a column does not exist or a key column is not read.
     pub(super) fn new(request: &PageRequest<'_>) -> Result<Self> {
         let table = request.table;
-        let columns = request.columns.iter().map(|name| Ok(page_column(find(table, name)?))).collect::<Result<Vec<_>>>()?;
+        let columns = page_columns(request)?;
         let key = request.key.iter().map(|name| key_column(request, name)).collect::<Result<Vec<_>>>()?;
-        Ok(Shape {
-            table: table.name.name.clone(),
-            columns: columns.into(),
-            key,
-            rowid: rowid(table),
-            filter: request.filter.cloned(),
-        })
+        Ok(Shape { table: table.name.name.clone(), columns, key, rowid: rowid(table), filter: request.filter.cloned() })
     }
 
     fn column(&self, name: &str) -> String {
@@ -72,6 +66,14 @@ fn find<'t>(table: &'t TableSchema, name: &str) -> Result<&'t ColumnSchema> {
         let hint = migrate_core::hint::nearest(name, table.columns.iter().map(|c| c.name.as_str()));
         Error::new(ErrorKind::Schema, format!("there is no column {name}{hint}")).with("table", &table.name)
     })
+}
+
+/// Returns the columns of the pages that answer a request.
+///
+/// # Errors
+/// [`ErrorKind::Schema`] if a column does not exist.
+pub(crate) fn page_columns(request: &PageRequest<'_>) -> Result<Arc<[PageColumn]>> {
+    request.columns.iter().map(|name| Ok(page_column(find(request.table, name)?))).collect()
 }
 
 /// Cells carry their own type, whatever the column's logical type is.

@@ -4,8 +4,7 @@ use super::Target;
 use crate::codec;
 use crate::error::SqliteContext;
 use crate::sql;
-use migrate_core::value::conform::conform;
-use migrate_core::value::{Key, Value};
+use migrate_core::value::Key;
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 
@@ -17,21 +16,12 @@ pub(crate) fn delete(connection: &Connection, target: &Target, keys: &[Key]) -> 
         );
     }
     let doing = "deleting rows";
-    let delete = format!("DELETE FROM {} WHERE {}", sql::table(&target.name), target.key_condition(1..));
+    let delete =
+        format!("DELETE FROM {} WHERE {} AND {}", sql::table(&target.name), target.key_condition(1..), target.key_spelling(1..));
     let mut statement = connection.prepare(&delete).during(doing).map_err(|e| e.with("table", &target.name))?;
     let mut count = 0;
     for key in keys {
-        let values = key.values()?;
-        if values.len() != target.key.len() {
-            return Err(Error::new(ErrorKind::Internal, "a key has another number of columns than the table's")
-                .with("table", &target.name));
-        }
-        // A key spells 1.00 as 1; the column's type gives it back its zeros.
-        let values: Vec<Value<'_>> = values
-            .into_iter()
-            .zip(&target.key)
-            .map(|(value, column)| conform(value.clone(), &column.data_type).unwrap_or(value))
-            .collect();
+        let values = target.key_values(key)?;
         let bound = rusqlite::params_from_iter(values.iter().map(codec::bind));
         count += statement.execute(bound).during(doing).map_err(|e| e.with("table", &target.name))? as u64;
     }

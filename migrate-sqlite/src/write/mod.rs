@@ -3,17 +3,20 @@
 mod cells;
 mod delete;
 mod load;
+mod read;
 mod statement;
 mod upsert;
 
 pub(crate) use delete::{clear, delete};
+pub(crate) use read::read;
 
 use crate::error::SqliteContext;
 use crate::sql;
 use cells::Cells;
 use migrate_core::schema::{ForeignKey, TableSchema};
 use migrate_core::sink::{Outcome, WriteMode, WriteRequest};
-use migrate_core::value::Page;
+use migrate_core::value::conform::conform;
+use migrate_core::value::{Key, Page, Value};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 
@@ -80,6 +83,32 @@ impl Target {
             }
         });
         parts.collect::<Vec<_>>().join(" AND ")
+    }
+}
+
+impl Target {
+    /// The condition, beside [`Target::key_condition`], that text is the same to the letter where an index asks for less.
+    fn key_spelling(&self, places: impl IntoIterator<Item = usize>) -> String {
+        let parts = self
+            .key
+            .iter()
+            .zip(places)
+            .filter(|(column, _)| !column.by_number)
+            .map(|(column, place)| format!("{} COLLATE BINARY IS ?{place}", sql::column(&self.name, &column.name)));
+        let parts: Vec<String> = parts.collect();
+        if parts.is_empty() { "1".to_owned() } else { parts.join(" AND ") }
+    }
+
+    /// Returns a key's values as the table's columns hold them: a key spells 1.00 as 1, and the column's type gives it back its zeros.
+    fn key_values<'k>(&self, key: &'k Key) -> Result<Vec<Value<'k>>> {
+        let values = key.values()?;
+        if values.len() != self.key.len() {
+            return Err(
+                Error::new(ErrorKind::Internal, "a key has another number of columns than the table's").with("table", &self.name)
+            );
+        }
+        let columns = values.into_iter().zip(&self.key);
+        Ok(columns.map(|(value, column)| conform(value.clone(), &column.data_type).unwrap_or(value)).collect())
     }
 }
 

@@ -1,0 +1,111 @@
+//! Rows of a target's table by their keys: reading and deleting them inside the transaction that writes.
+
+use crate::codec::ENCODING;
+use crate::copy_out::collect;
+use crate::error::from_sqlx;
+use crate::facts::Facts;
+use crate::select::{columns_of, key_literals, page_columns, select_list};
+use migrate_core::schema::TableSchema;
+use migrate_core::source::PageRequest;
+use migrate_core::value::conform::conform;
+use migrate_core::value::{Key, Page, PageBuilder, text};
+use migrate_core::{Error, ErrorKind, Result};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+
+/// Keys that one statement names at most.
+const KEYS_PER_READ: usize = 1_000;
+
+/// Reads the rows of these keys and locks them until the transaction ends.
+///
+/// An error inside the COPY leaves answers behind: the connection is then not to be used again.
+pub(crate) async fn read(connection: &mut PgConnection, facts: &Facts, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
+    let columns = columns_of(request.table, request.columns)?;
+    let key = columns_of(request.table, request.key)?;
+    if key.is_empty() {
+        return Err(Error::new(ErrorKind::Unsupported, "rows of a table without a key cannot be asked for by key"));
+    }
+    let conditions: Vec<String> =
+        request.key.iter().enumerate().map(|(i, name)| facts.equals(name, &format!("s.k{i}"))).collect::<Result<_>>()?;
+    let names = (0..key.len()).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
+    let mut builder = PageBuilder::new(page_columns(&columns), ENCODING);
+    for some in keys.chunks(KEYS_PER_READ) {
+        let mut rows = Vec::with_capacity(some.len());
+        for one in some {
+            rows.push(format!("({})", key_literals(one, &key, request.table)?.join(", ")));
+        }
+        let from = format!(
+            "FROM {}{} t WHERE EXISTS (SELECT FROM (VALUES {}) AS s({names}) WHERE {})",
+            facts.only_by_key,
+            facts.qualified,
+            rows.join(", "),
+            conditions.join(" AND ")
+        );
+        // A COPY takes no locks; and what it reads after this is what was locked.
+        let lock = format!("SELECT pg_catalog.count(*) FROM (SELECT {from} FOR NO KEY UPDATE OF t) l");
+        sqlx::query(AssertSqlSafe(lock)).persistent(false).execute(&mut *connection).await.map_err(from_sqlx)?;
+        let sql = format!("COPY (SELECT {} {from}) TO STDOUT (FORMAT BINARY)", select_list(&columns));
+        collect(connection, &sql, &mut builder, columns.len()).await?;
+    }
+    Ok(builder.finish(None))
+}
+
+/// Deletes the rows of these keys, to the letter, and returns the number that the server reports.
+pub(crate) async fn delete(
+    connection: &mut PgConnection,
+    table: &TableSchema,
+    facts: &Facts,
+    key: &[String],
+    keys: &[Key],
+) -> Result<u64> {
+    let cells = cells(table, key, keys)?;
+    if cells.first().is_none_or(Vec::is_empty) {
+        return Ok(0);
+    }
+    let mut columns = Vec::new();
+    let mut conditions = Vec::new();
+    for (i, name) in key.iter().enumerate() {
+        columns.push(format!("u.c{i}::{} AS c{i}", facts.column(name)?.type_sql));
+        conditions.push(facts.equals(name, &format!("s.c{i}"))?);
+        conditions.extend(facts.spelled_alike(name, &format!("s.c{i}"))?);
+    }
+    let arrays = (1..=key.len()).map(|i| format!("pg_catalog.unnest(${i}::pg_catalog.text[])")).collect::<Vec<_>>().join(", ");
+    let names = (0..key.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "DELETE FROM {}{} t USING (SELECT {} FROM ROWS FROM ({arrays}) AS u({names})) s WHERE {}",
+        facts.only_by_key,
+        facts.qualified,
+        columns.join(", "),
+        conditions.join(" AND ")
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+    for column in cells {
+        query = query.bind(column);
+    }
+    Ok(query.execute(connection).await.map_err(from_sqlx)?.rows_affected())
+}
+
+/// Returns the keys' values as text, column by column. A key that the table cannot hold is no row's and is left out.
+fn cells(table: &TableSchema, key: &[String], keys: &[Key]) -> Result<Vec<Vec<Option<String>>>> {
+    let mut cells: Vec<Vec<Option<String>>> = vec![Vec::with_capacity(keys.len()); key.len()];
+    for one in keys {
+        let values = one.values()?;
+        if values.len() != key.len() {
+            return Err(Error::new(ErrorKind::Internal, "a key has another number of columns").with("table", &table.name));
+        }
+        let mut row = Vec::with_capacity(key.len());
+        for (name, value) in key.iter().zip(values) {
+            let column = table.column(name).ok_or_else(|| {
+                Error::new(ErrorKind::Schema, "the target has no such column").with("table", &table.name).with("column", name)
+            })?;
+            let Ok(value) = conform(value, &column.data_type) else { break };
+            row.push((!value.is_null()).then(|| text::to_text(&value).into_owned()));
+        }
+        if row.len() == key.len() {
+            for (cells, cell) in cells.iter_mut().zip(row) {
+                cells.push(cell);
+            }
+        }
+    }
+    Ok(cells)
+}

@@ -1,0 +1,37 @@
+//! Reading rows by their keys, inside the transaction that writes.
+
+use super::Target;
+use crate::codec;
+use crate::error::SqliteContext;
+use crate::sql;
+use migrate_core::value::{Key, Page, PageBuilder, PageColumn};
+use migrate_core::{Error, ErrorKind, Result};
+use rusqlite::Connection;
+use std::sync::Arc;
+
+/// Reads the rows that have these keys, as the table's own index compares them.
+pub(crate) fn read(connection: &Connection, target: &Target, columns: Arc<[PageColumn]>, keys: &[Key]) -> Result<Page> {
+    let context = |e: Error| e.with("table", &target.name);
+    if target.key.is_empty() {
+        return Err(context(Error::new(ErrorKind::Unsupported, "rows of a table without a key cannot be asked for by key")));
+    }
+    let doing = "reading rows by their keys";
+    let list: Vec<String> = columns.iter().map(|c| sql::column(&target.name, &c.name)).collect();
+    let query = format!("SELECT {} FROM {} WHERE {}", list.join(", "), sql::table(&target.name), target.key_condition(1..));
+    let mut statement = connection.prepare(&query).during(doing).map_err(context)?;
+    let width = columns.len();
+    let mut page = PageBuilder::new(columns, codec::ENCODING);
+    for key in keys {
+        let values = target.key_values(key)?;
+        let mut rows =
+            statement.query(rusqlite::params_from_iter(values.iter().map(codec::bind))).during(doing).map_err(context)?;
+        while let Some(row) = rows.next().during(doing).map_err(context)? {
+            page.begin_row();
+            for i in 0..width {
+                codec::push(&mut page, row.get_ref(i).during(doing)?)?;
+            }
+            page.end_row();
+        }
+    }
+    Ok(page.finish(None))
+}
