@@ -204,13 +204,23 @@ pub struct QuarantinedRow {
     pub columns: Vec<String>,
 }
 
+/// A row that the target holds and the source no longer does, waiting for the end of the run: children are deleted before their
+/// parents, and only when it is known how many rows would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoneRow {
+    /// The row's key, as the ledger had it.
+    pub key: Vec<u8>,
+    /// Whether the execution that lost it had inserted it itself, so that no earlier one has ever shown it.
+    pub own: bool,
+}
+
 /// Everything that one transaction writes besides rows.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StateChanges {
     /// Whose checkpoint, ledger and quarantine it is; `None` writes nothing but rows.
     pub scope: Option<Scope>,
-    /// Whether the scope's ledger and quarantine are emptied first.
+    /// Whether the scope's ledger, quarantine and list of gone rows are emptied first.
     pub reset_ledger: bool,
     /// Ordinals of blocks to remove.
     pub removed_blocks: Vec<i64>,
@@ -220,6 +230,10 @@ pub struct StateChanges {
     pub quarantine: Vec<QuarantinedRow>,
     /// Keys that are refused no longer.
     pub released: Vec<Vec<u8>>,
+    /// Rows that are gone from the source, to be dealt with at the end of the run.
+    pub gone: Vec<GoneRow>,
+    /// Numbers of gone rows that have been dealt with.
+    pub gone_settled: Vec<i64>,
     /// The checkpoint.
     pub checkpoint: Option<Checkpoint>,
 }
@@ -285,6 +299,9 @@ pub trait TargetState: fmt::Debug + Send + Sync {
 
     /// Returns the quarantined rows of a job, newest first; of one entity if named.
     async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>>;
+
+    /// Returns up to `limit` gone rows that were recorded before the one numbered `before`, the latest first, with their numbers.
+    async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>>;
 
     /// Returns the tables that a job has begun to create.
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>>;

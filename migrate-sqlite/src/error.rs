@@ -103,7 +103,8 @@ fn constraint(extended: i32, message: &str) -> Error {
     let reject = |text: String| Error::new(ErrorKind::RowRejected, text);
     match (extended, names) {
         (ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID, Some(names)) => {
-            reject(format!("another row has the same value in {names}"))
+            // What a later row gives up may let this one in: whoever tries again goes by the constraint.
+            reject(format!("another row has the same value in {names}")).with("constraint", format!("UNIQUE ({names})"))
         }
         (ffi::SQLITE_CONSTRAINT_NOTNULL, Some(names)) => {
             let error = reject(format!("NULL is not allowed in {names}"));
@@ -162,8 +163,8 @@ mod tests {
         connection.execute_batch(setup).expect("setup");
         let fail = |sql: &str| connection.execute(sql, []).during("inserting").expect_err(sql);
         for (sql, text) in [
-            ("INSERT INTO t VALUES (2, 'secret', 1)", "another row has the same value in t.b"),
-            ("INSERT INTO t VALUES (1, 'other', 1)", "another row has the same value in t.a"),
+            ("INSERT INTO t VALUES (2, 'secret', 1)", "another row has the same value in t.b (constraint UNIQUE (t.b))"),
+            ("INSERT INTO t VALUES (1, 'other', 1)", "another row has the same value in t.a (constraint UNIQUE (t.a))"),
             ("INSERT INTO t VALUES (2, NULL, 1)", "NULL is not allowed in t.b (column b)"),
             ("INSERT INTO t VALUES (2, 'x', 11)", "the check small is violated"),
             ("INSERT INTO t VALUES (2, 'x', 7)", "a trigger refused the row"),

@@ -3,6 +3,7 @@
 mod bad_input;
 mod command_line;
 mod comparison;
+mod deletes;
 mod documents;
 mod existing_tables;
 mod faults;

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use migrate_core::Parameter;
-use migrate_core::job::{ExecutionState, QuarantineLimit};
+use migrate_core::job::{DeleteGuard, ExecutionState, QuarantineLimit};
 use std::path::PathBuf;
 
 /// Moves data between databases: exact, resumable, recorded.
@@ -100,6 +100,9 @@ pub(crate) struct JobArguments {
     /// Ends an entity when more rows than this are refused: a number, or a share such as 0.5%
     #[arg(long, value_name = "N|P%", value_parser = quarantine_limit)]
     pub(crate) max_quarantined: Option<QuarantineLimit>,
+    /// Stops the run where more rows of an entity than this would be deleted: a number, or a share such as 10%
+    #[arg(long, value_name = "N|P%", value_parser = delete_guard)]
+    pub(crate) max_deletes: Option<DeleteGuard>,
 }
 
 #[derive(Debug, Args)]
@@ -178,6 +181,10 @@ fn parameter(text: &str) -> Result<(String, String), String> {
 }
 
 fn quarantine_limit(text: &str) -> Result<QuarantineLimit, String> {
+    text.parse().map_err(|error: migrate_core::Error| error.message().to_owned())
+}
+
+fn delete_guard(text: &str) -> Result<DeleteGuard, String> {
     text.parse().map_err(|error: migrate_core::Error| error.message().to_owned())
 }
 

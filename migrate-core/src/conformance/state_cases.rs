@@ -7,7 +7,7 @@ use super::work::{Writing, checkpoint, key_of, names, of_scope, owner, page, sco
 use crate::error::ErrorKind;
 use crate::sink::{Sink, WriteMode};
 use crate::source::Position;
-use crate::state::{Checkpoint, Counters, Fence, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState};
+use crate::state::{Checkpoint, Counters, Fence, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState};
 use crate::value::{Key, KeyRange, Value};
 use std::sync::Arc;
 
@@ -334,4 +334,27 @@ pub(super) async fn refused_rows_are_replaced_and_released_by_key(harness: &dyn 
     found.sort();
     let pair = |key: &[u8], reason: &str| (key.to_vec(), reason.to_owned());
     ensure_eq(found, vec![pair(b"", "bag"), pair(b"", "bag"), pair(b"a", "two"), pair(b"c", "one")], "the refused rows")
+}
+
+pub(super) async fn gone_rows_come_back_latest_first_until_they_are_settled(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let gone = |key: &[u8], own: bool| GoneRow { key: key.to_vec(), own };
+    let listed = |scope: Scope, gone: Vec<GoneRow>| StateChanges { gone, ..of_scope(scope) };
+    commit(&writing, &listed(scope("items"), vec![gone(b"a", false), gone(b"b", true)])).await?;
+    commit(&writing, &listed(scope("other"), vec![gone(b"x", false)])).await?;
+    commit(&writing, &listed(scope("items"), vec![gone(b"c", false)])).await?;
+    let state = writing.sink.state();
+    let all = state.gone_rows(&scope("items"), None, 10).await?;
+    let rows = |found: &[(i64, GoneRow)]| found.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>();
+    ensure_eq(rows(&all), vec![gone(b"c", false), gone(b"b", true), gone(b"a", false)], "the gone rows")?;
+    ensure_eq(rows(&state.gone_rows(&scope("items"), Some(all[0].0), 1).await?), vec![gone(b"b", true)], "the second page")?;
+    commit(&writing, &StateChanges { gone_settled: vec![all[1].0], ..of_scope(scope("items")) }).await?;
+    ensure_eq(
+        rows(&state.gone_rows(&scope("items"), None, 10).await?),
+        vec![gone(b"c", false), gone(b"a", false)],
+        "the gone rows after one was settled",
+    )?;
+    commit(&writing, &StateChanges { reset_ledger: true, ..of_scope(scope("items")) }).await?;
+    ensure_eq(state.gone_rows(&scope("items"), None, 10).await?, vec![], "the gone rows after a reset")?;
+    ensure_eq(rows(&state.gone_rows(&scope("other"), None, 10).await?), vec![gone(b"x", false)], "those of another entity")
 }

@@ -1,6 +1,7 @@
 //! A job: what is moved from where to where, and how.
 
 use super::options::QuarantineLimit;
+use super::sync::{Deletes, Drift, LeftFilter, OnConflict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use schemars::JsonSchema;
@@ -65,6 +66,18 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub parallel: Option<usize>,
+    /// What happens to rows that the source has lost: "ignore" if not said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deletes: Deletes,
+    /// What happens to rows that the filter or a transform leaves out since: "keep" if not said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub left_filter: LeftFilter,
+    /// Who wins where both sides have changed a column, in mode "update": "report" if not said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_conflict: OnConflict,
+    /// What happens when the source's columns have changed since the last run: "refuse" if not said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drift: Drift,
     /// How many refused rows end an entity; 1,000 rows, or 1 % once 10,000 were read, if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_quarantined: Option<QuarantineLimit>,
@@ -114,6 +127,34 @@ impl Job {
         self
     }
 
+    /// Says what happens to rows that the source has lost.
+    #[must_use]
+    pub fn with_deletes(mut self, deletes: Deletes) -> Self {
+        self.deletes = deletes;
+        self
+    }
+
+    /// Says what happens to rows that the filter or a transform leaves out since.
+    #[must_use]
+    pub fn with_left_filter(mut self, left_filter: LeftFilter) -> Self {
+        self.left_filter = left_filter;
+        self
+    }
+
+    /// Says who wins where both sides have changed a column, in mode `update`.
+    #[must_use]
+    pub fn with_on_conflict(mut self, on_conflict: OnConflict) -> Self {
+        self.on_conflict = on_conflict;
+        self
+    }
+
+    /// Says what happens when the source's columns have changed since the last run.
+    #[must_use]
+    pub fn with_drift(mut self, drift: Drift) -> Self {
+        self.drift = drift;
+        self
+    }
+
     /// Says what the job is for.
     #[must_use]
     pub fn with_description(mut self, description: impl Into<String>) -> Self {
@@ -144,6 +185,7 @@ impl Job {
         if self.parallel == Some(0) {
             return wrong("parallel is 0, but must be at least 1".to_owned());
         }
+        self.deletes.check()?;
         let Entities::List(list) = &self.entities else { return Ok(()) };
         if list.is_empty() {
             return wrong("the list of entities is empty; write entities = \"*\" for all tables".to_owned());
@@ -161,6 +203,10 @@ impl Job {
         }
         Ok(())
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    value == &T::default()
 }
 
 /// What happens to rows that the target has already.

@@ -19,6 +19,7 @@ mod recording;
 mod state;
 #[cfg(any(test, feature = "conformance"))]
 pub mod suite;
+mod sync;
 mod time;
 mod url;
 
@@ -34,5 +35,6 @@ pub use progress::{Progress, ProgressTracker};
 pub use recorder::{ExecutionPage, ExecutionQuery, LogPage, LogQuery, Recorder, Standing, Update};
 pub use recording::Recording;
 pub use state::ExecutionState;
+pub use sync::{DeleteGuard, DeleteMode, Deletes, Drift, LeftFilter, OnConflict};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use url::ConnectionUrl;

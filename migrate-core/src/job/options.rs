@@ -1,5 +1,6 @@
 //! What one run may say beyond its job.
 
+use super::sync::DeleteGuard;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use schemars::JsonSchema;
@@ -26,6 +27,8 @@ pub struct RunOptions {
     pub parallel: Option<usize>,
     /// How many refused rows end an entity.
     pub max_quarantined: Option<QuarantineLimit>,
+    /// How many rows of an entity may be deleted.
+    pub max_deletes: Option<DeleteGuard>,
     /// Parameters, overriding the job's by name.
     pub params: BTreeMap<String, Parameter>,
     /// Who runs it, for the record.
@@ -76,6 +79,13 @@ impl RunOptions {
     #[must_use]
     pub fn with_max_quarantined(mut self, limit: QuarantineLimit) -> Self {
         self.max_quarantined = Some(limit);
+        self
+    }
+
+    /// Stops the run where more rows of an entity than this would be deleted.
+    #[must_use]
+    pub fn with_max_deletes(mut self, guard: DeleteGuard) -> Self {
+        self.max_deletes = Some(guard);
         self
     }
 

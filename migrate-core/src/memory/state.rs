@@ -4,7 +4,7 @@ use super::database::MemoryDatabase;
 use super::faults::Call;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{
-    Checkpoint, Fence, FenceOwner, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState, UnfinishedTable,
+    Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState, UnfinishedTable,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +19,8 @@ pub(super) struct State {
     /// Oldest first.
     quarantine: Vec<QuarantinedRow>,
     unfinished: BTreeMap<String, Vec<UnfinishedTable>>,
+    gone: BTreeMap<i64, (Scope, GoneRow)>,
+    next_gone: i64,
 }
 
 impl State {
@@ -37,6 +39,7 @@ impl State {
         if changes.reset_ledger {
             blocks.clear();
             self.quarantine.retain(|row| &row.scope != scope);
+            self.gone.retain(|_, (of, _)| of != scope);
         }
         for ordinal in &changes.removed_blocks {
             blocks.remove(ordinal);
@@ -47,6 +50,13 @@ impl State {
             // A table without a key has no earlier row to replace.
             self.quarantine.retain(|old| row.key.is_empty() || old.scope != row.scope || old.key != row.key);
             self.quarantine.push(row.clone());
+        }
+        for id in &changes.gone_settled {
+            self.gone.remove(id);
+        }
+        for row in &changes.gone {
+            self.gone.insert(self.next_gone, (scope.clone(), row.clone()));
+            self.next_gone += 1;
         }
         if let Some(checkpoint) = &changes.checkpoint {
             self.checkpoints.insert(scope.clone(), checkpoint.clone());
@@ -148,6 +158,13 @@ impl TargetState for MemoryState {
         let newest_first = data.state.quarantine.iter().rev();
         let wanted = newest_first.filter(|row| row.scope.job == job && entity.is_none_or(|e| row.scope.entity == e));
         Ok(wanted.take(limit).cloned().collect())
+    }
+
+    async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>> {
+        let data = self.database.lock();
+        let newest_first = data.state.gone.range(..before.unwrap_or(i64::MAX)).rev();
+        let own = newest_first.filter(|(_, (of, _))| of == scope);
+        Ok(own.take(limit).map(|(id, (_, row))| (*id, row.clone())).collect())
     }
 
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {

@@ -4,7 +4,7 @@ use super::context::Context;
 use crate::error::Result;
 use crate::plan::EntityPlan;
 use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
-use crate::state::QuarantinedRow;
+use crate::state::{GoneRow, QuarantinedRow};
 use crate::value::{Key, Page};
 
 /// Rows of one page that are to be written.
@@ -28,6 +28,8 @@ pub(super) struct Batch {
     pub(super) waiting: Vec<Waiting>,
     pub(super) quarantine: Vec<QuarantinedRow>,
     pub(super) released: Vec<Vec<u8>>,
+    /// Rows that are gone from the source, for the end of the run.
+    pub(super) gone: Vec<GoneRow>,
     pub(super) bytes: usize,
     pub(super) rows: usize,
 }
@@ -77,7 +79,11 @@ impl Batch {
 
     /// Returns whether there is anything to commit.
     pub(super) fn is_empty(&self) -> bool {
-        self.transaction.is_none() && self.waiting.is_empty() && self.quarantine.is_empty() && self.released.is_empty()
+        self.transaction.is_none()
+            && self.waiting.is_empty()
+            && self.quarantine.is_empty()
+            && self.released.is_empty()
+            && self.gone.is_empty()
     }
 
     /// Forgets everything; an open transaction is rolled back.

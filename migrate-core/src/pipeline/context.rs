@@ -1,7 +1,10 @@
 //! What all parts of one attempt share.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{CancelToken, Clock, Event, Job, Level, LogLine, Observer, ProgressTracker, QuarantineLimit, Timestamp};
+use crate::job::{
+    CancelToken, Clock, DeleteGuard, DeleteMode, Event, Job, LeftFilter, Level, LogLine, Observer, ProgressTracker,
+    QuarantineLimit, Timestamp,
+};
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::state::{Counters, Fence, TargetState};
@@ -32,6 +35,7 @@ pub(super) struct Limits {
     pub(super) batch_rows: usize,
     pub(super) parallel: usize,
     pub(super) quarantined: QuarantineLimit,
+    pub(super) deletes: DeleteGuard,
     /// Rows to read per entity.
     pub(super) rows: Option<u64>,
 }
@@ -55,6 +59,11 @@ impl Context {
         Ok(())
     }
 
+    /// Returns whether rows that the source has lost may have to be deleted or marked.
+    pub(super) fn lists_gone(&self) -> bool {
+        self.job.deletes.mode != DeleteMode::Ignore || self.job.left_filter == LeftFilter::Delete
+    }
+
     pub(super) fn emit(&self, event: &Event) {
         self.observer.on_event(event);
     }
@@ -62,6 +71,13 @@ impl Context {
     /// Returns what has become of an entity's rows so far.
     pub(super) fn settled(&self, entity: &str) -> Counters {
         self.tracker.progress().entities.into_iter().find(|e| e.name == entity).map(|e| e.counters).unwrap_or_default()
+    }
+
+    /// Returns what has become of all entities' rows.
+    pub(super) fn total(&self) -> Counters {
+        let mut total = Counters::default();
+        self.tracker.progress().entities.iter().for_each(|entity| total.add(&entity.counters));
+        total
     }
 
     pub(super) fn log(&self, level: Level, entity: &str, message: impl Into<String>) {

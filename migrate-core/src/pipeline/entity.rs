@@ -11,11 +11,13 @@ use crate::source::{PageRequest, Snapshot};
 use crate::state::{Checkpoint, Counters, Scope};
 use crate::value::KeyRange;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Tables are split into parts of at least this size, where several readers and writers may work at once.
 const PART_BYTES: u64 = 1 << 30;
 
 /// One entity with what the target remembers of it.
+#[derive(Clone)]
 pub(super) struct EntityRun {
     pub(super) entity: Arc<EntityPlan>,
     pub(super) fingerprint: String,
@@ -25,6 +27,8 @@ pub(super) struct EntityRun {
     pub(super) stale: bool,
     /// Whether the target holds rows.
     pub(super) occupied: bool,
+    /// Whether rows stayed refused for a constraint: other rows' deletion may let them in.
+    pub(super) refused: Arc<AtomicBool>,
 }
 
 impl EntityRun {
@@ -42,6 +46,7 @@ impl EntityRun {
             stale: !keep && !found.is_empty(),
             checkpoints: if keep { found } else { Vec::new() },
             occupied,
+            refused: Arc::default(),
         })
     }
 
@@ -59,7 +64,7 @@ impl EntityRun {
     }
 
     /// Runs the entity through one snapshot, or forks of it, and checks that every row has one outcome.
-    pub(super) async fn run(&self, context: &Context, snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
+    pub(super) async fn run(&self, context: &Context, snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
         let name = &self.entity.name;
         context.emit(&Event::EntityStarted { entity: name.clone(), rows: None, before: 0 });
         let result = self.walk(context, snapshot).await;
@@ -67,7 +72,7 @@ impl EntityRun {
             Ok((counters, snapshot)) => {
                 let state = if counters.quarantined > 0 { ExecutionState::Partial } else { ExecutionState::Succeeded };
                 context.emit(&Event::EntityFinished { entity: name.clone(), counters, state, error: None });
-                Ok((counters, snapshot))
+                Ok(snapshot)
             }
             Err(error) => {
                 let cancelled = error.kind() == ErrorKind::Cancelled;
@@ -116,13 +121,15 @@ impl EntityRun {
         }
     }
 
-    fn start(&self, partition: u32) -> Start {
+    fn start(&self, partition: u32, execution: &str) -> Start {
         let checkpoint = self.checkpoints.iter().find(|(part, _)| *part == partition).map(|(_, c)| c);
         Start {
             loadable: self.is_loadable(),
             reset: self.stale,
             sequence: checkpoint.map_or(0, |c| c.sequence),
             fingerprint: self.fingerprint.clone(),
+            deleted: checkpoint.filter(|c| c.execution == execution).map_or(0, |c| c.counters.deleted),
+            refused: Arc::clone(&self.refused),
         }
     }
 
@@ -137,7 +144,7 @@ impl EntityRun {
             context: context.clone(),
             plan: self.read_plan(context, 0, KeyRange::ALL),
             position: snapshot.position().to_string(),
-            start: self.start(0),
+            start: self.start(0, &context.execution),
             known,
         };
         let counters = load.run(snapshot.as_mut()).await?;
@@ -175,7 +182,7 @@ impl EntityRun {
     }
 
     fn new_walk(&self, context: &Context, part: u32, range: KeyRange, position: String) -> Walk {
-        Walk::new(context.clone(), self.read_plan(context, part, range), position, self.start(part))
+        Walk::new(context.clone(), self.read_plan(context, part, range), position, self.start(part, &context.execution))
     }
 
     /// Returns the parts: those that were made when the entity was first written, else as many as its size and the run's options suggest.

@@ -6,6 +6,7 @@ use super::entity::EntityRun;
 use super::fingerprint::fingerprint;
 use super::report::{EntityReport, RunReport};
 use super::retry::Backoff;
+use super::sweep::sweep;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::job::{
     CancelToken, Event, Execution, ExecutionState, Mode, Observers, Owner, PlannedEntity, ProgressTracker, Recording,
@@ -14,6 +15,7 @@ use crate::plan::Plan;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Counters, Fence, FenceOwner};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::task::JoinSet;
 
 /// Attempts that one run makes by itself when the source's connection is lost.
@@ -70,7 +72,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             Ok(counters) if counters.quarantined > 0 && counters.quarantined == counters.read => {
                 (ExecutionState::Failed, Some("every row was refused".to_owned()))
             }
-            Ok(counters) if counters.quarantined > 0 => (ExecutionState::Partial, None),
+            Ok(counters) if counters.quarantined > 0 || counters.conflicts > 0 => (ExecutionState::Partial, None),
             Ok(_) => (ExecutionState::Succeeded, None),
             Err(error) if error.kind() == ErrorKind::Cancelled => (ExecutionState::Cancelled, None),
             Err(error) => (ExecutionState::Failed, Some(describe(error))),
@@ -131,6 +133,7 @@ fn limits(pipeline: &Pipeline) -> Limits {
         batch_bytes: size(options.batch_bytes.or(job.batch_bytes).unwrap_or(BATCH_BYTES)),
         batch_rows: size(options.batch_rows.or(job.batch_rows).unwrap_or(BATCH_ROWS)).max(1),
         parallel: options.parallel.or(job.parallel).unwrap_or(cores).clamp(1, writers),
+        deletes: options.max_deletes.unwrap_or(job.deletes.max),
         quarantined: options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
         rows: options.limit,
     }
@@ -188,11 +191,33 @@ async fn attempt_once(context: &Context, plan: &Plan) -> Result<Counters> {
         step(context, "keys of tables that hold rows");
         context.sink.build_keys(&plan.schema, &context.fence).await?;
     }
-    let total = run_entities(context, runs, snapshot).await?;
+    let mut snapshot = run_entities(context, &mut runs, snapshot).await?;
+    if context.limits.rows.is_none() {
+        let deleted = sweep(context, &runs, snapshot.as_mut()).await?;
+        if deleted > 0 && runs.iter().any(|run| run.refused.load(Ordering::Relaxed)) {
+            step(context, "rows that were refused while others held their unique values");
+            snapshot = try_refused_again(context, plan, &runs, snapshot).await?;
+        }
+    }
+    drop(snapshot);
     if context.limits.rows.is_none() {
         context.sink.finish(&plan.schema, &context.fence, &|name| step(context, name)).await?;
     }
-    Ok(total)
+    Ok(context.total())
+}
+
+/// Walks entities again some of whose rows broke a constraint, now that rows which were gone from the source are gone here too.
+async fn try_refused_again(
+    context: &Context,
+    plan: &Plan,
+    runs: &[EntityRun],
+    snapshot: Box<dyn Snapshot>,
+) -> Result<Box<dyn Snapshot>> {
+    let mut again = Vec::new();
+    for run in runs.iter().filter(|run| run.refused.load(Ordering::Relaxed)) {
+        again.push(look_up(context, plan, &run.entity).await?);
+    }
+    run_entities(context, &mut again, snapshot).await
 }
 
 async fn refuse_duplicates(entity: &crate::plan::EntityPlan, snapshot: &mut dyn Snapshot) -> Result<()> {
@@ -237,51 +262,38 @@ async fn look_up(context: &Context, plan: &Plan, entity: &crate::plan::EntityPla
 }
 
 /// Runs entities level by level, several of a level at once where both sides can.
-async fn run_entities(context: &Context, runs: Vec<EntityRun>, mut snapshot: Box<dyn Snapshot>) -> Result<Counters> {
-    let mut total = Counters::default();
+async fn run_entities(context: &Context, runs: &mut [EntityRun], mut snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
     // References of tables that are created are checked at the end, so only live ones impose an order.
     let ordered = runs.iter().any(|r| !r.entity.create);
     let level = |run: &EntityRun| if ordered { run.entity.level } else { 0 };
-    let mut runs = runs;
     runs.sort_by_key(level);
-    let mut runs = runs.into_iter().peekable();
-    while let Some(first) = runs.next() {
-        let current = level(&first);
-        let mut group = vec![first];
-        while let Some(next) = runs.next_if(|r| level(r) == current) {
-            group.push(next);
-        }
+    for group in runs.chunk_by(|a, b| level(a) == level(b)) {
         if context.limits.parallel == 1 || group.len() == 1 {
             for run in group {
-                let (counters, back) = run.run(context, snapshot).await?;
-                total.add(&counters);
-                snapshot = back;
+                snapshot = run.run(context, snapshot).await?;
                 context.check_cancelled()?;
             }
         } else {
-            total.add(&run_group(context, group, snapshot.as_ref()).await?);
+            run_group(context, group, snapshot.as_ref()).await?;
         }
     }
-    Ok(total)
+    Ok(snapshot)
 }
 
 /// Runs entities side by side, each through its own reader of the snapshot.
-async fn run_group(context: &Context, group: Vec<EntityRun>, snapshot: &dyn Snapshot) -> Result<Counters> {
-    let mut total = Counters::default();
-    let mut waiting = group.into_iter();
-    let mut running: JoinSet<Result<Counters>> = JoinSet::new();
+async fn run_group(context: &Context, group: &[EntityRun], snapshot: &dyn Snapshot) -> Result<()> {
+    let mut waiting = group.iter().cloned();
+    let mut running: JoinSet<Result<()>> = JoinSet::new();
     loop {
         while running.len() < context.limits.parallel {
             let Some(run) = waiting.next() else { break };
             let (context, fork) = (context.clone(), snapshot.fork().await?);
-            running.spawn(async move { run.run(&context, fork).await.map(|(counters, _)| counters) });
+            running.spawn(async move { run.run(&context, fork).await.map(drop) });
         }
         match running.join_next().await {
             // Dropping the set ends what else is running; its transactions roll back.
-            Some(joined) => {
-                total.add(&joined.map_err(|e| Error::new(ErrorKind::Internal, "an entity's task has died").caused_by(e))??)
-            }
-            None => return Ok(total),
+            Some(joined) => joined.map_err(|e| Error::new(ErrorKind::Internal, "an entity's task has died").caused_by(e))??,
+            None => return Ok(()),
         }
         context.check_cancelled()?;
     }

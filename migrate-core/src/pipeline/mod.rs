@@ -12,10 +12,12 @@ mod entity;
 mod execute;
 mod fingerprint;
 mod keyless;
+mod mark;
 mod reader;
 mod report;
 mod retry;
 mod shape;
+mod sweep;
 mod walk;
 
 pub use report::{CheckReport, EntityReport, Finding, RunReport};

@@ -12,15 +12,17 @@ use super::batch::{Batch, Waiting};
 use super::context::Context;
 use super::reader::{ReadError, ReadPlan, Reader, Segment};
 use super::retry::Backoff;
-use super::shape::{RowRefusal, Shaped, Shaper, target_key, whole_row};
+use super::shape::{RowRefusal, Shaped, Shaper, whole_row};
 use crate::diff::{BlockMerge, Entry, LedgerEdit, Match};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::job::{Event, Level, Mode};
 use crate::sink::{Outcome, WriteMode};
 use crate::source::Snapshot;
-use crate::state::{Checkpoint, Counters, QuarantinedRow, StateChanges, to_hex};
+use crate::state::{Checkpoint, Counters, GoneRow, QuarantinedRow, StateChanges, to_hex};
 use crate::value::Key;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes of pages that wait for the end of their range at most.
 const WAITING_BYTES: usize = 8 << 20;
@@ -51,6 +53,10 @@ pub(super) struct Walk {
     loadable: bool,
     /// Whether the next commit empties the ledger first.
     reset: bool,
+    /// Where a walk from the start begins.
+    begins: Cursor,
+    /// Told when rows stay refused for a constraint.
+    leftover: Arc<AtomicBool>,
     sequence: u64,
     /// Whether a commit was sent whose answer did not come.
     in_doubt: bool,
@@ -76,6 +82,10 @@ pub(super) struct Start {
     pub(super) reset: bool,
     pub(super) sequence: u64,
     pub(super) fingerprint: String,
+    /// Rows that this execution has deleted already.
+    pub(super) deleted: u64,
+    /// Takes note of rows that stay refused for a constraint.
+    pub(super) refused: Arc<AtomicBool>,
 }
 
 enum Failure {
@@ -107,6 +117,8 @@ impl Walk {
             shaper: Shaper::new(plan.entity.clone()),
             loadable: start.loadable,
             reset: start.reset,
+            begins: Cursor { counters: Counters { deleted: start.deleted, ..Counters::default() }, ..Cursor::default() },
+            leftover: start.refused,
             sequence: start.sequence,
             in_doubt: false,
             fingerprint: start.fingerprint,
@@ -131,12 +143,14 @@ impl Walk {
     /// Those of the source as they are; those of the target that trying again does not cure.
     pub(super) async fn run(&mut self, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let mut before = usize::MAX;
+        self.restart();
         loop {
             snapshot = self.run_once(snapshot).await?;
             // A row may have been refused for want of one that came later, or for a value that another row has given up since. It
             // is tried again for as long as that helps any.
             let count = self.refused.len();
             if !self.refused_by_constraint || count == 0 || count >= before {
+                self.leftover.store(self.refused_by_constraint && count > 0, Ordering::Relaxed);
                 return Ok((self.cursor.counters, snapshot));
             }
             before = count;
@@ -148,9 +162,8 @@ impl Walk {
             self.refused.clear();
             self.refused_by_constraint = false;
             self.plan.follow_ledger = true;
-            self.cursor = Cursor::default();
             self.loadable = false;
-            self.rewind();
+            self.restart();
         }
     }
 
@@ -370,18 +383,18 @@ impl Walk {
         Ok(())
     }
 
-    /// Ends a range: what this execution had copied and the source no longer holds goes, then what differs is written.
+    /// Ends a range: what the source no longer holds is listed, then what differs is written.
     async fn end_range(&mut self, end: Option<Key>) -> Result<(), Failure> {
         let Some(merge) = &self.merge else {
             return Err(Error::new(ErrorKind::Internal, "a range ends that never began").into());
         };
-        let mut gone = Vec::new();
-        for entry in merge.gone().filter(|e| e.outcome == Outcome::Inserted) {
-            gone.push(target_key(&self.plan.entity, &entry.key)?);
-        }
-        if !gone.is_empty() {
-            let entity = self.plan.entity.clone();
-            self.batch.transaction(&self.context).await?.delete(&entity.target, &entity.target_key, &gone).await?;
+        let listed = self.context.lists_gone();
+        for entry in merge.gone() {
+            let own = entry.outcome == Outcome::Inserted;
+            // A row whose content is not known belongs to the target: it was there before this job.
+            if own || (listed && entry.checksum != Entry::UNKNOWN) {
+                self.batch.gone.push(GoneRow { key: entry.key.as_bytes().to_vec(), own });
+            }
         }
         self.write_waiting().await?;
         let tail = self.live.in_tail;
@@ -437,7 +450,9 @@ impl Walk {
             blocks: edit.blocks,
             quarantine: std::mem::take(&mut self.batch.quarantine),
             released: std::mem::take(&mut self.batch.released),
+            gone: std::mem::take(&mut self.batch.gone),
             checkpoint: Some(self.checkpoint(done)),
+            ..StateChanges::default()
         };
         self.in_doubt = true;
         transaction.commit(&changes).await?;
@@ -579,6 +594,11 @@ impl Walk {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn restart(&mut self) {
+        self.cursor = self.begins.clone();
+        self.rewind();
     }
 
     fn rewind(&mut self) {

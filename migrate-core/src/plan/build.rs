@@ -44,7 +44,7 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
     if drafts.iter().any(|d| d.existing.is_some()) && identity == sink.as_source().identity().await.context("side", "target")? {
         refuse_itself(&drafts)?;
     }
-    let created = plan_tables(&mut drafts, &source_schema, &target_schema, source, sink).await?;
+    let created = plan_tables(&mut drafts, &source_schema, &target_schema, source, sink, job.deletes.column.as_deref()).await?;
     let mut entities = Vec::with_capacity(drafts.len());
     let mut schema = SchemaPlan::default();
     for (draft, table) in drafts.into_iter().zip(created) {
@@ -110,6 +110,7 @@ async fn plan_tables(
     target_schema: &DatabaseSchema,
     source: &dyn Source,
     sink: &dyn Sink,
+    mark: Option<&str>,
 ) -> Result<Vec<TablePlan>> {
     let missing = |d: &Draft<'_>| d.existing.is_none() && d.started.is_none();
     let mut refined: Vec<TableSchema> = drafts.iter().filter(|d| missing(d)).map(|d| d.chosen.table.clone()).collect();
@@ -131,6 +132,9 @@ async fn plan_tables(
         }
         let table = refined.next().unwrap_or_else(|| draft.chosen.table.clone());
         let mut projected = columns::project(&draft.chosen.entity, &table, &mut draft.notes);
+        if let Some(mark) = mark {
+            columns::add_mark(&mut projected, mark);
+        }
         projected.foreign_keys.retain_mut(|key| {
             if let Some(renamed) = renames.get(&key.parent) {
                 for column in &mut key.parent_columns {
@@ -208,7 +212,7 @@ fn mentions(text: &str, name: &str) -> bool {
 fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOptions) -> Result<EntityPlan> {
     let Draft { chosen, mut notes, .. } = draft;
     let Chosen { entity, table: source } = chosen;
-    let columns = columns::pair(&entity, source, &table.table, table.create, &mut notes)?;
+    let columns = columns::pair_all(&entity, source, table, job.deletes.column.as_deref(), &mut notes)?;
     let key = if entity.key.is_empty() { source.natural_key().unwrap_or_default() } else { entity.key.clone() };
     let mut target_key = Vec::with_capacity(key.len());
     for column in &key {

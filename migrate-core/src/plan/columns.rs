@@ -7,6 +7,7 @@ use crate::filter::Parameter;
 use crate::hint;
 use crate::job::Entity;
 use crate::schema::{ColumnSchema, TableSchema};
+use crate::sink::TablePlan;
 use crate::value::conform::conform;
 use crate::value::{DataType, Value};
 use std::borrow::Cow;
@@ -98,6 +99,56 @@ pub(super) fn project(entity: &Entity, source: &TableSchema, notes: &mut Vec<Str
     table
 }
 
+/// Adds the column that marks rows as deleted, unless the source has one of that name.
+pub(super) fn add_mark(table: &mut TableSchema, mark: &str) {
+    if table.column(mark).is_none() {
+        let mut column = constant_column(mark, &Parameter::Bool(true));
+        column.data_type = DataType::TimestampTz { precision: None };
+        column.portable_type = column.data_type.clone();
+        column.nullable = true;
+        table.columns.push(column);
+    }
+}
+
+/// Pairs the columns as [`pair`] does, and feeds NULL to the one that marks rows as deleted: a row that is back bears no mark.
+pub(super) fn pair_all(
+    entity: &Entity,
+    source: &TableSchema,
+    table: &TablePlan,
+    mark: Option<&str>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<ColumnPlan>> {
+    let Some(mark) = mark else { return pair(entity, source, &table.table, table.create, notes) };
+    let wrong = |message: &str| {
+        Err(Error::new(ErrorKind::Config, message.to_owned())
+            .with("entity", entity.name())
+            .with("table", &table.table.name)
+            .with("column", mark)
+            .with("field", "deletes.column"))
+    };
+    let Some(column) = table.table.column(mark).cloned() else {
+        return wrong("the target has no such column to mark deleted rows in");
+    };
+    let mut others = table.table.clone();
+    others.columns.retain(|c| c.name != mark);
+    let mut plans = pair(entity, source, &others, table.create, notes)?;
+    let unmarked = match (column.nullable, &column.data_type) {
+        (true, _) => Value::Null,
+        (false, DataType::Bool) => Value::Bool(false),
+        (false, DataType::Int16 | DataType::Int32 | DataType::Int64) => Value::Int(0),
+        (false, _) => return wrong("the column that marks deleted rows must allow NULL, or hold truth values or integers"),
+    };
+    plans.push(ColumnPlan {
+        source: None,
+        target: column.name,
+        source_type: column.data_type.clone(),
+        target_type: column.data_type,
+        not_null: !column.nullable,
+        constant: Some(unmarked),
+    });
+    Ok(plans)
+}
+
 fn constant_column(name: &str, value: &Parameter) -> ColumnSchema {
     let data_type = match value {
         Parameter::Bool(_) => DataType::Bool,
@@ -120,7 +171,7 @@ fn constant_column(name: &str, value: &Parameter) -> ColumnSchema {
 }
 
 /// Pairs the source's columns with those of the target's table, which exists or is about to.
-pub(super) fn pair(
+fn pair(
     entity: &Entity,
     source: &TableSchema,
     target: &TableSchema,

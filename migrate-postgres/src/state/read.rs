@@ -6,7 +6,9 @@ use crate::pool::Pool;
 use async_trait::async_trait;
 use migrate_core::schema::TableName;
 use migrate_core::sink::TablePlan;
-use migrate_core::state::{Checkpoint, Fence, FenceOwner, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable};
+use migrate_core::state::{
+    Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
+};
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -113,6 +115,25 @@ impl TargetState for PostgresState {
         })
         .await?;
         rows.iter().map(|row| quarantined(job, row)).collect()
+    }
+
+    async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>> {
+        let rows: Vec<(i64, Vec<u8>, bool)> = fence::with_session(&self.pool, async |connection| {
+            sqlx::query_as(
+                "SELECT g.id, g.key, g.own FROM migrate.gone g WHERE g.job = $1 AND g.entity = $2 AND g.partition = $3 \
+                   AND ($4::pg_catalog.int8 IS NULL OR g.id < $4) ORDER BY g.id DESC LIMIT $5",
+            )
+            .bind(&scope.job)
+            .bind(&scope.entity)
+            .bind(i64::from(scope.partition))
+            .bind(before)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(connection)
+            .await
+            .map_err(from_sqlx)
+        })
+        .await?;
+        Ok(rows.into_iter().map(|(id, key, own)| (id, GoneRow { key, own })).collect())
     }
 
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {

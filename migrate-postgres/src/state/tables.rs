@@ -8,7 +8,7 @@ use migrate_core::{Error, ErrorKind, Result};
 use sqlx::postgres::PgConnection;
 
 /// The version of the tables that this code reads and writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 1 + UPGRADES.len() as i32;
 
 /// The schema's name.
 const SCHEMA: &str = "migrate";
@@ -16,7 +16,7 @@ const SCHEMA: &str = "migrate";
 /// The advisory lock that is held while the tables are made: the first bytes of SHA-256("migrate state tables").
 const LOCK: i64 = 0x6d69_6772_6174_6501;
 
-const TABLES: [&str; 7] = ["state_version", "fence", "fence_session", "checkpoint", "ledger", "quarantine", "unfinished"];
+const TABLES: [&str; 8] = ["state_version", "fence", "fence_session", "checkpoint", "ledger", "quarantine", "unfinished", "gone"];
 
 /// Ledgers are digests and packed keys: compressing them again costs time and gains nothing.
 const CREATE: &str = r#"CREATE SCHEMA IF NOT EXISTS migrate;
@@ -81,6 +81,38 @@ CREATE TABLE IF NOT EXISTS migrate.state_version (
 INSERT INTO migrate.state_version (version) VALUES (1) ON CONFLICT DO NOTHING;
 "#;
 
+/// What version 2 and each one after it adds to the one before. Each step can be repeated.
+const UPGRADES: [&str; 1] = [r#"CREATE TABLE IF NOT EXISTS migrate.gone (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job text NOT NULL,
+    entity text NOT NULL,
+    partition bigint NOT NULL,
+    key bytea NOT NULL,
+    own boolean NOT NULL);
+CREATE INDEX IF NOT EXISTS gone_scope ON migrate.gone (job, entity, partition, id);
+"#];
+
+/// Lets whoever may use the ledger use tables that were added later.
+const COPY_GRANTS: &str = r#"DO $$ DECLARE grantee text; added text; BEGIN
+    FOR grantee, added IN
+        SELECT DISTINCT pg_catalog.quote_ident(r.rolname), c.oid::pg_catalog.regclass::pg_catalog.text
+        FROM pg_catalog.pg_class l CROSS JOIN LATERAL pg_catalog.aclexplode(l.relacl) a
+        JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
+        JOIN pg_catalog.pg_class c ON c.relnamespace = l.relnamespace AND c.relkind = 'r'
+        WHERE l.oid = 'migrate.ledger'::pg_catalog.regclass AND a.privilege_type = 'UPDATE' AND a.grantee <> l.relowner
+    LOOP
+        EXECUTE 'GRANT SELECT, INSERT, UPDATE, DELETE ON ' || added || ' TO ' || grantee;
+    END LOOP;
+END $$;
+"#;
+
+/// The steps that lead from a version to the one of today.
+fn upgrade_sql(from: i32) -> String {
+    let done = usize::try_from(from - 1).unwrap_or_default();
+    let steps: String = UPGRADES.iter().skip(done).copied().collect();
+    format!("{steps}{COPY_GRANTS}UPDATE migrate.state_version SET version = {VERSION} WHERE version < {VERSION};\n")
+}
+
 /// Whether a table is one of this library's own.
 pub(crate) fn is_state_table(name: &TableName) -> bool {
     name.schema.as_deref() == Some(SCHEMA) && TABLES.contains(&name.name.as_str())
@@ -88,7 +120,7 @@ pub(crate) fn is_state_table(name: &TableName) -> bool {
 
 /// Returns the SQL that makes the tables and lets a role write to them.
 pub(super) fn create_sql(writer: Option<&str>) -> String {
-    let mut sql = format!("BEGIN;\n{CREATE}");
+    let mut sql = format!("BEGIN;\n{CREATE}{}", upgrade_sql(1));
     if let Some(writer) = writer {
         let role = quote_ident(writer);
         sql.push_str(&format!(
@@ -133,18 +165,19 @@ pub(super) fn check_version(version: i32) -> Result<()> {
         );
         return Err(Error::new(ErrorKind::Corrupt, message).with("schema", SCHEMA));
     }
-    if version < VERSION {
+    if version < 1 {
         return Err(Error::new(ErrorKind::Corrupt, format!("the target's state tables have the unknown version {version}")));
     }
     Ok(())
 }
 
-/// Makes the tables if they are missing. Several processes may try at once.
+/// Makes the tables if they are missing, and adds to those of an older version. Several processes may try at once.
 pub(super) async fn create(connection: &mut PgConnection) -> Result<()> {
-    if let Some(version) = version(connection).await? {
-        return check_version(version);
+    match version(connection).await? {
+        Some(version) if version >= VERSION => return check_version(version),
+        Some(_) => check_ownership(connection).await?,
+        None => check_rights(connection).await?,
     }
-    check_rights(connection).await?;
     execute(connection, "BEGIN").await?;
     let made = create_in_transaction(connection).await;
     let end = if made.is_ok() { "COMMIT" } else { "ROLLBACK" };
@@ -156,7 +189,8 @@ pub(super) async fn create(connection: &mut PgConnection) -> Result<()> {
 async fn create_in_transaction(connection: &mut PgConnection) -> Result<()> {
     sqlx::query("SELECT pg_catalog.pg_advisory_xact_lock($1)").bind(LOCK).execute(&mut *connection).await.map_err(from_sqlx)?;
     if let Some(version) = version(connection).await? {
-        return check_version(version);
+        check_version(version)?;
+        return if version < VERSION { execute(connection, upgrade_sql(version)).await.map(drop) } else { Ok(()) };
     }
     let (taken,): (Option<String>,) = sqlx::query_as(
         "SELECT pg_catalog.min(c.relname::pg_catalog.text) FROM pg_catalog.pg_class c \
@@ -171,15 +205,34 @@ async fn create_in_transaction(connection: &mut PgConnection) -> Result<()> {
             "the schema migrate holds a table that is not this program's; the state tables need the schema for themselves";
         return Err(Error::new(ErrorKind::Corrupt, message).with("table", table));
     }
-    execute(connection, CREATE).await.map(drop)
+    execute(connection, CREATE).await?;
+    execute(connection, upgrade_sql(1)).await.map(drop)
 }
 
 /// Checks that the tables are there, or could be made.
 pub(crate) async fn check_creatable(connection: &mut PgConnection) -> Result<()> {
     match version(connection).await? {
-        Some(version) => check_version(version),
+        Some(version) if version >= VERSION => check_version(version),
+        Some(_) => check_ownership(connection).await,
         None => check_rights(connection).await,
     }
+}
+
+/// Whether the role could add to the tables that are there.
+async fn check_ownership(connection: &mut PgConnection) -> Result<()> {
+    let (owner,): (bool,) = sqlx::query_as(
+        "SELECT COALESCE(pg_catalog.bool_and(pg_catalog.pg_has_role(c.relowner, 'USAGE') AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')), false) \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = 'migrate' AND c.relname = 'state_version'",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(from_sqlx)?;
+    if owner {
+        return Ok(());
+    }
+    let message = "the state tables are of an older version and this role may not change them; let the database's owner run `migrate target init`";
+    Err(Error::new(ErrorKind::Permission, message).with("schema", SCHEMA))
 }
 
 /// Whether the role could make the tables.

@@ -18,11 +18,13 @@ pub(crate) async fn write(connection: &mut PgConnection, changes: &StateChanges)
             && changes.removed_blocks.is_empty()
             && changes.quarantine.is_empty()
             && changes.released.is_empty()
+            && changes.gone.is_empty()
+            && changes.gone_settled.is_empty()
             && !changes.reset_ledger;
         return if empty { Ok(()) } else { Err(Error::new(ErrorKind::Internal, "state was given without its scope")) };
     };
     if changes.reset_ledger {
-        for table in ["ledger", "quarantine"] {
+        for table in ["ledger", "quarantine", "gone"] {
             let sql = format!("DELETE FROM migrate.{table} x WHERE x.job = $1 AND x.entity = $2 AND x.partition = $3");
             run(connection, scope, sql).await?;
         }
@@ -41,6 +43,7 @@ pub(crate) async fn write(connection: &mut PgConnection, changes: &StateChanges)
     }
     write_blocks(connection, scope, changes).await?;
     write_quarantine(connection, scope, changes).await?;
+    write_gone(connection, scope, changes).await?;
     if let Some(checkpoint) = &changes.checkpoint {
         let content = serde_json::to_string(checkpoint)
             .map_err(|e| Error::new(ErrorKind::Internal, "a checkpoint cannot be written").caused_by(e))?;
@@ -145,6 +148,35 @@ async fn write_quarantine(connection: &mut PgConnection, scope: &Scope, changes:
         .await
         .map_err(from_sqlx)?;
     }
+    Ok(())
+}
+
+async fn write_gone(connection: &mut PgConnection, scope: &Scope, changes: &StateChanges) -> Result<()> {
+    if !changes.gone_settled.is_empty() {
+        sqlx::query("DELETE FROM migrate.gone g WHERE g.job = $1 AND g.entity = $2 AND g.partition = $3 AND g.id = ANY($4)")
+            .bind(&scope.job)
+            .bind(&scope.entity)
+            .bind(i64::from(scope.partition))
+            .bind(&changes.gone_settled)
+            .execute(&mut *connection)
+            .await
+            .map_err(from_sqlx)?;
+    }
+    if changes.gone.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO migrate.gone (job, entity, partition, key, own) \
+         SELECT $1, $2, $3, u.* FROM ROWS FROM (pg_catalog.unnest($4::pg_catalog.bytea[]), pg_catalog.unnest($5::pg_catalog.bool[])) AS u",
+    )
+    .bind(&scope.job)
+    .bind(&scope.entity)
+    .bind(i64::from(scope.partition))
+    .bind(changes.gone.iter().map(|g| g.key.as_slice()).collect::<Vec<_>>())
+    .bind(changes.gone.iter().map(|g| g.own).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+    .map_err(from_sqlx)?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ const DOING: &str = "writing the state";
 pub(crate) fn apply(connection: &Connection, changes: &StateChanges) -> Result<()> {
     let Some(scope) = &changes.scope else { return Ok(()) };
     if changes.reset_ledger {
-        for table in ["_migrate_ledger", "_migrate_quarantine"] {
+        for table in ["_migrate_ledger", "_migrate_quarantine", "_migrate_gone"] {
             let delete = format!("DELETE FROM main.{table} WHERE job = ?1 AND entity = ?2 AND part = ?3");
             connection.execute(&delete, params![scope.job, scope.entity, scope.partition]).during(DOING)?;
         }
@@ -34,6 +34,15 @@ pub(crate) fn apply(connection: &Connection, changes: &StateChanges) -> Result<(
             release(connection, &row.scope, &row.key)?;
         }
         quarantine(connection, row)?;
+    }
+    for id in &changes.gone_settled {
+        let delete = "DELETE FROM main._migrate_gone WHERE id = ?1";
+        connection.prepare_cached(delete).during(DOING)?.execute([id]).during(DOING)?;
+    }
+    for row in &changes.gone {
+        let insert = "INSERT INTO main._migrate_gone(job, entity, part, key, own) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let values = params![scope.job, scope.entity, scope.partition, row.key, row.own];
+        connection.prepare_cached(insert).during(DOING)?.execute(values).during(DOING)?;
     }
     if let Some(checkpoint) = &changes.checkpoint {
         let upsert = "INSERT INTO main._migrate_checkpoint(job, entity, part, checkpoint) VALUES (?1, ?2, ?3, ?4)

@@ -12,7 +12,9 @@ use crate::error::SqliteContext;
 use crate::sink::Shared;
 use async_trait::async_trait;
 use migrate_core::schema::TableName;
-use migrate_core::state::{Checkpoint, Fence, FenceOwner, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable};
+use migrate_core::state::{
+    Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
+};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
@@ -92,6 +94,11 @@ impl TargetState for SqliteState {
     async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>> {
         let (job, entity) = (job.to_owned(), entity.map(str::to_owned));
         self.read(move |c| read::quarantine(c, &job, entity.as_deref(), limit)).await
+    }
+
+    async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>> {
+        let scope = scope.clone();
+        self.read(move |c| read::gone_rows(c, &scope, before, limit)).await
     }
 
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {

@@ -4,7 +4,7 @@ use super::from_json;
 use crate::error::SqliteContext;
 use migrate_core::Result;
 use migrate_core::schema::TableName;
-use migrate_core::state::{Checkpoint, QuarantinedRow, Scope, StoredBlock, UnfinishedTable};
+use migrate_core::state::{Checkpoint, GoneRow, QuarantinedRow, Scope, StoredBlock, UnfinishedTable};
 use rusqlite::{Connection, Params, Row, params};
 
 const DOING: &str = "reading the state";
@@ -79,6 +79,18 @@ pub(super) fn quarantine(connection: &Connection, job: &str, entity: Option<&str
     rows.into_iter()
         .map(|(row, columns)| Ok(QuarantinedRow { columns: from_json(&columns, "quarantined row")?, ..row }))
         .collect()
+}
+
+pub(super) fn gone_rows(
+    connection: &Connection,
+    scope: &Scope,
+    before: Option<i64>,
+    limit: usize,
+) -> Result<Vec<(i64, GoneRow)>> {
+    let query = "SELECT id, key, own FROM main._migrate_gone WHERE job = ?1 AND entity = ?2 AND part = ?3 AND id < ?4
+                 ORDER BY id DESC LIMIT ?5";
+    let values = params![scope.job, scope.entity, scope.partition, before.unwrap_or(i64::MAX), limited(limit)];
+    all(connection, query, values, |r| Ok((r.get(0)?, GoneRow { key: r.get(1)?, own: r.get(2)? })))
 }
 
 pub(super) fn unfinished_tables(connection: &Connection, job: &str) -> Result<Vec<UnfinishedTable>> {

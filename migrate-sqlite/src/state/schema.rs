@@ -6,7 +6,7 @@ use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OptionalExtension};
 
 /// The version of the tables; a file of a higher one is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 1 + UPGRADES.len() as i64;
 
 const TABLES: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS _migrate_version (
@@ -67,21 +67,33 @@ const TABLES: [&str; 6] = [
 
 const INDEXES: [&str; 1] = ["CREATE INDEX IF NOT EXISTS _migrate_quarantine_key ON _migrate_quarantine (job, entity, part, key)"];
 
+/// What version 2 and each one after it adds to the one before. Each step can be repeated.
+const UPGRADES: [&str; 1] = ["CREATE TABLE IF NOT EXISTS _migrate_gone (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  job TEXT NOT NULL,
+  entity TEXT NOT NULL,
+  part INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  own INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS _migrate_gone_scope ON _migrate_gone (job, entity, part, id)"];
+
 /// Prints the statements that [`initialize`] runs.
 pub(super) fn statements() -> String {
-    let mut sql = TABLES.iter().chain(&INDEXES).map(|s| format!("{s};\n")).collect::<String>();
+    let mut sql = TABLES.iter().chain(&INDEXES).chain(&UPGRADES).map(|s| format!("{s};\n")).collect::<String>();
     sql.push_str(&format!(
         "INSERT INTO _migrate_version (version) SELECT {VERSION} WHERE NOT EXISTS (SELECT 1 FROM _migrate_version);\n"
     ));
+    sql.push_str(&format!("UPDATE _migrate_version SET version = {VERSION} WHERE version < {VERSION};\n"));
     sql
 }
 
-/// Returns whether the state tables exist in the version that this program writes.
+/// Returns whether the state tables exist, perhaps in an older version.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] if a newer program made them.
 pub(super) fn exists(connection: &Connection) -> Result<bool> {
-    Ok(version(connection)? == Some(VERSION))
+    Ok(version(connection)?.is_some())
 }
 
 fn version(connection: &Connection) -> Result<Option<i64>> {
@@ -100,13 +112,17 @@ fn version(connection: &Connection) -> Result<Option<i64>> {
     }
 }
 
-/// Creates the state tables; writes nothing where they are up to date.
+/// Creates the state tables, or adds what an older version lacks; writes nothing where they are up to date.
 pub(super) fn initialize(connection: &Connection) -> Result<()> {
-    if exists(connection)? {
+    if version(connection)? == Some(VERSION) {
         return Ok(());
     }
     in_transaction(connection, |connection| {
         // Somebody may have been quicker.
-        if exists(connection)? { Ok(()) } else { connection.execute_batch(&statements()).during("creating the state tables") }
+        if version(connection)? == Some(VERSION) {
+            Ok(())
+        } else {
+            connection.execute_batch(&statements()).during("creating the state tables")
+        }
     })
 }

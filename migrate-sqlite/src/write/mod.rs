@@ -214,7 +214,7 @@ impl WriteJob {
             ErrorKind::RowRejected => error.with_row(place as u64),
             ErrorKind::Constraint => match self.broken_reference(connection, cells) {
                 Some(reference) => Error::new(ErrorKind::RowRejected, "the row refers to a parent that does not exist")
-                    .with("columns", reference.columns.join(", "))
+                    .with("constraint", format!("FOREIGN KEY ({})", reference.columns.join(", ")))
                     .with("parent", &reference.parent)
                     .with_row(place as u64),
                 None => error.into_kind(ErrorKind::RowRejected).with_row(place as u64),

@@ -1,0 +1,96 @@
+//! Marks rows of the target as deleted, where the job does so instead of deleting them.
+
+use super::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::Timestamp;
+use crate::plan::EntityPlan;
+use crate::schema::ColumnSchema;
+use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use crate::source::PageRequest;
+use crate::value::conform::conform;
+use crate::value::text::parse;
+use crate::value::{DataType, Encoding, Key, PageBuilder, PageColumn, Value};
+
+/// Marks the rows of these keys that exist and are not marked yet, and returns how many there were.
+pub(super) async fn mark(
+    context: &Context,
+    entity: &EntityPlan,
+    column: &str,
+    transaction: &mut dyn SinkTransaction,
+    keys: &[Key],
+) -> Result<u64> {
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let find = |name: &str| {
+        entity.target.column(name).ok_or_else(|| {
+            Error::new(ErrorKind::Schema, "the target has no such column").with("column", name).with("table", &entity.target.name)
+        })
+    };
+    let sign = sign(context, find(column)?)?;
+    let mut columns = entity.target_key.clone();
+    columns.push(column.to_owned());
+    let request = PageRequest::new(&entity.target, &columns, &entity.target_key);
+    let found = transaction.read_rows(&request, keys).await?;
+    let types: Vec<PageColumn> = columns
+        .iter()
+        .map(|c| Ok(PageColumn { name: c.clone(), data_type: find(c)?.data_type.clone() }))
+        .collect::<Result<_>>()?;
+    let mut page = PageBuilder::new(types.into(), Encoding::CANONICAL);
+    for row in found.rows() {
+        let values = row.values()?;
+        // A row that bears a mark has been deleted before; its time stays what it was.
+        if !matches!(values.last(), Some(Value::Null | Value::Bool(false) | Value::Int(0))) {
+            continue;
+        }
+        page.begin_row();
+        for (value, column) in values.into_iter().zip(&entity.target_key) {
+            let value = conform(value, &find(column)?.data_type).map_err(|refusal| {
+                Error::new(ErrorKind::Corrupt, format!("a key of the target does not fit its own column: {}", refusal.reason))
+                    .with("column", column)
+            })?;
+            page.push_value(&value)?;
+        }
+        page.push_value(&sign)?;
+        page.end_row();
+    }
+    let page = page.finish(None);
+    if page.is_empty() {
+        return Ok(0);
+    }
+    let request =
+        WriteRequest { table: &entity.target, key: &entity.target_key, page: &page, rows: None, mode: WriteMode::Upsert };
+    let outcomes = transaction.write(request).await?.unwrap_or_default();
+    Ok(outcomes.iter().filter(|outcome| **outcome == Outcome::Updated).count() as u64)
+}
+
+/// An instant as text, to the second where the column cannot hold its milliseconds.
+fn instant(now: Timestamp, precision: Option<u32>) -> String {
+    let text = now.to_string();
+    if precision.is_some_and(|digits| digits < 3) { format!("{}Z", &text[..19]) } else { text }
+}
+
+/// Returns the value that marks a row: true, or now.
+fn sign(context: &Context, column: &ColumnSchema) -> Result<Value<'static>> {
+    let now = context.now();
+    let wrong = || {
+        let message = format!(
+            "the type {} can hold no mark; give a column for a time, a truth value, text or an integer",
+            column.native_type
+        );
+        Error::new(ErrorKind::Schema, message).with("column", &column.name)
+    };
+    match &column.data_type {
+        DataType::Bool => Ok(Value::Bool(true)),
+        DataType::Int16 => Ok(Value::Int(1)),
+        DataType::Int32 => Ok(Value::Int(1)),
+        DataType::Int64 => Ok(Value::Int(now.as_millis())),
+        DataType::Text { .. } | DataType::Dynamic { .. } => Ok(Value::Text(now.to_string().into())),
+        data_type @ DataType::TimestampTz { precision } => parse(&instant(now, *precision), data_type).ok_or_else(wrong),
+        data_type @ DataType::Timestamp { precision } => {
+            parse(instant(now, *precision).trim_end_matches('Z'), data_type).ok_or_else(wrong)
+        }
+        data_type @ DataType::Date => parse(&now.to_string()[..10], data_type).ok_or_else(wrong),
+        _ => Err(wrong()),
+    }
+}

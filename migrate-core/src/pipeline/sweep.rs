@@ -1,0 +1,249 @@
+//! Deals with the rows that the source has lost, once all entities were walked.
+//!
+//! ```text
+//! gone rows ──▶ look at the source again ──▶ count, guard ──▶ delete or mark, children first ──▶ counters
+//!               (back again? only left the                    (what others refer to waits for
+//!                filter?)                                      those, or is reported)
+//! ```
+//!
+//! The walks cannot delete: parents are walked before their children, and only at the end is it known how many rows would go. What they
+//! miss is listed in the target, in the transaction that forgets it in the ledger, so that a crash in between loses nothing.
+
+use super::context::Context;
+use super::entity::EntityRun;
+use super::mark::mark;
+use super::shape::target_key;
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::{DeleteMode, Event, ExecutionState, LeftFilter, Level};
+use crate::plan::EntityPlan;
+use crate::sink::SinkTransaction;
+use crate::source::{PageRequest, Snapshot};
+use crate::state::{Counters, GoneRow, Scope, StateChanges};
+use crate::value::Key;
+use std::collections::HashSet;
+
+/// Gone rows that are looked at, and deleted, together.
+const AT_ONCE: usize = 1_000;
+/// Rows held by others after which batches are not taken apart any more.
+const MOST_HELD: u64 = 1_000;
+
+/// A gone row with its number in the list.
+type Listed = (i64, GoneRow);
+
+/// Deals with all gone rows; returns how many were deleted or marked.
+///
+/// # Errors
+/// [`ErrorKind::Refused`], before the first row has gone, if more would go than the job allows.
+pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut dyn Snapshot) -> Result<u64> {
+    let mut runs: Vec<&EntityRun> = runs.iter().filter(|r| !r.entity.is_keyless()).collect();
+    runs.sort_by_key(|run| std::cmp::Reverse(run.entity.level));
+    let mut scopes = Vec::new();
+    for run in &runs {
+        for (partition, _) in context.state.checkpoints(&context.job.name, &run.entity.name).await? {
+            let scope = Scope { job: context.job.name.clone(), entity: run.entity.name.clone(), partition };
+            scopes.push(Swept { run, scope, deleted: 0, blocked: 0 });
+        }
+    }
+    for swept in &scopes {
+        settle_what_stays(context, swept, snapshot).await?;
+    }
+    guard(context, &runs, &scopes).await?;
+    // What is referred to from elsewhere may be free once those rows are gone: as long as that helps, it is tried again. Batches are
+    // tried whole, as rows that refer to each other can go by one statement; only where none can are they taken apart.
+    let mut whole = true;
+    loop {
+        let mut deleted = 0;
+        for swept in &mut scopes {
+            deleted += delete(context, swept, whole).await?;
+        }
+        let blocked = scopes.iter().any(|s| s.blocked > 0);
+        match (blocked, deleted) {
+            (false, _) => break,
+            (true, 0) if !whole => break,
+            (true, deleted) => whole = deleted > 0,
+        }
+    }
+    for run in &runs {
+        report(context, run, scopes.iter().filter(|s| s.scope.entity == run.entity.name));
+    }
+    Ok(scopes.iter().map(|s| s.deleted).sum())
+}
+
+/// One scope, and what became of its gone rows.
+struct Swept<'a> {
+    run: &'a EntityRun,
+    scope: Scope,
+    deleted: u64,
+    /// Rows that others still refer to.
+    blocked: u64,
+}
+
+/// Takes rows off the list that are at the source after all, or that the job leaves to the target.
+async fn settle_what_stays(context: &Context, swept: &Swept<'_>, snapshot: &mut dyn Snapshot) -> Result<()> {
+    let entity = &swept.run.entity;
+    let mut before = None;
+    loop {
+        let rows = context.state.gone_rows(&swept.scope, before, AT_ONCE).await?;
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        before = Some(*last);
+        let keys: Vec<Key> = rows.iter().map(|(_, row)| Key::from_bytes(&row.key)).collect();
+        let back = present(entity, &keys, true, snapshot).await?;
+        let left = if entity.parsed_filter.is_some() { present(entity, &keys, false, snapshot).await? } else { HashSet::new() };
+        let stays = |row: &GoneRow, key: &Key| {
+            if back.contains(key) {
+                return true;
+            }
+            if row.own {
+                return false;
+            }
+            match (left.contains(key), context.job.left_filter, context.job.deletes.mode) {
+                (true, LeftFilter::Keep, _) => true,
+                (true, LeftFilter::Delete, _) => false,
+                (false, _, DeleteMode::Ignore) => true,
+                (false, _, DeleteMode::Soft | DeleteMode::Hard) => false,
+            }
+        };
+        let settled: Vec<i64> =
+            rows.iter().zip(&keys).filter(|((_, row), key)| stays(row, key)).map(|((id, _), _)| *id).collect();
+        if !settled.is_empty() {
+            let transaction = context.sink.begin(&context.fence).await?;
+            let scope = Some(swept.scope.clone());
+            transaction.commit(&StateChanges { scope, gone_settled: settled, ..StateChanges::default() }).await?;
+        }
+        context.check_cancelled()?;
+    }
+}
+
+/// Returns which of these keys the source has, under the entity's filter or without it.
+async fn present(entity: &EntityPlan, keys: &[Key], filtered: bool, snapshot: &mut dyn Snapshot) -> Result<HashSet<Key>> {
+    let filter = if filtered { entity.parsed_filter.as_ref() } else { None };
+    let request = PageRequest::new(&entity.source, &entity.key, &entity.key).with_filter(filter);
+    let page = snapshot.read_rows(&request, keys).await.map_err(|e| e.with("entity", &entity.name))?;
+    page.rows().map(|row| Ok(Key::from_values(&row.values()?))).collect()
+}
+
+/// Refuses to go on where more rows of an entity would go than the job allows.
+async fn guard(context: &Context, runs: &[&EntityRun], scopes: &[Swept<'_>]) -> Result<()> {
+    for run in runs {
+        let mut going = 0;
+        for swept in scopes.iter().filter(|s| s.scope.entity == run.entity.name) {
+            let mut before = None;
+            loop {
+                let rows = context.state.gone_rows(&swept.scope, before, AT_ONCE).await?;
+                let Some((last, _)) = rows.last() else { break };
+                before = Some(*last);
+                going += rows.iter().filter(|(_, row)| !row.own).count() as u64;
+            }
+        }
+        let now = context.settled(&run.entity.name);
+        let known = going + now.unchanged + now.updated + now.skipped;
+        if !context.limits.deletes.allows(going, known) {
+            let message = format!(
+                "{going} of {known} rows are gone from the source, and no more may be deleted than {}; nothing was deleted",
+                context.limits.deletes
+            );
+            return Err(Error::new(ErrorKind::Refused, message).with("entity", &run.entity.name));
+        }
+    }
+    Ok(())
+}
+
+/// Deletes or marks a scope's gone rows, the latest first, and returns how many.
+async fn delete(context: &Context, swept: &mut Swept<'_>, whole: bool) -> Result<u64> {
+    let (mut before, mut count) = (None, 0);
+    swept.blocked = 0;
+    loop {
+        let rows = context.state.gone_rows(&swept.scope, before, AT_ONCE).await?;
+        let Some((last, _)) = rows.last() else { return Ok(count) };
+        before = Some(*last);
+        let mut waiting = vec![&rows[..]];
+        while let Some(some) = waiting.pop() {
+            match delete_some(context, swept, some).await {
+                Ok(deleted) => count += deleted,
+                // So many that are held from elsewhere tell that the rest is not worth a transaction for each.
+                Err(error) if is_referred_to(&error) && (whole || some.len() == 1 || swept.blocked >= MOST_HELD) => {
+                    swept.blocked += some.len() as u64;
+                }
+                Err(error) if is_referred_to(&error) => {
+                    let (first, second) = some.split_at(some.len() / 2);
+                    waiting.extend([second, first]);
+                }
+                Err(error) => return Err(error),
+            }
+            context.check_cancelled()?;
+        }
+    }
+}
+
+async fn delete_some(context: &Context, swept: &mut Swept<'_>, rows: &[Listed]) -> Result<u64> {
+    let entity = &swept.run.entity;
+    let keys = |own: bool| {
+        let wanted = rows.iter().filter(|(_, row)| row.own == own);
+        wanted.map(|(_, row)| target_key(entity, &Key::from_bytes(&row.key))).collect::<Result<Vec<Key>>>()
+    };
+    let (own, others) = (keys(true)?, keys(false)?);
+    let mut transaction = context.sink.begin(&context.fence).await?;
+    // What this very execution has brought was never anybody's: it goes whatever the job says, and is not counted.
+    transaction.delete(&entity.target, &entity.target_key, &own).await?;
+    let deleted = match (context.job.deletes.mode, &context.job.deletes.column) {
+        (DeleteMode::Soft, Some(column)) => mark(context, entity, column, transaction.as_mut(), &others).await?,
+        // Under `ignore`, what is left on the list has left the filter, and the job says that this deletes.
+        (DeleteMode::Ignore | DeleteMode::Soft | DeleteMode::Hard, _) => {
+            transaction.delete(&entity.target, &entity.target_key, &others).await?
+        }
+    };
+    commit(context, swept, transaction, rows, deleted).await?;
+    swept.deleted += deleted;
+    Ok(deleted)
+}
+
+/// Commits, together with the checkpoint that counts the rows.
+async fn commit(
+    context: &Context,
+    swept: &Swept<'_>,
+    transaction: Box<dyn SinkTransaction>,
+    rows: &[Listed],
+    deleted: u64,
+) -> Result<()> {
+    let found = context.state.checkpoints(&swept.scope.job, &swept.scope.entity).await?;
+    let checkpoint = found.into_iter().find(|(partition, _)| *partition == swept.scope.partition).map(|(_, mut checkpoint)| {
+        checkpoint.counters.deleted += deleted;
+        checkpoint.sequence += 1;
+        checkpoint
+    });
+    let changes = StateChanges {
+        scope: Some(swept.scope.clone()),
+        gone_settled: rows.iter().map(|(id, _)| *id).collect(),
+        checkpoint,
+        ..StateChanges::default()
+    };
+    transaction.commit(&changes).await
+}
+
+/// Tells the observer what became of an entity's gone rows.
+fn report<'s>(context: &Context, run: &EntityRun, scopes: impl Iterator<Item = &'s Swept<'s>>) {
+    let (mut deleted, mut blocked) = (0, 0);
+    for swept in scopes {
+        deleted += swept.deleted;
+        blocked += swept.blocked;
+    }
+    if deleted == 0 && blocked == 0 {
+        return;
+    }
+    let name = &run.entity.name;
+    if blocked > 0 {
+        let message =
+            format!("{blocked} rows that are gone from the source stay: others refer to them; the next run tries again");
+        context.log(Level::Warn, name, message);
+    }
+    let mut counters: Counters = context.settled(name);
+    counters.deleted += deleted;
+    counters.conflicts += blocked;
+    let partial = counters.quarantined > 0 || counters.conflicts > 0;
+    let state = if partial { ExecutionState::Partial } else { ExecutionState::Succeeded };
+    context.emit(&Event::EntityFinished { entity: name.clone(), counters, state, error: None });
+}
+
+fn is_referred_to(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Constraint | ErrorKind::RowRejected)
+}

@@ -1,0 +1,164 @@
+//! Rows that the source has lost: deleted in the order that live references ask for, marked, guarded.
+
+use migrate_tests::{Database, Engine, Postgres, Project, Server, Sqlite};
+
+const PAIRS: [(Engine, Engine); 4] = [
+    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
+    (Engine::Postgres(Server::First), Engine::Sqlite),
+    (Engine::Sqlite, Engine::Postgres(Server::Second)),
+    (Engine::Sqlite, Engine::Sqlite),
+];
+
+const TABLES: &str = "
+    CREATE TABLE team (id integer PRIMARY KEY, name text NOT NULL UNIQUE);
+    CREATE TABLE member (id integer PRIMARY KEY, team integer NOT NULL REFERENCES team (id), boss integer, mail text UNIQUE);
+    CREATE TABLE note (member integer NOT NULL REFERENCES member (id), place integer NOT NULL, body text, PRIMARY KEY (member, place));";
+
+/// 40 teams, 400 members, 1,200 notes.
+const ROWS: &str = "
+    INSERT INTO team WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) SELECT i, 'team ' || i FROM n;
+    INSERT INTO member WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)
+        SELECT i, 1 + i % 40, NULL, 'm' || i FROM n;
+    INSERT INTO note SELECT m.id, p.place, 'note' FROM member m, (SELECT 1 AS place UNION SELECT 2 UNION SELECT 3) p;";
+
+/// Five teams go with all that belongs to them, a member moves to another team, and a mail address to a new member.
+const CHANGES: &str = "
+    UPDATE member SET team = 20 WHERE id = 40;
+    DELETE FROM note WHERE member IN (SELECT id FROM member WHERE team <= 5);
+    DELETE FROM member WHERE team <= 5;
+    DELETE FROM team WHERE id <= 5;
+    DELETE FROM note WHERE place = 3 AND member % 7 = 0;
+    DELETE FROM note WHERE member = 399; DELETE FROM member WHERE id = 399;
+    INSERT INTO member VALUES (1000, 12, NULL, 'm399');
+    INSERT INTO team VALUES (50, 'team 3');";
+
+fn settings(deletes: &str) -> String {
+    format!("mode = \"replace\"\ndeletes = {deletes}\n")
+}
+
+#[test]
+fn children_go_before_their_parents_while_references_are_live_and_the_target_equals_the_source() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(&format!("{TABLES}{ROWS}"));
+        target.run(TABLES);
+        project.write_job(&source.url(), &target.url(), &settings("\"hard\""));
+        project.copy();
+        source.run(CHANGES);
+        let report = project.copy();
+        let deleted: u64 = report["entities"].as_array().expect("entities").iter().filter_map(|e| e["deleted"].as_u64()).sum();
+        let gone = [("team", 40), ("member", 400), ("note", 1200)].map(|(table, before)| before - source.count(table));
+        // One team and one member are new.
+        assert_eq!(deleted, gone.iter().sum::<u64>() + 2, "{from:?} to {to:?}: {report}");
+        target.assert_holds(&source, &["team", "member", "note"]);
+        let again = project.copy();
+        for entity in again["entities"].as_array().expect("entities") {
+            assert_eq!(entity["read"], entity["unchanged"], "P4: {again}");
+            assert_eq!(entity["deleted"], 0, "P4: {again}");
+        }
+    }
+}
+
+#[test]
+fn rows_that_refer_to_rows_of_their_own_table_are_deleted_whatever_their_order() {
+    for server in [Server::First, Server::Second] {
+        let (source, target) = (Postgres::new(Server::First), Postgres::new(server));
+        source.run("CREATE TABLE t (id int PRIMARY KEY, up int REFERENCES t (id))");
+        // Each refers to the next one, so that a row's referrer has the smaller key.
+        source.run("INSERT INTO t SELECT i, CASE WHEN i < 3000 THEN i + 1 END FROM generate_series(1, 3000) i");
+        let project = Project::copying(&source.url(), &target.url());
+        project.write_job(&source.url(), &target.url(), &settings("{ mode = \"hard\", max = \"100%\" }"));
+        project.copy();
+        source.run("DELETE FROM t WHERE id <= 2500");
+        let report = project.copy();
+        assert_eq!(report["entities"][0]["deleted"], 2500, "{report}");
+        assert_eq!(target.count("SELECT count(*) FROM t"), 500);
+    }
+}
+
+#[test]
+fn a_row_that_somebody_elses_row_refers_to_stays_is_reported_and_goes_once_it_is_free() {
+    let (source, target) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    source.run("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 10)");
+    target.run("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE other (t int REFERENCES t (id))");
+    let project = Project::new();
+    project.write_job(&source.url(), &target.url(), &settings("\"hard\""));
+    project.copy();
+    target.run("INSERT INTO other VALUES (3)");
+    source.run("DELETE FROM t WHERE id IN (3, 4)");
+    let run = project.run(["run", "--json"]).expect(3);
+    let entity = &run.json()["entities"][0];
+    assert_eq!((&entity["deleted"], &entity["conflicts"]), (&1.into(), &1.into()), "{entity}");
+    assert_eq!(target.count("SELECT count(*) FROM t WHERE id = 3"), 1);
+    target.run("DELETE FROM other");
+    assert_eq!(project.copy()["entities"][0]["deleted"], 1);
+    assert_eq!(target.count("SELECT count(*) FROM t WHERE id = 3"), 0);
+}
+
+#[test]
+fn more_deletions_than_allowed_are_refused_with_exit_code_five_and_nothing_goes() {
+    let project = Project::new();
+    let (source, target) = (Sqlite::new(project.path().join("a.db")), Sqlite::new(project.path().join("b.db")));
+    source.run("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10)");
+    project.write_job(&source.url(), &target.url(), &settings("{ mode = \"hard\", max = \"10%\" }"));
+    project.copy();
+    source.run("DELETE FROM t WHERE id > 8");
+    project.run(["run"]).expect(5).says(&["2 of 10 rows", "10%", "entity t"]);
+    assert_eq!(target.count("SELECT count(*) FROM t"), 10);
+    assert_eq!(project.run(["run", "--json", "--max-deletes", "2"]).expect(0).json()["entities"][0]["deleted"], 2);
+    assert_eq!(target.count("SELECT count(*) FROM t"), 8);
+}
+
+#[test]
+fn rows_are_marked_in_a_column_of_the_targets_own_and_lose_the_mark_when_they_are_back() {
+    for (engine, column, marked) in [
+        (Engine::Postgres(Server::Second), "deleted_at timestamptz", "deleted_at IS NOT NULL"),
+        (Engine::Postgres(Server::Second), "gone boolean NOT NULL DEFAULT false", "gone"),
+        (Engine::Postgres(Server::Second), "gone date", "gone IS NOT NULL"),
+        (Engine::Sqlite, "deleted_at TEXT", "deleted_at IS NOT NULL"),
+    ] {
+        let project = Project::new();
+        let (source, target) = (Database::new(Engine::Sqlite, project.path(), "a"), Database::new(engine, project.path(), "b"));
+        source.run("CREATE TABLE t (id integer PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')");
+        target.run(&format!("CREATE TABLE t (id integer PRIMARY KEY, v text, {column})"));
+        let name = column.split(' ').next().expect("a name");
+        project.write_job(&source.url(), &target.url(), &settings(&format!("{{ mode = \"soft\", column = \"{name}\" }}")));
+        project.copy();
+        let count = |condition: &str| {
+            let sql = format!("SELECT count(*) FROM t WHERE {condition}");
+            match &target {
+                Database::Postgres(database) => database.count(&sql),
+                Database::Sqlite(database) => database.count(&sql),
+            }
+        };
+        let marks = || count(marked);
+        assert_eq!(marks(), 0, "{column}");
+        source.run("DELETE FROM t WHERE id = 2");
+        assert_eq!(project.copy()["entities"][0]["deleted"], 1, "{column}");
+        assert_eq!((marks(), count("v = 'b'")), (1, 1), "{column}");
+        assert_eq!(project.copy()["entities"][0]["deleted"], 0, "P4: {column}");
+        source.run("INSERT INTO t VALUES (2, 'b')");
+        assert_eq!(project.copy()["entities"][0]["updated"], 1, "{column}");
+        assert_eq!(marks(), 0, "{column}");
+    }
+}
+
+#[test]
+fn state_tables_of_the_first_version_gain_what_they_lack() {
+    for engine in [Engine::Postgres(Server::First), Engine::Sqlite] {
+        let project = Project::new();
+        let (source, target) = (Database::new(Engine::Sqlite, project.path(), "a"), Database::new(engine, project.path(), "b"));
+        source.run("CREATE TABLE t (id integer PRIMARY KEY); INSERT INTO t VALUES (1), (2)");
+        project.write_job(&source.url(), &target.url(), &settings("\"hard\""));
+        project.copy();
+        let (table, version) = match engine {
+            Engine::Postgres(_) => ("migrate.gone", "migrate.state_version"),
+            Engine::Sqlite => ("_migrate_gone", "_migrate_version"),
+        };
+        target.run(&format!("DROP TABLE {table}; UPDATE {version} SET version = 1"));
+        source.run("DELETE FROM t WHERE id = 2");
+        assert_eq!(project.copy()["entities"][0]["deleted"], 1);
+    }
+}
