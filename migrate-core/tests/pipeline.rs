@@ -5,7 +5,7 @@ use migrate_core::job::{
     QuarantineLimit, RunOptions,
 };
 use migrate_core::memory::{Call, MemoryDatabase, table};
-use migrate_core::pipeline::{Pipeline, RunReport};
+use migrate_core::pipeline::{Change, Pipeline, Preview, RunReport};
 use migrate_core::schema::UniqueKey;
 use migrate_core::state::Counters;
 use migrate_core::value::{DataType, Row, Value};
@@ -58,14 +58,21 @@ impl Bench {
         Bench { from: source(rows), to, recorder, job, options: RunOptions::new().with_batch_rows(100) }
     }
 
-    async fn run(&self) -> Result<RunReport> {
-        let pipeline = Pipeline::builder(self.job.clone())
+    fn pipeline(&self) -> Result<Pipeline> {
+        Pipeline::builder(self.job.clone())
             .source(Arc::new(self.from.source()))
             .target(Arc::new(self.to.sink()))
             .recorder(self.recorder.clone())
             .options(self.options.clone())
-            .build()?;
-        pipeline.run(&CancelToken::new()).await
+            .build()
+    }
+
+    async fn run(&self) -> Result<RunReport> {
+        self.pipeline()?.run(&CancelToken::new()).await
+    }
+
+    async fn preview(&self) -> Preview {
+        self.pipeline().expect("the job is sound").preview(&CancelToken::new()).await.expect("both sides can be read")
     }
 
     async fn counters(&self) -> Counters {
@@ -380,6 +387,71 @@ fn faults() -> impl Strategy<Value = Fault> {
         (1u64..6).prop_map(Fault::Source),
         (1u64..6).prop_map(Fault::Rows),
     ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// The dry run is exact: it counts what the run then does, and writes nothing.
+    #[test]
+    fn a_preview_says_what_the_run_then_does(
+        history in proptest::collection::vec(proptest::collection::btree_map(-300i64..1200, 0i64..4, 0..1200), 1..4),
+        edits in proptest::collection::btree_map(-300i64..1200, 5i64..9, 0..30),
+        mode in prop_oneof![Just(Mode::Replace), Just(Mode::Append)],
+        deletes in prop_oneof![Just(DeleteMode::Ignore), Just(DeleteMode::Hard)],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let deletes = Deletes::new(deletes).with_max(DeleteGuard::Percent(100.0));
+            let mut bench = deleting(Bench::new(&BTreeMap::new()), deletes);
+            bench.job.mode = mode;
+            bench.to.create_table(table("t", &NAMES, &["id"])).expect("a new table");
+            for (key, value) in &edits {
+                bench.to.insert("t", row(*key, *value)).expect("the row fits");
+            }
+            for rows in history {
+                fill(&bench.from, &rows);
+                let before = held(&bench.to);
+                let (writes, commits) = (bench.to.faults().calls(Call::Write), bench.to.faults().calls(Call::Commit));
+                let preview = bench.preview().await;
+                assert_eq!(held(&bench.to), before);
+                assert_eq!((bench.to.faults().calls(Call::Write), bench.to.faults().calls(Call::Commit)), (writes, commits));
+                assert_eq!(bench.preview().await.hash, preview.hash, "the same changes have the same hash");
+                let report = bench.run().await.expect("the run begins");
+                assert_eq!(Counters { bytes: 0, ..preview.changes[0].counters }, Counters { bytes: 0, ..balanced(&report) });
+                let done = bench.preview().await;
+                let counters = done.changes[0].counters;
+                assert_eq!((counters.inserted, counters.updated, counters.deleted), (0, 0, 0), "P4");
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_run_refuses_other_changes_than_those_that_were_planned() {
+    let mut rows = range(0..50);
+    let mut bench = Bench::new(&rows);
+    bench.counters().await;
+    rows.insert(7, -1);
+    rows.insert(60, 1);
+    fill(&bench.from, &rows);
+    let preview = bench.preview().await;
+    let samples = &preview.changes[0].samples;
+    assert_eq!(
+        samples.iter().map(|s| (s.change, s.key[0].as_str())).collect::<Vec<_>>(),
+        [(Change::Update, "7"), (Change::Insert, "60")]
+    );
+    let changed = &samples[0].columns[1];
+    assert_eq!((changed.column.as_str(), changed.before.as_deref(), changed.after.as_deref()), ("n", Some("49"), Some("-1")));
+    bench.options = bench.options.clone().with_plan_hash(&preview.hash);
+    rows.insert(8, -1);
+    fill(&bench.from, &rows);
+    assert_eq!(bench.run().await.expect_err("the data has changed").kind(), ErrorKind::Refused);
+    assert_eq!(held(&bench.to).len(), 50);
+    rows.insert(8, 56);
+    fill(&bench.from, &rows);
+    assert_eq!(bench.run().await.expect("the run begins").status, ExecutionState::Succeeded);
+    assert_eq!(held(&bench.to), expected(&rows));
 }
 
 proptest! {

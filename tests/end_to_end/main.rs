@@ -10,6 +10,7 @@ mod faults;
 mod kills;
 mod memory;
 mod odd_names;
+mod plans;
 mod real_data;
 mod rights;
 mod secrets;

@@ -52,8 +52,8 @@ pub(crate) enum Command {
     Init,
     /// Runs a job; goes on where an earlier run of it has stopped
     Run(RunArguments),
-    /// Shows what a run would do, and does nothing
-    Plan(JobArguments),
+    /// Shows what a run would do, row by row, and does nothing
+    Plan(PlanArguments),
     /// Looks at everything that a run needs: file, connections, schemas, rights, space
     Check(JobArguments),
     /// Lists and shows what has run
@@ -69,6 +69,31 @@ pub(crate) struct RunArguments {
     /// Shows what would be done, and does nothing: the same as `plan`
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Refuses to make other changes than those of the plan with this hash
+    #[arg(long, value_name = "HASH", conflicts_with = "dry_run")]
+    pub(crate) plan: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    #[command(flatten)]
+    pub(crate) job: JobArguments,
+    /// Compares the schemas only, and reads no rows
+    #[arg(long)]
+    pub(crate) schema_only: bool,
+    /// Shows the values of changed columns
+    #[arg(long)]
+    pub(crate) show_values: bool,
+    /// Writes the plan, as JSON, to a file as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+impl PlanArguments {
+    /// A plan of a job, to the last row and without values.
+    pub(crate) fn of(job: JobArguments) -> Self {
+        PlanArguments { job, schema_only: false, show_values: false, out: None }
+    }
 }
 
 /// Which job, and what this run of it does otherwise.

@@ -29,6 +29,8 @@ pub struct RunOptions {
     pub max_quarantined: Option<QuarantineLimit>,
     /// How many rows of an entity may be deleted.
     pub max_deletes: Option<DeleteGuard>,
+    /// Only the changes of the plan with this hash; see [`crate::pipeline::Preview::hash`].
+    pub plan_hash: Option<String>,
     /// Parameters, overriding the job's by name.
     pub params: BTreeMap<String, Parameter>,
     /// Who runs it, for the record.
@@ -86,6 +88,13 @@ impl RunOptions {
     #[must_use]
     pub fn with_max_deletes(mut self, guard: DeleteGuard) -> Self {
         self.max_deletes = Some(guard);
+        self
+    }
+
+    /// Refuses to make other changes than those of the plan with this hash.
+    #[must_use]
+    pub fn with_plan_hash(mut self, hash: impl Into<String>) -> Self {
+        self.plan_hash = Some(hash.into());
         self
     }
 

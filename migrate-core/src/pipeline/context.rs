@@ -5,9 +5,11 @@ use crate::job::{
     CancelToken, Clock, DeleteGuard, DeleteMode, Event, Job, LeftFilter, Level, LogLine, Observer, ProgressTracker,
     QuarantineLimit, Timestamp,
 };
+use crate::schema::TableName;
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::state::{Counters, Fence, TargetState};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What all parts of one attempt share.
@@ -25,6 +27,8 @@ pub(super) struct Context {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) tracker: Arc<ProgressTracker>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Tables that a dry run plans to create; a run has created them before it looks.
+    pub(super) missing: Arc<HashSet<TableName>>,
 }
 
 /// How much at once, and how many refused rows at most.

@@ -36,7 +36,7 @@ impl EntityRun {
     pub(super) async fn look_up(context: &Context, entity: Arc<EntityPlan>, fingerprint: String) -> Result<Self> {
         let found = context.state.checkpoints(&context.job.name, &entity.name).await?;
         let valid = found.iter().all(|(_, c)| c.fingerprint == fingerprint);
-        let occupied = holds_rows(context, &entity).await?;
+        let occupied = !context.missing.contains(&entity.target.name) && holds_rows(context, &entity).await?;
         // A table that somebody has emptied or dropped since holds none of what its ledger says.
         let emptied = !occupied && found.iter().any(|(_, c)| c.reached.is_some() || c.digest.is_some());
         let keep = valid && !emptied;

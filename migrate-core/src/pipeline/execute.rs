@@ -2,6 +2,7 @@
 
 use super::Pipeline;
 use super::context::{Context, Limits};
+use super::dry;
 use super::entity::EntityRun;
 use super::fingerprint::fingerprint;
 use super::report::{EntityReport, RunReport};
@@ -32,6 +33,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
     let (plan, state, id, fence) = loop {
         let plan = pipeline.plan().await?;
         check_rights(pipeline, &plan).await?;
+        check_hash(pipeline, cancel).await?;
         let state = pipeline.sink.state();
         state.initialize().await.context("side", "target")?;
         let id = execution(pipeline).await?;
@@ -63,6 +65,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             observer: Arc::new(observer),
             tracker: tracker.clone(),
             clock: pipeline.clock.clone(),
+            missing: Arc::default(),
         };
         let result = tokio::select! {
             result = Box::pin(attempt_once(&context, &plan)) => result,
@@ -107,6 +110,20 @@ async fn check_rights(pipeline: &Pipeline, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a run that would make other changes than those that were planned.
+async fn check_hash(pipeline: &Pipeline, cancel: &CancelToken) -> Result<()> {
+    let Some(planned) = &pipeline.options.plan_hash else { return Ok(()) };
+    let preview = Box::pin(dry::preview(pipeline, cancel)).await?;
+    if &preview.hash == planned {
+        return Ok(());
+    }
+    let message = format!(
+        "the plan {planned} does not hold any more: data or schema have changed since; the plan of now is {}",
+        preview.hash
+    );
+    Err(Error::new(ErrorKind::Refused, message).with("job", &pipeline.job.name))
+}
+
 /// Returns the id of the execution to go on with, or of a new one.
 async fn execution(pipeline: &Pipeline) -> Result<String> {
     let (job, recorder) = (&pipeline.job, &pipeline.recorder);
@@ -123,7 +140,7 @@ async fn execution(pipeline: &Pipeline) -> Result<String> {
     Ok(execution.id)
 }
 
-fn limits(pipeline: &Pipeline) -> Limits {
+pub(super) fn limits(pipeline: &Pipeline) -> Limits {
     let (job, options) = (&pipeline.job, &pipeline.options);
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let writers = pipeline.source.capabilities().readers.min(pipeline.sink.capabilities().writers).max(1);
@@ -173,7 +190,7 @@ fn notes(plan: &Plan) -> Vec<String> {
 }
 
 /// Makes one attempt and returns the sum of what became of the rows.
-async fn attempt_once(context: &Context, plan: &Plan) -> Result<Counters> {
+pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Counters> {
     context.emit(&Event::PlanReady { entities: plan.entities.iter().map(planned).collect(), notes: notes(plan) });
     let mut snapshot = context.source.open_snapshot().await.context("side", "source")?;
     for entity in plan.entities.iter().filter(|e| !e.key_is_unique) {

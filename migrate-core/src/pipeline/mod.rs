@@ -8,6 +8,7 @@
 mod batch;
 mod check;
 mod context;
+mod dry;
 mod entity;
 mod execute;
 mod fingerprint;
@@ -20,6 +21,7 @@ mod shape;
 mod sweep;
 mod walk;
 
+pub use dry::{Cell, Change, EntityPreview, Preview, Sample};
 pub use report::{CheckReport, EntityReport, Finding, RunReport};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -84,6 +86,16 @@ impl Pipeline {
     /// As [`plan::build`].
     pub async fn plan(&self) -> Result<Plan> {
         plan::build(&self.job, &self.options, self.source.as_ref(), self.sink.as_ref()).await
+    }
+
+    /// Plans a run to the last row: reads both sides as a run would, and says what it would change. Writes nothing anywhere.
+    ///
+    /// What the target's constraints and triggers would do to the rows is not foreseen.
+    ///
+    /// # Errors
+    /// As [`Pipeline::plan`], and those of reading; [`ErrorKind::Refused`] where a guard would stop the run.
+    pub async fn preview(&self, cancel: &CancelToken) -> Result<Preview> {
+        dry::preview(self, cancel).await
     }
 
     /// Checks whether a run could start: connections, schemas, rights. Writes nothing.

@@ -7,7 +7,7 @@ mod plan;
 mod run;
 mod target;
 
-use crate::args::{Arguments, Command, Global, JobArguments, value};
+use crate::args::{Arguments, Command, Global, JobArguments, PlanArguments, value};
 use crate::connect;
 use crate::failure::Failure;
 use crate::{bars, logging};
@@ -26,9 +26,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8, Failure> {
     logging::start(&global, bars.as_ref())?;
     match arguments.command {
         Command::Init => init::init(&global),
-        Command::Run(run) if run.dry_run => plan::plan(&global, &run.job).await,
-        Command::Run(run) => run::run(&global, &run.job, bars).await,
-        Command::Plan(job) => plan::plan(&global, &job).await,
+        Command::Run(run) if run.dry_run => plan::plan(&global, &PlanArguments::of(run.job)).await,
+        Command::Run(run) => run::run(&global, &run, bars).await,
+        Command::Plan(plan) => plan::plan(&global, &plan).await,
         Command::Check(job) => check::check(&global, &job).await,
         Command::Executions(executions) => executions::executions(&global, executions).await,
         Command::Target(target) => target::target(&global, target.command).await,

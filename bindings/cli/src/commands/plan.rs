@@ -1,35 +1,79 @@
 //! `plan`: what a run would do.
 
 use super::{Environments, Prepared, locate, prepare};
-use crate::args::{Global, JobArguments};
+use crate::args::{Global, PlanArguments};
 use crate::failure::{DONE, Failure};
-use crate::interrupt;
-use crate::output::{self, Table};
+use crate::output::{self, EntityLine, Table};
+use crate::{connect, interrupt};
 use migrate_core::job::CancelToken;
-use migrate_core::pipeline::Pipeline;
+use migrate_core::pipeline::{Change, Pipeline, Preview, Sample};
 use migrate_core::plan::{EntityPlan, Plan};
 use migrate_core::{Error, ErrorKind};
+use serde_json::Value;
 
-pub(super) async fn plan(global: &Global, arguments: &JobArguments) -> Result<u8, Failure> {
-    let Prepared { job, source, target, options, .. } = prepare(global, arguments)?;
+pub(super) async fn plan(global: &Global, arguments: &PlanArguments) -> Result<u8, Failure> {
+    let Prepared { file, job, source, target, options, .. } = prepare(global, &arguments.job)?;
     let cancel = CancelToken::new();
     interrupt::watch(&cancel);
     let environments = Environments::of(&job);
-    let pipeline = Pipeline::builder(job).source(source).target(target).options(options).build()?;
-    let plan = interrupt::unless_stopped(&cancel, pipeline.plan()).await;
-    let plan = plan.map_err(|error| locate(error, &environments))?;
-    if global.json {
-        let failed = |error| Error::new(ErrorKind::Internal, "the plan does not serialize").caused_by(error);
-        output::print_json(&serde_json::to_value(&plan).map_err(failed)?);
+    let mut builder = Pipeline::builder(job).source(source).target(target).options(options);
+    if let Some(store) = interrupt::unless_stopped(&cancel, connect::existing_store(&file)).await? {
+        builder = builder.recorder(store);
+    }
+    let pipeline = builder.build()?;
+    let document = if arguments.schema_only {
+        let plan = interrupt::unless_stopped(&cancel, pipeline.plan()).await.map_err(|error| locate(error, &environments))?;
+        if !global.json {
+            print_schema(&plan, &environments);
+        }
+        serialize(&plan)?
     } else {
-        print(&plan, &environments.source, &environments.target);
+        let preview = interrupt::unless_stopped(&cancel, pipeline.preview(&cancel)).await;
+        let preview = preview.map_err(|error| locate(error, &environments))?;
+        if !global.json {
+            print_schema(&preview.plan, &environments);
+            print_changes(&preview, arguments.show_values);
+        }
+        let mut document = serialize(&preview)?;
+        if !arguments.show_values {
+            hide_values(&mut document);
+        }
+        document
+    };
+    if let Some(path) = &arguments.out {
+        let text = format!("{document:#}\n");
+        let failed =
+            |error| Error::new(ErrorKind::Io, "the plan cannot be written").with("file", path.display()).caused_by(error);
+        std::fs::write(path, text).map_err(failed)?;
+    }
+    if global.json {
+        output::print_json(&document);
+    } else {
+        output::print_line("");
+        output::print_line("Nothing was written.");
     }
     Ok(DONE)
 }
 
-fn print(plan: &Plan, from: &str, to: &str) {
+fn serialize(plan: &impl serde::Serialize) -> Result<Value, Failure> {
+    let failed = |error| Error::new(ErrorKind::Internal, "the plan does not serialize").caused_by(error);
+    Ok(serde_json::to_value(plan).map_err(failed)?)
+}
+
+/// Leaves the values of changed columns out; which columns change stays.
+fn hide_values(document: &mut Value) {
+    let entities = document["changes"].as_array_mut().into_iter().flatten();
+    let samples = entities.filter_map(|entity| entity.get_mut("samples")?.as_array_mut()).flatten();
+    for column in samples.filter_map(|sample| sample.get_mut("columns")?.as_array_mut()).flatten() {
+        if let Some(column) = column.as_object_mut() {
+            column.retain(|field, _| field == "column");
+        }
+    }
+}
+
+fn print_schema(plan: &Plan, environments: &Environments) {
     output::print_line(&format!("job {}, mode {}", output::name(&plan.job), plan.mode));
-    output::print_line(&format!("from {from} ({}) to {to} ({})", plan.source, plan.target));
+    output::print_line(&format!("from {} ({}) to {} ({})", environments.source, plan.source, environments.target, plan.target));
     output::print_line("");
     let mut table = Table::new(&[">", "entity", "from", "to", "table", ">rows", ">columns", "key"]);
     for (place, entity) in plan.entities.iter().enumerate() {
@@ -45,8 +89,6 @@ fn print(plan: &Plan, from: &str, to: &str) {
         output::print_line("notes:");
         notes.iter().for_each(|note| output::print_line(&format!("  {}", output::name(note))));
     }
-    output::print_line("");
-    output::print_line("Nothing was written.");
 }
 
 fn row(place: usize, entity: &EntityPlan) -> Vec<String> {
@@ -66,4 +108,42 @@ fn row(place: usize, entity: &EntityPlan) -> Vec<String> {
         entity.columns.len().to_string(),
         key,
     ]
+}
+
+fn print_changes(preview: &Preview, show_values: bool) {
+    output::print_line("");
+    output::print_line("what a run would do with the rows:");
+    output::results(preview.changes.iter().map(|e| EntityLine { name: &e.name, counters: &e.counters, seconds: e.seconds }))
+        .print();
+    for entity in preview.changes.iter().filter(|e| !e.samples.is_empty()) {
+        output::print_line("");
+        output::print_line(&format!("some rows of {} that would change:", output::name(&entity.name)));
+        entity.samples.iter().for_each(|sample| print_sample(sample, show_values));
+    }
+    output::print_line("");
+    output::print_line(&format!(
+        "about {} and {} to write; plan {}",
+        output::seconds(preview.estimated_seconds),
+        output::bytes(preview.estimated_bytes),
+        preview.hash
+    ));
+    output::print_line(&format!("to do exactly this: migrate run --plan {}", preview.hash));
+}
+
+fn print_sample(sample: &Sample, show_values: bool) {
+    let change = match sample.change {
+        Change::Insert => "insert",
+        Change::Update => "update",
+        Change::Delete => "delete",
+    };
+    output::print_line(&format!("  {change} ({})", output::name(&sample.key.join(", "))));
+    let shown = |value: &Option<String>| value.as_deref().map_or_else(|| "NULL".to_owned(), |v| output::name(&format!("{v:?}")));
+    for cell in &sample.columns {
+        let column = output::name(&cell.column);
+        if show_values {
+            output::print_line(&format!("    {column}: {} → {}", shown(&cell.before), shown(&cell.after)));
+        } else {
+            output::print_line(&format!("    {column}"));
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `run`: does what a job says.
 
 use super::{Bars, Environments, Prepared, again, locate, prepare};
-use crate::args::{Global, JobArguments};
+use crate::args::{Global, RunArguments};
 use crate::bars::Display;
 use crate::failure::{self, Failure};
 use crate::logging::LogObserver;
@@ -14,9 +14,10 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub(super) async fn run(global: &Global, arguments: &JobArguments, bars: Bars) -> Result<u8, Failure> {
+pub(super) async fn run(global: &Global, arguments: &RunArguments, bars: Bars) -> Result<u8, Failure> {
     let began = Instant::now();
-    let Prepared { file, job, source, target, options } = prepare(global, arguments)?;
+    let Prepared { file, job, source, target, mut options } = prepare(global, &arguments.job)?;
+    options.plan_hash.clone_from(&arguments.plan);
     let (name, environments) = (job.name.clone(), Environments::of(&job));
     let cancel = CancelToken::new();
     interrupt::watch(&cancel);

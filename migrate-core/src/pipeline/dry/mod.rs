@@ -1,0 +1,17 @@
+//! A dry run: the pipeline itself, over a sink that looks where it would write and a state that forgets.
+//!
+//! ```text
+//! pipeline ──▶ DrySink ──▶ transaction: reads the target's rows by key, says what would become of each, writes nothing
+//!                    └──▶ DryState: what the target remembers, with this run's changes laid over it in memory
+//! ```
+//!
+//! Being the same walk, it counts what a run would do, and not something like it.
+
+mod preview;
+mod sink;
+mod state;
+mod tally;
+
+pub(super) use preview::preview;
+pub use preview::{EntityPreview, Preview};
+pub use tally::{Cell, Change, Sample};

@@ -1,0 +1,163 @@
+//! What a run would change, row by row.
+
+use super::sink::DrySink;
+use super::tally::{Sample, Tally};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::job::{CancelToken, Observers, Owner, ProgressTracker, QuarantineLimit};
+use crate::pipeline::context::Context;
+use crate::pipeline::{Pipeline, execute};
+use crate::plan::{EntityPlan, Plan};
+use crate::schema::TableName;
+use crate::state::{Counters, to_hex};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Rows that a target takes in a second, for the estimate of a run's duration; the rest of it is measured.
+const ROWS_PER_SECOND: f64 = 100_000.0;
+
+/// What a run would change. Nothing was written.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Preview {
+    /// What is known from both catalogs.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// What would become of each entity's rows, in load order.
+    pub changes: Vec<EntityPreview>,
+    /// Identifies exactly these changes: a run that is given it refuses to do any others.
+    pub hash: String,
+    /// How long a run would take, in seconds; about.
+    pub estimated_seconds: f64,
+    /// Bytes of rows that a run would write; about.
+    pub estimated_bytes: u64,
+}
+
+/// What would become of one entity's rows.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct EntityPreview {
+    /// The entity's name.
+    pub name: String,
+    /// What would become of its rows.
+    #[serde(flatten)]
+    pub counters: Counters,
+    /// How long it took to find out.
+    pub seconds: f64,
+    /// Some of the rows of its table that would change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<Sample>,
+}
+
+/// Runs the pipeline dry.
+///
+/// # Errors
+/// Those that a run would meet before or while it reads; [`ErrorKind::Refused`] where a guard would stop it.
+pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Preview> {
+    let plan = pipeline.plan().await?;
+    let state = pipeline.sink.state();
+    let begun: HashSet<_> = match state.exists().await.context("side", "target")? {
+        true => state.unfinished_tables(&pipeline.job.name).await?.into_iter().map(|table| table.name).collect(),
+        false => HashSet::new(),
+    };
+    let missing = plan.entities.iter().filter(|e| e.create && !begun.contains(&e.target.name)).map(|e| e.target.name.clone());
+    let missing: Arc<HashSet<TableName>> = Arc::new(missing.collect());
+    let sink = DrySink::over(pipeline.sink.clone(), missing.clone()).await.context("side", "target")?;
+    let tracker = Arc::new(ProgressTracker::new(pipeline.clock.clone()));
+    let observer = Observers(vec![tracker.clone(), pipeline.observer.clone()]);
+    let context = Context { missing, ..context(pipeline, &sink, cancel, tracker.clone(), observer).await? };
+    let began = pipeline.clock.now();
+    tokio::select! {
+        result = Box::pin(execute::attempt_once(&context, &plan)) => result.map(drop)?,
+        () = cancel.aborting() => return Err(Error::new(ErrorKind::Cancelled, "the plan was aborted")),
+    }
+    let seconds = pipeline.clock.now().since(began).as_secs_f64();
+    let tally = sink.tally();
+    let progress = tracker.progress();
+    let changes = plan.entities.iter().map(|entity| {
+        let found = progress.entities.iter().find(|e| e.name == entity.name);
+        let (counters, seconds) = found.map(|e| (e.counters, e.seconds)).unwrap_or_default();
+        let table = tally.tables.get(&entity.target.name.to_string());
+        EntityPreview {
+            name: entity.name.clone(),
+            counters,
+            seconds,
+            samples: table.map(|t| t.samples.clone()).unwrap_or_default(),
+        }
+    });
+    let changes: Vec<EntityPreview> = changes.collect();
+    let rows: u64 = tally.tables.values().map(|t| t.rows).sum();
+    Ok(Preview {
+        hash: hash(&plan, &tally)?,
+        changes,
+        estimated_seconds: seconds + as_float(rows) / ROWS_PER_SECOND,
+        estimated_bytes: tally.tables.values().map(|t| t.bytes).sum(),
+        plan,
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate needs no exact count")]
+fn as_float(count: u64) -> f64 {
+    count as f64
+}
+
+async fn context(
+    pipeline: &Pipeline,
+    sink: &DrySink,
+    cancel: &CancelToken,
+    tracker: Arc<ProgressTracker>,
+    observer: Observers,
+) -> Result<Context> {
+    use crate::sink::Sink;
+    let (job, state) = (&pipeline.job, sink.state());
+    // Rows that an execution to be resumed has inserted are its own, for the next attempt as for this preview of it.
+    let unfinished = pipeline.recorder.unfinished(&job.name, &job.source, &job.target).await?;
+    let owner = Owner::this_process();
+    let execution = unfinished.map_or_else(|| "dry run".to_owned(), |execution| execution.id);
+    let holder = crate::state::FenceOwner { execution: execution.clone(), host: owner.host, process: owner.process };
+    let mut limits = execute::limits(pipeline);
+    // One view of the target serves all; and a plan tells how many rows would be refused, however many that are.
+    limits.parallel = 1;
+    limits.quarantined = QuarantineLimit::Rows(u64::MAX);
+    Ok(Context {
+        job: job.clone(),
+        source: pipeline.source.clone(),
+        sink: Arc::new(sink.clone()),
+        fence: state.acquire(&job.name, &holder).await?,
+        state,
+        execution,
+        attempt: 1,
+        limits,
+        cancel: cancel.clone(),
+        observer: Arc::new(observer),
+        tracker,
+        clock: pipeline.clock.clone(),
+        missing: Arc::default(),
+    })
+}
+
+/// Returns a digest of everything that decides what a run would write: the schema's changes, the mapping and each row's change.
+fn hash(plan: &Plan, tally: &Tally) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut line = |text: &str| {
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text.as_bytes());
+    };
+    line(&format!("{} {}", plan.job, plan.mode));
+    for entity in &plan.entities {
+        line(&entity_line(plan, entity));
+    }
+    let created: Vec<_> = plan.schema.tables.iter().filter(|t| t.create).collect();
+    let schema = serde_json::to_string(&(&plan.schema.types, created));
+    line(&schema.map_err(|e| Error::new(ErrorKind::Internal, "a plan cannot be written").caused_by(e))?);
+    for (table, changes) in &tally.tables {
+        line(&format!("{table} {}", changes.digest()));
+    }
+    let full: [u8; 32] = hasher.finalize().into();
+    Ok(to_hex(&full[..16]))
+}
+
+fn entity_line(plan: &Plan, entity: &EntityPlan) -> String {
+    format!("{} {}", entity.name, crate::pipeline::fingerprint::fingerprint(plan, entity))
+}

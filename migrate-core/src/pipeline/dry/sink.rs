@@ -1,0 +1,264 @@
+//! A sink that looks where it would write.
+
+use super::state::DryState;
+use super::tally::{Cell, Change, Sample, Tally, shown_key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::{DatabaseSchema, TableName, TableSchema};
+use crate::sink::{
+    CreateRequest, OnStep, Outcome, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan, WriteMode, WriteRequest,
+};
+use crate::source::{PageRequest, Snapshot, Source};
+use crate::state::{Fence, StateChanges, TargetState};
+use crate::value::conform::conform;
+use crate::value::{Encoding, Key, Page, PageBuilder, PageColumn, Value, canonical};
+use async_trait::async_trait;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Mutex as AsyncMutex;
+
+/// Rows of the target that are looked up together.
+const AT_ONCE: usize = 1_000;
+
+/// A sink over another one that reads there and writes nowhere.
+#[derive(Debug, Clone)]
+pub(super) struct DrySink {
+    inner: Arc<dyn Sink>,
+    state: Arc<DryState>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The view of the target that all transactions read, once one has to: there may be no target yet.
+    view: AsyncMutex<Option<Box<dyn Snapshot>>>,
+    /// Tables that are not there yet.
+    missing: Arc<HashSet<TableName>>,
+    tally: Mutex<Tally>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("missing", &self.missing).finish_non_exhaustive()
+    }
+}
+
+impl DrySink {
+    /// Opens a view of the target in which these tables are missing.
+    pub(super) async fn over(inner: Arc<dyn Sink>, missing: Arc<HashSet<TableName>>) -> Result<Self> {
+        let state = Arc::new(DryState::over(inner.state()).await?);
+        Ok(DrySink { inner, state, shared: Arc::new(Shared { view: AsyncMutex::new(None), missing, tally: Mutex::default() }) })
+    }
+
+    /// Reads rows of the target by key, all from one view.
+    async fn read_rows(&self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
+        let mut view = self.shared.view.lock().await;
+        if view.is_none() {
+            *view = Some(self.inner.as_source().open_snapshot().await?);
+        }
+        match view.as_mut() {
+            Some(view) => view.read_rows(request, keys).await,
+            None => Err(Error::new(ErrorKind::Internal, "no view of the target is open")),
+        }
+    }
+
+    /// Returns what would have been written so far.
+    pub(super) fn tally(&self) -> Tally {
+        self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl Sink for DrySink {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> SinkCapabilities {
+        self.inner.capabilities()
+    }
+
+    async fn schema(&self) -> Result<DatabaseSchema> {
+        self.inner.schema().await
+    }
+
+    fn default_schema(&self) -> Option<String> {
+        self.inner.default_schema()
+    }
+
+    fn plan_table(&self, request: &CreateRequest<'_>) -> Result<TablePlan> {
+        self.inner.plan_table(request)
+    }
+
+    async fn check_writable(&self, table: &TableSchema) -> Result<()> {
+        self.inner.check_writable(table).await
+    }
+
+    async fn check_creatable(&self) -> Result<()> {
+        self.inner.check_creatable().await
+    }
+
+    async fn prepare(&self, _plan: &SchemaPlan, _fence: &Fence) -> Result<()> {
+        Ok(())
+    }
+
+    async fn build_keys(&self, _plan: &SchemaPlan, _fence: &Fence) -> Result<()> {
+        Ok(())
+    }
+
+    async fn begin(&self, _fence: &Fence) -> Result<Box<dyn SinkTransaction>> {
+        Ok(Box::new(DryTransaction { sink: self.clone(), tally: Tally::default() }))
+    }
+
+    async fn finish(&self, _plan: &SchemaPlan, _fence: &Fence, _progress: &OnStep<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn state(&self) -> Arc<dyn TargetState> {
+        self.state.clone()
+    }
+
+    fn as_source(&self) -> Arc<dyn Source> {
+        self.inner.as_source()
+    }
+}
+
+/// A transaction whose commit adds to the tally.
+#[derive(Debug)]
+struct DryTransaction {
+    sink: DrySink,
+    tally: Tally,
+}
+
+impl DryTransaction {
+    fn is_missing(&self, table: &TableSchema) -> bool {
+        self.sink.shared.missing.contains(&table.name)
+    }
+
+    /// Reads rows of the target and conforms them to its columns, by key.
+    async fn look_up(&self, request: &PageRequest<'_>, keys: &[Key]) -> Result<HashMap<Key, Vec<Value<'static>>>> {
+        let mut found = HashMap::with_capacity(keys.len());
+        if self.is_missing(request.table) {
+            return Ok(found);
+        }
+        let types = columns_of(request.table, request.columns)?;
+        let places: Vec<usize> = request.key.iter().filter_map(|k| request.columns.iter().position(|c| c == k)).collect();
+        for some in keys.chunks(AT_ONCE) {
+            let page = self.sink.read_rows(request, some).await?;
+            for row in page.rows() {
+                let values = row.values()?.into_iter().zip(types.iter());
+                // What the target's column holds against its own type is compared as it is.
+                let values: Vec<Value<'static>> =
+                    values.map(|(v, c)| conform(v.clone(), &c.data_type).unwrap_or(v).into_owned()).collect();
+                let key = Key::from_values(places.iter().map(|place| &values[*place]));
+                found.insert(key, values);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn compare(&mut self, request: &WriteRequest<'_>) -> Result<Vec<Outcome>> {
+        let names: Vec<String> = request.page.columns().iter().map(|c| c.name.clone()).collect();
+        let places: Vec<usize> = request.key.iter().filter_map(|k| names.iter().position(|c| c == k)).collect();
+        let mut rows = Vec::with_capacity(request.row_count());
+        for row in request.row_indexes() {
+            let values = request.page.row(row).values()?;
+            let key = Key::from_values(places.iter().map(|place| &values[*place]));
+            rows.push((key, row));
+        }
+        let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
+        let there = self.look_up(&PageRequest::new(request.table, &names, request.key), &keys).await?;
+        let types = columns_of(request.table, &names)?;
+        let table = self.tally.table(&request.table.name.to_string());
+        let mut outcomes = Vec::with_capacity(rows.len());
+        for (key, row) in &rows {
+            let row = request.page.row(*row);
+            let Some(before) = there.get(key) else {
+                table.note(Change::Insert, key.as_bytes(), row.data());
+                table.sample(Change::Insert, || Sample { change: Change::Insert, key: shown_key(key), columns: Vec::new() });
+                outcomes.push(Outcome::Inserted);
+                continue;
+            };
+            if request.mode == WriteMode::InsertMissing {
+                outcomes.push(Outcome::Skipped);
+                continue;
+            }
+            let mut cells = Vec::new();
+            for (((before, after), name), column) in before.iter().zip(row.values()?).zip(&names).zip(types.iter()) {
+                let after = conform(after.clone(), &column.data_type).unwrap_or(after);
+                if !same(before, &after) {
+                    cells.push(Cell::new(name, before, &after));
+                }
+            }
+            if cells.is_empty() {
+                outcomes.push(Outcome::Unchanged);
+                continue;
+            }
+            table.note(Change::Update, key.as_bytes(), row.data());
+            table.sample(Change::Update, || Sample { change: Change::Update, key: shown_key(key), columns: cells });
+            outcomes.push(Outcome::Updated);
+        }
+        Ok(outcomes)
+    }
+}
+
+#[async_trait]
+impl SinkTransaction for DryTransaction {
+    async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>> {
+        if request.mode != WriteMode::Load {
+            return self.compare(&request).await.map(Some);
+        }
+        let table = self.tally.table(&request.table.name.to_string());
+        for row in request.row_indexes() {
+            table.note(Change::Insert, &[], request.page.row(row).data());
+        }
+        Ok(None)
+    }
+
+    async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
+        if self.is_missing(request.table) {
+            let columns: Vec<PageColumn> = columns_of(request.table, request.columns)?.to_vec();
+            return Ok(PageBuilder::new(columns.into(), Encoding::CANONICAL).finish(None));
+        }
+        self.sink.read_rows(request, keys).await
+    }
+
+    async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
+        let there = self.look_up(&PageRequest::new(table, key, key), keys).await?;
+        let tally = self.tally.table(&table.name.to_string());
+        for key in there.keys() {
+            tally.note(Change::Delete, key.as_bytes(), &[]);
+            tally.sample(Change::Delete, || Sample { change: Change::Delete, key: shown_key(key), columns: Vec::new() });
+        }
+        Ok(there.len() as u64)
+    }
+
+    async fn clear(&mut self, _table: &TableSchema) -> Result<u64> {
+        Ok(0)
+    }
+
+    async fn commit(self: Box<Self>, state: &StateChanges) -> Result<()> {
+        self.sink.state.apply(state);
+        self.sink.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).add(self.tally);
+        Ok(())
+    }
+
+    async fn rollback(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn columns_of(table: &TableSchema, names: &[String]) -> Result<Arc<[PageColumn]>> {
+    let find = |name: &String| {
+        table.column(name).map(|column| PageColumn { name: column.name.clone(), data_type: column.data_type.clone() }).ok_or_else(
+            || Error::new(ErrorKind::Schema, "there is no such column").with("column", name).with("table", &table.name),
+        )
+    };
+    names.iter().map(find).collect()
+}
+
+fn same(a: &Value<'_>, b: &Value<'_>) -> bool {
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    canonical::encode_value(a, &mut left);
+    canonical::encode_value(b, &mut right);
+    left == right
+}

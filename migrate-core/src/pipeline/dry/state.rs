@@ -1,0 +1,140 @@
+//! What the target remembers, with a dry run's changes laid over it.
+
+use crate::error::{ErrorKind, Result};
+use crate::state::{
+    Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState, UnfinishedTable,
+};
+use async_trait::async_trait;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Numbers of gone rows that only this dry run knows begin here, above all that a target gives.
+const OWN_GONE: i64 = 1 << 62;
+
+#[derive(Debug)]
+pub(super) struct DryState {
+    inner: Arc<dyn TargetState>,
+    /// Whether the target has state tables at all.
+    exists: bool,
+    changes: Mutex<Overlay>,
+}
+
+#[derive(Debug, Default)]
+struct Overlay {
+    checkpoints: HashMap<Scope, Checkpoint>,
+    gone: BTreeMap<i64, (Scope, GoneRow)>,
+    settled: HashSet<i64>,
+    reset: HashSet<Scope>,
+}
+
+impl DryState {
+    pub(super) async fn over(inner: Arc<dyn TargetState>) -> Result<Self> {
+        let exists = inner.exists().await?;
+        Ok(DryState { inner, exists, changes: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Overlay> {
+        // Every change is whole: after a panic elsewhere what is here can still be read.
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what a commit would have.
+    pub(super) fn apply(&self, changes: &StateChanges) {
+        let Some(scope) = &changes.scope else { return };
+        let mut overlay = self.lock();
+        if changes.reset_ledger {
+            overlay.reset.insert(scope.clone());
+        }
+        overlay.settled.extend(&changes.gone_settled);
+        for row in &changes.gone {
+            let number = OWN_GONE + overlay.gone.len() as i64;
+            overlay.gone.insert(number, (scope.clone(), row.clone()));
+        }
+        if let Some(checkpoint) = &changes.checkpoint {
+            overlay.checkpoints.insert(scope.clone(), checkpoint.clone());
+        }
+    }
+}
+
+#[async_trait]
+impl TargetState for DryState {
+    async fn exists(&self) -> Result<bool> {
+        Ok(self.exists)
+    }
+
+    async fn initialize(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn initialize_sql(&self, writer: Option<&str>) -> String {
+        self.inner.initialize_sql(writer)
+    }
+
+    async fn acquire(&self, job: &str, _owner: &FenceOwner) -> Result<Fence> {
+        Ok(Fence { job: job.to_owned(), epoch: 0 })
+    }
+
+    async fn holder(&self, job: &str) -> Result<Option<FenceOwner>> {
+        if self.exists { self.inner.holder(job).await } else { Ok(None) }
+    }
+
+    async fn release(&self, _fence: &Fence) -> Result<()> {
+        Ok(())
+    }
+
+    async fn settle(&self, _fence: &Fence) -> Result<()> {
+        Ok(())
+    }
+
+    async fn checkpoints(&self, job: &str, entity: &str) -> Result<Vec<(u32, Checkpoint)>> {
+        let mut found: BTreeMap<u32, Checkpoint> = BTreeMap::new();
+        if self.exists {
+            found.extend(self.inner.checkpoints(job, entity).await?);
+        }
+        for (scope, checkpoint) in self.lock().checkpoints.iter().filter(|(s, _)| s.job == job && s.entity == entity) {
+            found.insert(scope.partition, checkpoint.clone());
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    async fn ledger_blocks(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<StoredBlock>> {
+        if !self.exists || self.lock().reset.contains(scope) {
+            return Ok(Vec::new());
+        }
+        self.inner.ledger_blocks(scope, after, limit).await
+    }
+
+    async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>> {
+        if self.exists { self.inner.quarantine(job, entity, limit).await } else { Ok(Vec::new()) }
+    }
+
+    async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>> {
+        let (mut found, reset) = {
+            let overlay = self.lock();
+            let own = overlay.gone.range(..before.unwrap_or(i64::MAX)).rev();
+            let own = own.filter(|(id, (of, _))| of == scope && !overlay.settled.contains(*id));
+            let found: Vec<(i64, GoneRow)> = own.take(limit).map(|(id, (_, row))| (*id, row.clone())).collect();
+            (found, overlay.reset.contains(scope))
+        };
+        // State tables of an older version have no such list; a run would add it, empty.
+        if found.is_empty() && self.exists && !reset {
+            let mut before = before.filter(|id| *id < OWN_GONE);
+            // Pages whose rows are all settled are passed over.
+            while found.is_empty() {
+                let page = match self.inner.gone_rows(scope, before, limit).await {
+                    Err(error) if error.kind() == ErrorKind::NotFound => break,
+                    other => other?,
+                };
+                let Some((last, _)) = page.last() else { break };
+                before = Some(*last);
+                let overlay = self.lock();
+                found = page.into_iter().filter(|(id, _)| !overlay.settled.contains(id)).collect();
+            }
+        }
+        Ok(found)
+    }
+
+    async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {
+        if self.exists { self.inner.unfinished_tables(job).await } else { Ok(Vec::new()) }
+    }
+}
