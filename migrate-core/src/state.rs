@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::schema::TableName;
-use crate::sink::TablePlan;
+use crate::sink::{Outcome, TablePlan};
 use crate::source::Position;
 use crate::value::KeyRange;
 use async_trait::async_trait;
@@ -139,6 +139,16 @@ impl Counters {
     /// Returns the rows that have a final outcome.
     pub fn settled(&self) -> u64 {
         self.inserted + self.updated + self.unchanged + self.skipped + self.filtered + self.quarantined
+    }
+
+    /// Counts what became of one row.
+    pub fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Inserted => self.inserted += 1,
+            Outcome::Updated => self.updated += 1,
+            Outcome::Unchanged => self.unchanged += 1,
+            Outcome::Skipped => self.skipped += 1,
+        }
     }
 
     /// Adds the counts of another part.

@@ -15,3 +15,4 @@ mod real_data;
 mod rights;
 mod secrets;
 mod type_matrix;
+mod updates;

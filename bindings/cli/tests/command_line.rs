@@ -121,7 +121,8 @@ fn wrong_files_and_arguments_end_with_2_one_error_and_an_untouched_target() {
             vec!["run"],
             vec!["migrate.toml", "line 8", "[jobs.copy]", "\"mdoe\"", "did you mean \"mode\"?"],
         ),
-        (job("mode = \"update\"\n"), vec!["run"], vec!["not in this version", "copy"]),
+        (job("mode = \"updaet\"\n"), vec!["run"], vec!["\"updaet\"", "did you mean \"update\"?"]),
+        (job("deletes = \"soft\"\n"), vec!["run"], vec!["column = \"deleted_at\"", "copy"]),
         (
             good.replace("sqlite:target.db", "mysql://u:hunter2@h/d"),
             vec!["run"],

@@ -4,7 +4,7 @@
 //! keys     = kind: u8, then
 //!   kind 0 (every key is one integer): first: zigzag varint, then per further key: zigzag varint of the difference
 //!   kind 1 (any keys): per key: shared prefix with the key before: varint, rest length: varint, rest
-//! checksums = 16 bytes per row
+//! checksums = per row: 16 bytes, then the checksums of its columns where all rows of the block have as many
 //! outcomes = empty (all unchanged) | one byte (all the same) | 0xff, then two bits per row, lowest first
 //! ```
 
@@ -24,6 +24,9 @@ const INTEGERS: u8 = 0;
 const PREFIXED: u8 = 1;
 const MIXED: u8 = 0xff;
 
+/// The checksums of a row's columns, back to back, all of the same length; `None` where they are not kept.
+pub type ColumnSums = Option<Box<[u8]>>;
+
 /// One source row as the ledger knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -33,6 +36,8 @@ pub struct Entry {
     pub checksum: Checksum,
     /// What the block's execution did to the row.
     pub outcome: Outcome,
+    /// The checksums of its columns, for mode `update`.
+    pub columns: ColumnSums,
 }
 
 impl Entry {
@@ -58,9 +63,13 @@ pub struct LedgerBlock {
 impl LedgerBlock {
     /// Packs the block for storing.
     pub fn pack(&self) -> StoredBlock {
-        let mut checksums = Vec::with_capacity(self.entries.len() * 16);
+        let extra = self.columns_length();
+        let mut checksums = Vec::with_capacity(self.entries.len() * (16 + extra));
         for entry in &self.entries {
             checksums.extend_from_slice(&entry.checksum);
+            if let (1.., Some(columns)) = (extra, &entry.columns) {
+                checksums.extend_from_slice(columns);
+            }
         }
         let keys = pack_keys(&self.entries);
         let keys_digest = canonical::checksum(&keys);
@@ -82,6 +91,13 @@ impl LedgerBlock {
         }
     }
 
+    /// How many bytes of column checksums each row has; 0 unless all have the same number.
+    fn columns_length(&self) -> usize {
+        let length = |entry: &Entry| entry.columns.as_ref().map_or(0, |columns| columns.len());
+        let first = self.entries.first().map_or(0, length);
+        if self.entries.iter().all(|entry| length(entry) == first) { first } else { 0 }
+    }
+
     /// Unpacks a stored block.
     ///
     /// # Errors
@@ -92,16 +108,19 @@ impl LedgerBlock {
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
         let count = stored.row_count as usize;
-        if stored.checksums.len() != count * 16 {
+        let width = stored.checksums.len().checked_div(count).unwrap_or(16);
+        if width < 16 || stored.checksums.len() != count * width {
             return Err(damaged());
         }
         let keys = unpack_keys(&stored.keys, count)?;
         let mut outcomes = unpack_outcomes(&stored.outcomes, count)?;
         let mut entries = Vec::with_capacity(count);
-        for (key, checksum) in keys.into_iter().zip(stored.checksums.chunks_exact(16)) {
-            let mut sum = [0; 16];
-            sum.copy_from_slice(checksum);
-            entries.push(Entry { key, checksum: sum, outcome: outcomes.next().unwrap_or(Outcome::Unchanged) });
+        for (key, checksums) in keys.into_iter().zip(stored.checksums.chunks_exact(width)) {
+            let (own, columns) = checksums.split_at(16);
+            let mut checksum = [0; 16];
+            checksum.copy_from_slice(own);
+            let columns = (!columns.is_empty()).then(|| columns.into());
+            entries.push(Entry { key, checksum, outcome: outcomes.next().unwrap_or(Outcome::Unchanged), columns });
         }
         Ok(LedgerBlock {
             ordinal: stored.ordinal,
@@ -277,7 +296,7 @@ mod tests {
                 } else {
                     Key::from_values([&Value::Text(text.into()), &Value::Int(int)])
                 };
-                Entry { key, checksum, outcome }
+                Entry { key, checksum, outcome, columns: None }
             });
             let block = block(entries.collect());
             prop_assert_eq!(LedgerBlock::unpack(&block.pack()).expect("it was packed by us"), block);
@@ -296,7 +315,8 @@ mod tests {
 
     #[test]
     fn dense_integer_keys_take_seventeen_bytes_a_row() {
-        let entry = |i| Entry { key: Key::from_values([&Value::Int(i)]), checksum: [1; 16], outcome: Outcome::Inserted };
+        let entry =
+            |i| Entry { key: Key::from_values([&Value::Int(i)]), checksum: [1; 16], outcome: Outcome::Inserted, columns: None };
         let stored = block((1_000_000..1_001_000).map(entry).collect()).pack();
         assert!(stored.keys.len() + stored.checksums.len() < 17_010, "{}", stored.keys.len());
     }

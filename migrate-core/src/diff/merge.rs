@@ -8,7 +8,7 @@
 //! Both sides follow the source's order, so a row mostly matches the next entry; only where it does not are the entries looked
 //! up by hash. No key is ever compared for order.
 
-use super::block::{BLOCK_ROWS, Entry, LedgerBlock};
+use super::block::{BLOCK_ROWS, ColumnSums, Entry, LedgerBlock};
 use crate::sink::Outcome;
 use crate::state::StoredBlock;
 use crate::value::Key;
@@ -178,7 +178,29 @@ impl BlockMerge {
         if let (false, Some(block)) = (same, self.old.get_mut(self.current)) {
             block.changed = true;
         }
-        self.fresh.push(Fresh { entry: Entry { key, checksum, outcome }, block: self.current });
+        self.fresh.push(Fresh { entry: Entry { key, checksum, outcome, columns: None }, block: self.current });
+    }
+
+    /// Gives the row that was kept last the checksums of its columns. `same` says that the ledger has them already.
+    pub fn keep_columns(&mut self, columns: ColumnSums, same: bool) {
+        let Some(fresh) = self.fresh.last_mut() else { return };
+        fresh.entry.columns = columns;
+        if let (false, Some(block)) = (same, self.old.get_mut(fresh.block)) {
+            block.changed = true;
+        }
+    }
+
+    /// Returns the column checksums that the ledger has for a key, without taking it as seen.
+    pub fn recorded_columns(&mut self, key: &Key) -> ColumnSums {
+        self.place(key).and_then(|place| self.entries[place].entry.columns.clone())
+    }
+
+    /// Corrects what the ledger is to know of a kept row.
+    pub fn restore(&mut self, kept: usize, checksum: Checksum, columns: ColumnSums) {
+        if let Some(fresh) = self.fresh.get_mut(kept) {
+            fresh.entry.checksum = checksum;
+            fresh.entry.columns = columns;
+        }
     }
 
     /// Corrects the outcome of a kept row, counted from the last flush, once the sink has told it.

@@ -15,5 +15,5 @@
 mod block;
 mod merge;
 
-pub use block::{BLOCK_ROWS, Entry, FORMAT, LedgerBlock};
+pub use block::{BLOCK_ROWS, ColumnSums, Entry, FORMAT, LedgerBlock};
 pub use merge::{BlockMerge, LedgerEdit, Match, Merged};

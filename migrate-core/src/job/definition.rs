@@ -172,9 +172,6 @@ impl Job {
 
     fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::new(ErrorKind::Config, message));
-        if self.mode == Mode::Update {
-            return wrong("the mode \"update\" is not in this version; use \"replace\", \"append\" or \"init\"".to_owned());
-        }
         for (field, value) in
             [("page_bytes", self.page_bytes), ("batch_bytes", self.batch_bytes), ("batch_rows", self.batch_rows)]
         {
@@ -219,7 +216,7 @@ pub enum Mode {
     /// New rows are inserted, rows that differ overwritten as a whole.
     #[default]
     Replace,
-    /// Only columns that changed at the source are written; not in this version.
+    /// New rows are inserted; of others only the columns are written that changed at the source since the last sync.
     Update,
     /// Only rows whose key is not there are inserted.
     Append,
@@ -251,7 +248,10 @@ impl FromStr for Mode {
     fn from_str(text: &str) -> Result<Self> {
         Mode::ALL.into_iter().find(|mode| mode.as_str() == text).ok_or_else(|| {
             let hint = crate::hint::nearest(text, Mode::ALL.map(Mode::as_str));
-            Error::new(ErrorKind::Config, format!("the mode \"{text}\" is unknown; expected init, replace or append{hint}"))
+            Error::new(
+                ErrorKind::Config,
+                format!("the mode \"{text}\" is unknown; expected init, replace, update or append{hint}"),
+            )
         })
     }
 }
@@ -463,7 +463,6 @@ mod tests {
     fn contradictions_inside_a_job_are_named() {
         let job = || Job::new("copy", "a", "b");
         for (job, expected) in [
-            (job().with_mode(Mode::Update), "not in this version"),
             (job().with_entity(Entity::new("t")).with_entity(Entity::new("t")), "two entities are called \"t\""),
             (job().with_entity(Entity::new("t")).with_exclude("u"), "entities = \"*\""),
             (job().with_entity(Entity::new("t").with_rename("a", "b").with_exclude("a")), "both renamed and excluded"),

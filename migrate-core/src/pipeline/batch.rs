@@ -1,6 +1,7 @@
 //! The target transaction that a walk is filling, and the rows that wait for it.
 
 use super::context::Context;
+use super::update::Base;
 use crate::error::Result;
 use crate::plan::EntityPlan;
 use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
@@ -16,6 +17,8 @@ pub(super) struct Waiting {
     pub(super) kept: Vec<usize>,
     /// What this execution did to each row before.
     pub(super) before: Vec<Outcome>,
+    /// In mode `update`: each row as it was synced last, where it was.
+    pub(super) bases: Vec<Option<Base>>,
 }
 
 /// A batch: what will commit together.

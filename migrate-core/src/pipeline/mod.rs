@@ -19,6 +19,7 @@ mod report;
 mod retry;
 mod shape;
 mod sweep;
+mod update;
 mod walk;
 
 pub use dry::{Cell, Change, EntityPreview, Preview, Sample};

@@ -13,13 +13,15 @@ use super::context::Context;
 use super::reader::{ReadError, ReadPlan, Reader, Segment};
 use super::retry::Backoff;
 use super::shape::{RowRefusal, Shaped, Shaper, whole_row};
-use crate::diff::{BlockMerge, Entry, LedgerEdit, Match};
+use super::update::{Base, column_sums, reconcile};
+use crate::diff::{BlockMerge, ColumnSums, Entry, LedgerEdit, Match};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::job::{Event, Level, Mode};
 use crate::sink::{Outcome, WriteMode};
 use crate::source::Snapshot;
 use crate::state::{Checkpoint, Counters, GoneRow, QuarantinedRow, StateChanges, to_hex};
-use crate::value::Key;
+use crate::value::canonical::Checksum;
+use crate::value::{Key, Page};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -237,7 +239,10 @@ impl Walk {
                 (Ok(place), None) => Ok(*place),
             };
             match refusal {
-                Ok(place) => self.decide(place, row.key.clone(), row.checksum, &mut writes)?,
+                Ok(place) => {
+                    let columns = self.column_sums(shaped, place)?;
+                    self.decide(place, row.key.clone(), row.checksum, columns, &mut writes)?;
+                }
                 Err(refusal) => self.quarantine(shaped, at, &row.key, refusal),
             }
             if self.batch.rows >= self.careful.min(self.context.limits.batch_rows) {
@@ -261,10 +266,24 @@ impl Walk {
         Ok(true)
     }
 
+    /// In mode `update` the ledger keeps a checksum of each column.
+    fn column_sums(&self, shaped: &Shaped, place: u32) -> Result<ColumnSums> {
+        match self.context.job.mode {
+            Mode::Update => Ok(Some(column_sums(&shaped.page.row(place as usize).values()?))),
+            Mode::Init | Mode::Replace | Mode::Append => Ok(None),
+        }
+    }
+
     /// Decides what is to be done with a row that fits.
-    fn decide(&mut self, place: u32, key: Key, checksum: [u8; 16], writes: &mut Writes) -> Result<()> {
+    fn decide(&mut self, place: u32, key: Key, checksum: Checksum, columns: ColumnSums, writes: &mut Writes) -> Result<()> {
         let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
         let append = self.context.job.mode == Mode::Append;
+        let update = self.context.job.mode == Mode::Update;
+        let base = match update {
+            true => merge.recorded(&key).map(|checksum| Base { checksum, columns: merge.recorded_columns(&key) }),
+            false => None,
+        };
+        let known = base.as_ref().is_some_and(|base| base.columns.is_some());
         let counters = &mut self.live.counters;
         match merge.look_up(&key, &checksum) {
             Match::Equal(Outcome::Inserted) => {
@@ -289,14 +308,17 @@ impl Walk {
             }
             Match::Changed(before) => {
                 self.batch.rows += 1;
-                writes.push(place, key.clone(), merge.kept(), before);
+                writes.push(place, key.clone(), merge.kept(), before, base);
                 merge.keep(key, checksum, before, false);
             }
             Match::New => {
                 self.batch.rows += 1;
-                writes.push(place, key.clone(), merge.kept(), Outcome::Unchanged);
+                writes.push(place, key.clone(), merge.kept(), Outcome::Unchanged, None);
                 merge.keep(key, checksum, Outcome::Inserted, false);
             }
+        }
+        if update {
+            merge.keep_columns(columns, known);
         }
         Ok(())
     }
@@ -308,11 +330,13 @@ impl Walk {
         if let Some(merge) = &mut self.merge
             && let Some(recorded) = merge.recorded(key)
         {
+            let columns = merge.recorded_columns(key);
             let outcome = match merge.look_up(key, &recorded) {
                 Match::Equal(outcome) | Match::Changed(outcome) => outcome,
                 Match::New => Outcome::Unchanged,
             };
             merge.keep(key.clone(), recorded, outcome, true);
+            merge.keep_columns(columns, true);
         }
         self.batch.quarantine.push(QuarantinedRow {
             execution: self.context.execution.clone(),
@@ -330,8 +354,8 @@ impl Walk {
         if writes.rows.is_empty() {
             return Ok(());
         }
-        let waiting =
-            Waiting { page: shaped.page.clone(), rows: writes.rows, keys: writes.keys, kept: writes.kept, before: writes.before };
+        let Writes { rows, keys, kept, before, bases } = writes;
+        let waiting = Waiting { page: shaped.page.clone(), rows, keys, kept, before, bases };
         if self.live.in_tail {
             self.write_rows(waiting).await
         } else {
@@ -341,12 +365,71 @@ impl Walk {
     }
 
     async fn write_rows(&mut self, waiting: Waiting) -> Result<()> {
+        if waiting.bases.iter().all(Option::is_none) {
+            return self.write_whole(waiting).await;
+        }
+        let Waiting { page, rows, keys, kept, before, bases } = waiting;
+        let (mut fresh, mut synced) = (Writes::default(), Vec::new());
+        for ((((row, key), kept), before), base) in rows.into_iter().zip(keys).zip(kept).zip(before).zip(bases) {
+            match base {
+                Some(base) => synced.push(Synced { row, key, kept, before, base }),
+                None => fresh.push(row, key, kept, before, None),
+            }
+        }
+        let Writes { rows, keys, kept, before, bases } = fresh;
+        if !rows.is_empty() {
+            self.write_whole(Waiting { page: page.clone(), rows, keys, kept, before, bases }).await?;
+        }
+        self.write_synced(&page, synced).await
+    }
+
+    /// Writes, of rows that were synced before, the columns that have changed at the source since.
+    async fn write_synced(&mut self, page: &Page, synced: Vec<Synced>) -> Result<()> {
+        let (entity, policy) = (self.plan.entity.clone(), self.context.job.on_conflict);
+        let rows: Vec<(u32, Base)> = synced.iter().map(|s| (s.row, s.base.clone())).collect();
+        let transaction = self.batch.transaction(&self.context).await?;
+        let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows).await?;
+        let places: Vec<u32> = reconciled.rows.iter().filter_map(|r| r.place).collect();
+        let keys = synced.iter().zip(&reconciled.rows).filter(|(_, r)| r.place.is_some()).map(|(s, _)| s.key.clone());
+        let keys: Vec<Key> = keys.collect();
+        let outcomes = match places.is_empty() {
+            true => None,
+            false => self.batch.write(&self.context, &entity, &reconciled.page, &places, keys, WriteMode::Upsert).await?,
+        };
+        let mut outcomes = outcomes.unwrap_or_default().into_iter();
+        let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
+        for (synced, row) in synced.into_iter().zip(reconciled.rows) {
+            let written = row.place.and_then(|_| outcomes.next());
+            let outcome = match (synced.before, written) {
+                (Outcome::Inserted, _) => Outcome::Inserted,
+                // What was left to the target is no unchanged row.
+                (_, Some(Outcome::Unchanged) | None) if !row.left.is_empty() => Outcome::Skipped,
+                (_, Some(outcome)) => outcome,
+                (_, None) => Outcome::Unchanged,
+            };
+            self.live.counters.count(outcome);
+            merge.settle(synced.kept, outcome);
+            if !row.left.is_empty() {
+                let kept = if row.open.is_some() { "the conflict stays open" } else { "the target's value stays" };
+                let message =
+                    format!("both sides have changed ({}) in the row with the key ({}): {kept}", row.left.join(", "), row.key);
+                self.context.log(Level::Warn, &entity.name, message);
+            }
+            if let Some(open) = row.open {
+                self.live.counters.conflicts += 1;
+                merge.restore(synced.kept, open.checksum, open.columns);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_whole(&mut self, waiting: Waiting) -> Result<()> {
         let mode = match self.context.job.mode {
             _ if self.live.in_tail && self.loadable => WriteMode::Load,
             Mode::Append => WriteMode::InsertMissing,
             Mode::Init | Mode::Replace | Mode::Update => WriteMode::Upsert,
         };
-        let Waiting { page, rows, keys, kept, before } = waiting;
+        let Waiting { page, rows, keys, kept, before, .. } = waiting;
         let entity = self.plan.entity.clone();
         let outcomes = self.batch.write(&self.context, &entity, &page, &rows, keys, mode).await?;
         let counters = &mut self.live.counters;
@@ -358,18 +441,11 @@ impl Walk {
         for ((outcome, kept), before) in outcomes.into_iter().zip(kept).zip(before) {
             // One final outcome per row and execution: a row that this execution inserted stays inserted.
             let outcome = if before == Outcome::Inserted { Outcome::Inserted } else { outcome };
-            match outcome {
-                Outcome::Inserted => counters.inserted += 1,
-                Outcome::Updated => counters.updated += 1,
-                Outcome::Unchanged => counters.unchanged += 1,
-                Outcome::Skipped => {
-                    counters.skipped += 1;
-                    // What a trigger has kept out is not sent to it again until it changes; a row that belongs to the target may be
-                    // overwritten by a later run in another mode.
-                    if mode == WriteMode::InsertMissing {
-                        merge.forget_checksum(kept);
-                    }
-                }
+            counters.count(outcome);
+            // What a trigger has kept out is not sent to it again until it changes; a row that belongs to the target may be
+            // overwritten by a later run in another mode.
+            if outcome == Outcome::Skipped && mode == WriteMode::InsertMissing {
+                merge.forget_checksum(kept);
             }
             merge.settle(kept, outcome);
         }
@@ -607,6 +683,15 @@ impl Walk {
     }
 }
 
+/// A row to be written that was synced before.
+struct Synced {
+    row: u32,
+    key: Key,
+    kept: usize,
+    before: Outcome,
+    base: Base,
+}
+
 /// Rows of the page at hand that are to be written.
 #[derive(Default)]
 struct Writes {
@@ -614,13 +699,15 @@ struct Writes {
     keys: Vec<Key>,
     kept: Vec<usize>,
     before: Vec<Outcome>,
+    bases: Vec<Option<Base>>,
 }
 
 impl Writes {
-    fn push(&mut self, place: u32, key: Key, kept: usize, before: Outcome) {
+    fn push(&mut self, place: u32, key: Key, kept: usize, before: Outcome, base: Option<Base>) {
         self.rows.push(place);
         self.keys.push(key);
         self.kept.push(kept);
         self.before.push(before);
+        self.bases.push(base);
     }
 }

@@ -122,10 +122,11 @@ fn unknown_jobs_and_environments_are_named_with_a_hint() {
 }
 
 #[test]
-fn a_mode_of_a_later_version_is_refused_where_its_job_is_used() {
-    let text = EXAMPLE.replace("append", "update");
-    let error = parse(&text).expect("it is a known mode").job(None).expect_err("not yet").to_string();
-    assert!(error.contains("not in this version") && error.contains("job copy"), "{error}");
+fn what_is_to_become_of_lost_rows_is_checked_where_its_job_is_used() {
+    let text = EXAMPLE.replace("mode     = \"append\"", "mode = \"update\"\ndeletes = { mode = \"hard\", column = \"x\" }");
+    assert_ne!(text, EXAMPLE);
+    let error = parse(&text).expect("it is well formed").job(None).expect_err("only marks have a column").to_string();
+    assert!(error.contains("deletes.column") && error.contains("job copy"), "{error}");
 }
 
 #[test]
