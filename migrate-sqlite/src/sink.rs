@@ -4,7 +4,7 @@ use crate::config::{Access, SqliteConfig};
 use crate::error::SqliteContext;
 use crate::source::SqliteSource;
 use crate::state::SqliteState;
-use crate::thread::Worker;
+use crate::thread::{Answer, Worker};
 use crate::transaction::SqliteTransaction;
 use crate::{ddl, introspect, locks};
 use async_trait::async_trait;
@@ -75,6 +75,19 @@ impl Shared {
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
         let result = self.worker().await?.run(move |connection| work(connection)).await;
         result.map_err(|error| locks::name_holder(error, &self.config.path))
+    }
+
+    /// Sends a closure to the connection's thread, and returns where its answer will be; see [`Shared::name_holder`].
+    pub(crate) async fn submit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<Answer<T>> {
+        self.worker().await?.submit(move |connection| work(connection))
+    }
+
+    /// Names, in an error of a busy file, who holds it.
+    pub(crate) fn name_holder(&self, error: Error) -> Error {
+        locks::name_holder(error, &self.config.path)
     }
 
     /// Waits for the open transaction, if any, and runs a closure that opens its own.

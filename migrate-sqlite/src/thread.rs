@@ -7,8 +7,11 @@ use crate::native;
 use migrate_core::error::{Error, ErrorKind, Result};
 use rusqlite::{Connection, InterruptHandle};
 use std::fmt;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -62,6 +65,14 @@ impl Worker {
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.submit(work)?.await
+    }
+
+    /// Sends a closure to the thread and returns where its answer will be. It is left out if nobody waits when its turn comes.
+    pub(crate) fn submit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<Answer<T>> {
         let (reply, answer) = oneshot::channel();
         let job: Work = Box::new(move |connection| {
             if reply.is_closed() {
@@ -72,7 +83,7 @@ impl Worker {
             let _ = reply.send(result);
         });
         self.work.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        Ok(Answer(answer))
     }
 
     /// Sends a closure to the thread without waiting for it; it runs whatever becomes of the caller.
@@ -88,6 +99,18 @@ impl Worker {
             // A thread that has ended has closed its connection.
             let _ = inbox.send(job);
         }
+    }
+}
+
+/// The answer of a closure that was sent to a thread. Dropping it leaves a closure out that has not begun.
+#[derive(Debug)]
+pub(crate) struct Answer<T>(oneshot::Receiver<Result<T>>);
+
+impl<T> Future for Answer<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.map_err(|_| gone())?)
     }
 }
 

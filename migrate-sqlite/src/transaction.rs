@@ -4,6 +4,7 @@ use crate::error::SqliteContext;
 use crate::sink::Shared;
 use crate::snapshot::page_columns;
 use crate::state;
+use crate::thread::Answer;
 use crate::write::{self, Target, WriteJob};
 use async_trait::async_trait;
 use migrate_core::schema::{TableName, TableSchema};
@@ -17,6 +18,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
+/// A load whose answer has not been asked for yet.
+#[derive(Debug)]
+struct Pending {
+    answer: Answer<()>,
+    /// Rows that were given to loads of its table before it.
+    before: u64,
+}
+
 /// The one open transaction of a sink; others queue for it.
 #[derive(Debug)]
 pub(crate) struct SqliteTransaction {
@@ -26,6 +35,8 @@ pub(crate) struct SqliteTransaction {
     permit: Option<OwnedSemaphorePermit>,
     /// Rows given to the loads of each table so far.
     loaded: HashMap<TableName, u64>,
+    /// The load that the thread is at, while the caller prepares the next rows.
+    pending: Option<Pending>,
     /// Whether something was asked for already, so that the transaction cannot begin anew.
     touched: bool,
     failed: bool,
@@ -35,8 +46,15 @@ impl SqliteTransaction {
     /// Takes the write lock.
     pub(crate) async fn begin(shared: Arc<Shared>, fence: Fence) -> Result<Self> {
         let permit = shared.queue().await?;
-        let transaction =
-            SqliteTransaction { shared, fence, permit: Some(permit), loaded: HashMap::new(), touched: false, failed: false };
+        let transaction = SqliteTransaction {
+            shared,
+            fence,
+            permit: Some(permit),
+            loaded: HashMap::new(),
+            pending: None,
+            touched: false,
+            failed: false,
+        };
         let fence = transaction.fence.clone();
         // From here on dropping the transaction rolls back, whether the lock was taken or not.
         transaction.shared.run(move |connection| begin(connection, &fence)).await?;
@@ -46,9 +64,7 @@ impl SqliteTransaction {
     /// Runs a step. One that fails rolls back at once and lets the next in the queue begin, however long the caller keeps the
     /// transaction; after that, or after a step whose answer nobody waited for, nothing else is allowed.
     async fn step<T: Send + 'static>(&mut self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
-        if self.failed {
-            return Err(Error::new(ErrorKind::Internal, "a transaction was used after it had failed"));
-        }
+        self.settle_load().await?;
         self.failed = true;
         self.touched = true;
         let result = self.shared.run(move |connection| {
@@ -72,6 +88,45 @@ impl SqliteTransaction {
 }
 
 impl SqliteTransaction {
+    /// Waits for the load that is under way, if one is.
+    async fn settle_load(&mut self) -> Result<()> {
+        if self.failed {
+            return Err(Error::new(ErrorKind::Internal, "a transaction was used after it had failed"));
+        }
+        let Some(pending) = &mut self.pending else { return Ok(()) };
+        let before = pending.before;
+        let result = (&mut pending.answer).await;
+        self.pending = None;
+        result.map_err(|error| {
+            self.failed = true;
+            self.give_up();
+            let error = self.shared.name_holder(error);
+            match error.row() {
+                Some(row) => error.with_row(before + row),
+                None => error,
+            }
+        })
+    }
+
+    /// Hands rows to the thread and returns while it inserts them: the caller reads and shapes the next ones meanwhile.
+    async fn load(&mut self, name: TableName, rows: u64, job: WriteJob) -> Result<()> {
+        self.settle_load().await?;
+        let before = self.loaded.get(&name).copied().unwrap_or(0);
+        let (touched, fence) = (self.touched, self.fence.clone());
+        self.touched = true;
+        let answer = self.shared.submit(move |connection| {
+            let result = set_references(connection, job.target(), job.only_inserts(), touched, &fence)
+                .and_then(|()| job.run(connection).map(drop));
+            if result.is_err() {
+                state::rollback(connection);
+            }
+            result
+        });
+        self.pending = Some(Pending { answer: answer.await?, before });
+        self.loaded.insert(name, before + rows);
+        Ok(())
+    }
+
     /// Rolls back what is open, and then leaves the head of the queue. Does nothing the second time.
     fn give_up(&mut self) {
         if let Some(permit) = self.permit.take() {
@@ -119,21 +174,16 @@ fn set_references(connection: &Connection, target: &Target, only_inserts: bool, 
 impl SinkTransaction for SqliteTransaction {
     async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>> {
         let job = WriteJob::new(&request)?;
-        let (name, rows, load) = (request.table.name.clone(), request.row_count() as u64, request.mode == WriteMode::Load);
-        let before = if load { self.loaded.get(&name).copied().unwrap_or(0) } else { 0 };
+        if request.mode == WriteMode::Load {
+            self.load(request.table.name.clone(), request.row_count() as u64, job).await?;
+            return Ok(None);
+        }
         let (touched, fence) = (self.touched, self.fence.clone());
-        let written = self.step(move |connection| {
+        self.step(move |connection| {
             set_references(connection, job.target(), job.only_inserts(), touched, &fence)?;
             job.run(connection)
-        });
-        let outcomes = written.await.map_err(|error| match error.row() {
-            Some(row) => error.with_row(before + row),
-            None => error,
-        })?;
-        if load {
-            self.loaded.insert(name, before + rows);
-        }
-        Ok(outcomes)
+        })
+        .await
     }
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
@@ -181,6 +231,8 @@ impl SinkTransaction for SqliteTransaction {
         if self.permit.is_none() {
             return Ok(());
         }
+        // What the load under way would have answered does not matter any more.
+        self.pending = None;
         self.shared
             .run(|connection| {
                 state::rollback(connection);
