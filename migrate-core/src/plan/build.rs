@@ -131,6 +131,7 @@ async fn plan_tables(
             continue;
         }
         let table = refined.next().unwrap_or_else(|| draft.chosen.table.clone());
+        draft.notes.extend(table.not_described.iter().map(|what| format!("{what} is not carried over")));
         let mut projected = columns::project(&draft.chosen.entity, &table, &mut draft.notes);
         if let Some(mark) = mark {
             columns::add_mark(&mut projected, mark);

@@ -95,6 +95,9 @@ pub struct TableSchema {
     pub parents: Vec<TableName>,
     /// Whether rules, row-level security or the like stand in the way of bulk writes; says which.
     pub write_obstacles: Vec<String>,
+    /// What its definition says beyond this description, and no table that is made from it will have; in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_described: Vec<String>,
 }
 
 impl TableSchema {
@@ -116,6 +119,7 @@ impl TableSchema {
             options: Vec::new(),
             parents: Vec::new(),
             write_obstacles: Vec::new(),
+            not_described: Vec::new(),
         }
     }
 

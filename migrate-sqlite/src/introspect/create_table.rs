@@ -19,6 +19,8 @@ pub(super) struct ParsedTable {
     pub(super) checks: Vec<(Option<String>, String)>,
     /// Foreign keys in the order of the text.
     pub(super) foreign_keys: Vec<ParsedForeignKey>,
+    /// What is said beyond all this: conflict clauses, and collations and directions inside a key; in words.
+    pub(super) others: Vec<String>,
 }
 
 /// What the text says of one column.
@@ -117,6 +119,17 @@ fn parse_constraints(sql: &str, words: &[Token<'_>], mut column: Option<&mut Par
     let mut i = 0;
     while let Some(word) = words.get(i) {
         let next = words.get(i + 1);
+        if word.is("ON") && next.is_some_and(|t| t.is("CONFLICT")) {
+            let at = column.as_deref().map_or_else(|| "a constraint".to_owned(), |c| format!("column {}", c.name));
+            let action = words.get(i + 2).map(|t| t.name().to_uppercase()).unwrap_or_default();
+            table.others.push(format!("ON CONFLICT {action} of {at}"));
+            i += 3;
+            continue;
+        }
+        if word.is("PRIMARY") || word.is("UNIQUE") {
+            let list = words[i..].iter().take(3).position(|t| t.is_sign("("));
+            note_key_parts(words, list.map(|at| i + at), table);
+        }
         // The columns of a constraint: its list in parentheses, or the column that it stands at.
         let own = column.as_deref().map(|c| vec![c.name.clone()]);
         let mut used_name = true;
@@ -174,6 +187,22 @@ fn parse_constraints(sql: &str, words: &[Token<'_>], mut column: Option<&mut Par
         // What a constraint holds in parentheses was read, or says nothing.
         if words.get(i).is_some_and(|t| t.is_sign("(")) {
             i = matching(words, i) + 1;
+        }
+    }
+}
+
+/// Notes what a key's list says of its columns beyond their names.
+fn note_key_parts(words: &[Token<'_>], open: Option<usize>, table: &mut ParsedTable) {
+    let Some(open) = open else { return };
+    let close = matching(words, open);
+    for part in split_commas(&words[open + 1..close.min(words.len())]) {
+        let name = part[0].name();
+        if let Some(at) = part.iter().position(|t| t.is("COLLATE")) {
+            let collation = part.get(at + 1).map(Token::name).unwrap_or_default();
+            table.others.push(format!("COLLATE {collation} of {name} inside a key, which may hold rows apart otherwise,"));
+        }
+        if part.iter().skip(1).any(|t| t.is("DESC")) {
+            table.others.push(format!("DESC of {name} inside a key"));
         }
     }
 }
@@ -266,6 +295,28 @@ mod tests {
         assert_eq!(
             keys,
             [(Some("fk1"), 1, true, true, false), (None, 1, false, false, false), (Some("fk2"), 2, false, false, true)]
+        );
+    }
+
+    #[test]
+    fn what_has_no_place_in_the_description_is_listed_in_words() {
+        let table = parse(
+            "CREATE TABLE t(a INT PRIMARY KEY ON CONFLICT REPLACE, b TEXT NOT NULL ON CONFLICT IGNORE, c, UNIQUE (b COLLATE NOCASE, c DESC) ON CONFLICT FAIL)",
+        );
+        assert_eq!(
+            table.others,
+            [
+                "ON CONFLICT REPLACE of column a",
+                "ON CONFLICT IGNORE of column b",
+                "COLLATE NOCASE of b inside a key, which may hold rows apart otherwise,",
+                "DESC of c inside a key",
+                "ON CONFLICT FAIL of a constraint",
+            ]
+        );
+        assert!(
+            parse("CREATE TABLE t(a INT PRIMARY KEY, b TEXT COLLATE NOCASE REFERENCES u (x) ON DELETE CASCADE)")
+                .others
+                .is_empty()
         );
     }
 

@@ -136,6 +136,7 @@ fn read_table(connection: &Connection, object: &Object, sqls: &Statements, sizes
         columns::settle_primary_key(&mut table, primary_key, alias, object, &parsed);
         (table.unique_keys, table.indexes) = (indexes.unique_keys, indexes.indexes);
         table.foreign_keys = keys::read_foreign_keys(connection, &object.name, &parsed)?;
+        table.not_described = parsed.others;
         table.checks = parsed.checks.into_iter().map(|(name, expression)| Check { name, expression }).collect();
         if object.without_rowid {
             table.options.push("WITHOUT ROWID".to_owned());
