@@ -9,6 +9,7 @@ use crate::source::Position;
 use crate::value::KeyRange;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What a checkpoint or ledger belongs to.
@@ -62,6 +63,9 @@ pub struct Checkpoint {
     pub counters: Counters,
     /// What the ledger was made with: source, columns, types, mapping, filter. Another one makes the ledger void.
     pub fingerprint: String,
+    /// The target's columns that its triggers were seen to alter: what they hold is no difference.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub trigger_columns: BTreeSet<String>,
     /// Facts that the pipeline keeps beside the ledger, such as the digest of a table without a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,

@@ -105,6 +105,20 @@ async fn a_first_copy_inserts_and_a_second_run_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_batch_whose_ledger_was_handed_over_in_parts_is_committed_or_forgotten_as_a_whole() {
+    let rows = range(0..90_000);
+    for kind in [ErrorKind::ConnectionLost, ErrorKind::CommitUnknown] {
+        let mut bench = Bench::new(&rows);
+        bench.options = RunOptions::new().with_batch_rows(200_000);
+        bench.to.faults().fail(Call::Commit, 1, kind);
+        assert_eq!(bench.counters().await.inserted, 90_000);
+        let writes = bench.to.faults().calls(Call::Write);
+        assert_eq!(bench.counters().await.unchanged, 90_000);
+        assert_eq!(bench.to.faults().calls(Call::Write), writes, "P4");
+    }
+}
+
+#[tokio::test]
 async fn a_second_run_writes_only_what_changed() {
     let mut rows = range(0..5000);
     let bench = Bench::new(&rows);

@@ -250,6 +250,10 @@ impl SinkTransaction for PgTransaction {
         Ok(before)
     }
 
+    async fn put_state(&mut self, state: &StateChanges) -> Result<()> {
+        state::write(self.connection().await?, state).await
+    }
+
     async fn commit(mut self: Box<Self>, state: &StateChanges) -> Result<()> {
         if let Err(error) = self.write_state(state).await {
             // The error says what happened; that the connection is not worth keeping adds nothing to it.

@@ -26,6 +26,7 @@ mod write;
 
 pub use codec::ENCODING;
 pub use config::{Access, SnapshotPolicy, SqliteConfig};
+pub use native::without_memory_statistics;
 pub use sink::SqliteSink;
 pub use source::SqliteSource;
 pub use store::SqliteStore;

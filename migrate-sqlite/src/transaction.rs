@@ -217,6 +217,11 @@ impl SinkTransaction for SqliteTransaction {
         .await
     }
 
+    async fn put_state(&mut self, state: &StateChanges) -> Result<()> {
+        let state = state.clone();
+        self.step(move |connection| state::apply(connection, &state)).await
+    }
+
     async fn commit(mut self: Box<Self>, state: &StateChanges) -> Result<()> {
         let (state, fence) = (state.clone(), self.fence.clone());
         self.step(move |connection| {

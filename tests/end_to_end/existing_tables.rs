@@ -22,6 +22,10 @@ fn triggers_run_are_listed_and_what_they_write_is_no_difference() {
     assert_eq!(first["entities"][0]["inserted"], 2000, "{first}");
     assert_eq!(target.count("SELECT count(*) FROM t WHERE stamp = 'trigger'"), 2000);
     assert_eq!(target.count("SELECT count(*) FROM seen"), 2000);
+    let logs = project.run(["executions", "logs"]).expect(0).output();
+    assert!(logs.contains("column stamp is owned by the target's triggers"), "{logs}");
+    let plan = project.run(["plan"]).expect(0);
+    assert!(plan.output().contains("the target's triggers own (stamp)"), "{}", plan.output());
     // The trigger owns its column: it is neither a change nor a difference.
     let second = project.copy();
     assert_eq!(second["entities"][0]["unchanged"], 2000, "{second}");
@@ -190,4 +194,43 @@ fn other_schemas_than_public_are_copied_under_their_own_names() {
     for table in ["\"odd schema\".t", "public.t"] {
         assert_same_rows((&source, table), (&target, table), &columns(&source, table));
     }
+}
+
+#[test]
+fn rows_that_the_target_takes_for_one_are_refused_and_never_lost_in_silence() {
+    let project = Project::new();
+    let source = Postgres::new(Server::First);
+    source.run("CREATE TABLE t (k text PRIMARY KEY, v int); INSERT INTO t VALUES ('Word', 1), ('word', 2), ('other', 3)");
+    // Rows of its own, so that nothing is loaded blindly.
+    let target = Sqlite::new(project.path().join("target.db"));
+    target.run("CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY, v INTEGER); INSERT INTO t VALUES ('other', 0)");
+    project.write_job(&source.url(), &target.url(), "");
+    project.run(["run"]).expect(1).says(&["3 rows of the source are only 2 in the target", "(k)", "give another key"]);
+    let project = Project::new();
+    let target = Postgres::new(Server::Second);
+    target.run("CREATE EXTENSION citext; CREATE TABLE t (k citext PRIMARY KEY, v int); INSERT INTO t VALUES ('other', 0)");
+    project.write_job(&source.url(), &target.url(), "[[jobs.copy.entities]]\nsource = \"t\"\n");
+    let run = project.run(["run", "--json"]).expect(3).json();
+    assert_eq!((&run["entities"][0]["quarantined"], &run["entities"][0]["read"]), (&1.into(), &3.into()), "{run}");
+}
+
+#[test]
+fn a_respelled_key_is_the_same_row_to_a_target_that_folds_it() {
+    let project = Project::new();
+    let source = Postgres::new(Server::First);
+    source.run("CREATE TABLE t (k text PRIMARY KEY, v int); INSERT INTO t VALUES ('Word', 1), ('other', 3)");
+    let target = Postgres::new(Server::Second);
+    target.run("CREATE EXTENSION citext; CREATE TABLE t (k citext PRIMARY KEY, v int)");
+    project.write_job(
+        &source.url(),
+        &target.url(),
+        "mode = \"replace\"\ndeletes = \"hard\"\n[[jobs.copy.entities]]\nsource = \"t\"\n",
+    );
+    project.copy();
+    source.run("UPDATE t SET k = 'wORD', v = 2 WHERE k = 'Word'");
+    let report = project.copy();
+    assert_eq!((&report["entities"][0]["updated"], &report["entities"][0]["deleted"]), (&1.into(), &0.into()), "{report}");
+    assert_eq!(target.value("SELECT k || ' ' || v FROM t WHERE v = 2").as_deref(), Some("wORD 2"));
+    assert_eq!(target.count("SELECT count(*) FROM t"), 2);
+    assert_eq!(project.copy()["entities"][0]["unchanged"], 2, "P4");
 }

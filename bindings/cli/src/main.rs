@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let json = arguments.global.json;
+    // Nobody asks this process how much memory SQLite has; that it cannot be switched off is no reason to stop.
+    let _ = migrate_sqlite::without_memory_statistics();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -21,13 +21,15 @@ pub(super) struct MemoryTransaction {
     changes: Vec<(Change, Effect)>,
     /// Rows given to the loads of each table so far: where the row of a later load is counted from.
     loaded: HashMap<TableName, u64>,
+    /// State that was put ahead of the commit, in order.
+    state: Vec<StateChanges>,
     failed: bool,
 }
 
 impl MemoryTransaction {
     pub(super) fn new(database: MemoryDatabase, fence: Fence) -> Self {
         let view = database.lock().tables.clone();
-        MemoryTransaction { database, fence, view, changes: Vec::new(), loaded: HashMap::new(), failed: false }
+        MemoryTransaction { database, fence, view, changes: Vec::new(), loaded: HashMap::new(), state: Vec::new(), failed: false }
     }
 
     fn make(&mut self, call: Call, change: impl FnOnce() -> Result<Change>) -> Result<Effect> {
@@ -109,6 +111,14 @@ impl SinkTransaction for MemoryTransaction {
         self.make_counted(Call::Clear, || Ok(Change::Clear { table: table.name.clone() }))
     }
 
+    async fn put_state(&mut self, state: &StateChanges) -> Result<()> {
+        if self.failed {
+            return Err(Error::new(ErrorKind::Internal, "a transaction was used after it had failed"));
+        }
+        self.state.push(state.clone());
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>, state: &StateChanges) -> Result<()> {
         if self.failed {
             return Err(Error::new(ErrorKind::Internal, "a transaction was committed after it had failed"));
@@ -124,7 +134,7 @@ impl SinkTransaction for MemoryTransaction {
             }
         }
         tables.check_deferred()?;
-        new_state.apply(state)?;
+        self.state.iter().chain([state]).try_for_each(|state| new_state.apply(state))?;
         data.state.check(&self.fence)?;
         (data.tables, data.state) = (tables, new_state);
         data.version += 1;

@@ -21,18 +21,46 @@ pub(super) struct Waiting {
     pub(super) bases: Vec<Option<Base>>,
 }
 
+/// Keys in order, back to back: a batch has many, and one of them at most is asked for.
+#[derive(Debug, Default)]
+pub(super) struct KeyList {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl KeyList {
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn get(&self, place: usize) -> Option<Key> {
+        let start = match place.checked_sub(1) {
+            Some(before) => *self.ends.get(before)?,
+            None => 0,
+        };
+        self.bytes.get(start..*self.ends.get(place)?).map(Key::from_bytes)
+    }
+
+    fn push(&mut self, key: &Key) {
+        self.bytes.extend_from_slice(key.as_bytes());
+        self.ends.push(self.bytes.len());
+    }
+}
+
 /// A batch: what will commit together.
 #[derive(Default)]
 pub(super) struct Batch {
     transaction: Option<Box<dyn SinkTransaction>>,
     /// The keys of all rows written, in order, to name a refused one.
-    pub(super) written: Vec<Key>,
+    pub(super) written: KeyList,
     /// Rows that are written at the end of the range, after its deletes.
     pub(super) waiting: Vec<Waiting>,
     pub(super) quarantine: Vec<QuarantinedRow>,
     pub(super) released: Vec<Vec<u8>>,
     /// Rows that are gone from the source, for the end of the run.
     pub(super) gone: Vec<GoneRow>,
+    /// Whether a part of the ledger is with the transaction already.
+    pub(super) put: bool,
     pub(super) bytes: usize,
     pub(super) rows: usize,
 }
@@ -63,7 +91,7 @@ impl Batch {
         mode: WriteMode,
     ) -> Result<Option<Vec<Outcome>>> {
         let before = self.written.len() as u64;
-        self.written.extend(keys);
+        keys.into_iter().for_each(|key| self.written.push(&key));
         let all = rows.len() == page.row_count();
         let request = WriteRequest {
             table: &entity.target,

@@ -27,6 +27,8 @@ pub(super) struct Context {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) tracker: Arc<ProgressTracker>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Whether nothing is written.
+    pub(super) dry: bool,
     /// Tables that a dry run plans to create; a run has created them before it looks.
     pub(super) missing: Arc<HashSet<TableName>>,
 }

@@ -22,9 +22,9 @@ use tokio::task::JoinSet;
 /// Attempts that one run makes by itself when the source's connection is lost.
 const ATTEMPTS: u32 = 5;
 const PAGE_BYTES: u64 = 256 << 10;
-const BATCH_BYTES: u64 = 32 << 20;
-/// What is kept per row until its batch has committed, its key and checksum twice over, must not outweigh the pages.
-const BATCH_ROWS: u64 = 65_536;
+const BATCH_BYTES: u64 = 128 << 20;
+/// Of each row its key is kept until its batch has committed, which must not outweigh the pages.
+const BATCH_ROWS: u64 = 262_144;
 /// Entities, or parts, at the same time, unless told otherwise.
 const PARALLEL: usize = 4;
 
@@ -65,6 +65,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             observer: Arc::new(observer),
             tracker: tracker.clone(),
             clock: pipeline.clock.clone(),
+            dry: false,
             missing: Arc::default(),
         };
         let result = tokio::select! {
@@ -184,7 +185,7 @@ fn report(id: String, status: ExecutionState, error: Option<String>, tracker: &P
     RunReport { execution_id: id, status, entities: entities.collect(), notes: notes(plan), error, error_kind: None }
 }
 
-fn notes(plan: &Plan) -> Vec<String> {
+pub(super) fn notes(plan: &Plan) -> Vec<String> {
     let own = plan.entities.iter().flat_map(|e| e.notes.iter().map(move |note| format!("{}: {note}", e.name)));
     plan.notes.iter().cloned().chain(own).collect()
 }

@@ -19,6 +19,7 @@ mod report;
 mod retry;
 mod shape;
 mod sweep;
+mod triggers;
 mod update;
 mod walk;
 

@@ -8,11 +8,12 @@
 //! A first copy is all tail; a second run is all ranges; a resumed execution is ranges up to where it was killed, and then tail. What
 //! fails is undone to the last commit and tried again from there: see [`Walk::recover`].
 
-use super::batch::{Batch, Waiting};
+use super::batch::{Batch, KeyList, Waiting};
 use super::context::Context;
 use super::reader::{ReadError, ReadPlan, Reader, Segment};
 use super::retry::Backoff;
 use super::shape::{RowRefusal, Shaped, Shaper, whole_row};
+use super::triggers::altered;
 use super::update::{Base, column_sums, reconcile};
 use crate::diff::{BlockMerge, ColumnSums, Entry, LedgerEdit, Match};
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -22,10 +23,12 @@ use crate::source::Snapshot;
 use crate::state::{Checkpoint, Counters, GoneRow, QuarantinedRow, StateChanges, to_hex};
 use crate::value::canonical::Checksum;
 use crate::value::{Key, Page};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Rows whose ledger entries are kept in memory before they are handed to the transaction.
+const KEPT_ROWS: usize = 32_768;
 /// Bytes of pages that wait for the end of their range at most.
 const WAITING_BYTES: usize = 8 << 20;
 
@@ -57,6 +60,8 @@ pub(super) struct Walk {
     reset: bool,
     /// Where a walk from the start begins.
     begins: Cursor,
+    /// Columns that the target's triggers were seen to alter.
+    trigger_columns: BTreeSet<String>,
     /// Told when rows stay refused for a constraint.
     leftover: Arc<AtomicBool>,
     sequence: u64,
@@ -84,6 +89,8 @@ pub(super) struct Start {
     pub(super) reset: bool,
     pub(super) sequence: u64,
     pub(super) fingerprint: String,
+    /// Columns that the target's triggers were seen to alter before.
+    pub(super) trigger_columns: BTreeSet<String>,
     /// Rows that this execution has deleted already.
     pub(super) deleted: u64,
     /// Takes note of rows that stay refused for a constraint.
@@ -120,6 +127,7 @@ impl Walk {
             loadable: start.loadable,
             reset: start.reset,
             begins: Cursor { counters: Counters { deleted: start.deleted, ..Counters::default() }, ..Cursor::default() },
+            trigger_columns: start.trigger_columns,
             leftover: start.refused,
             sequence: start.sequence,
             in_doubt: false,
@@ -262,6 +270,8 @@ impl Walk {
         let most = self.context.limits.batch_bytes;
         if self.batch.bytes >= if self.live.in_tail { most } else { most.min(WAITING_BYTES) } {
             self.commit_part(false).await?;
+        } else if self.live.in_tail && self.merge.as_ref().is_some_and(|merge| merge.kept() >= KEPT_ROWS) {
+            self.put_ledger().await?;
         }
         Ok(true)
     }
@@ -432,6 +442,10 @@ impl Walk {
         let Waiting { page, rows, keys, kept, before, .. } = waiting;
         let entity = self.plan.entity.clone();
         let outcomes = self.batch.write(&self.context, &entity, &page, &rows, keys, mode).await?;
+        if !self.context.dry && mode != WriteMode::InsertMissing && entity.target.triggers.iter().any(|t| t.fires_on_write) {
+            let found = altered(&entity, self.batch.transaction(&self.context).await?.as_mut(), &page, &rows).await?;
+            self.own_by_triggers(found);
+        }
         let counters = &mut self.live.counters;
         let Some(outcomes) = outcomes else {
             counters.inserted += rows.len() as u64;
@@ -450,6 +464,17 @@ impl Walk {
             merge.settle(kept, outcome);
         }
         Ok(())
+    }
+
+    /// Takes note of columns that belong to the target's triggers.
+    fn own_by_triggers(&mut self, found: BTreeSet<String>) {
+        for column in found {
+            if self.trigger_columns.insert(column.clone()) {
+                let message =
+                    format!("the column {column} is owned by the target's triggers: what they make of it is no difference");
+                self.context.log(Level::Info, &self.plan.entity.name, message);
+            }
+        }
     }
 
     async fn write_waiting(&mut self) -> Result<()> {
@@ -495,6 +520,22 @@ impl Walk {
         Ok(())
     }
 
+    /// Hands the ledger of what was read so far of the tail over to the transaction: its entries weigh more in memory than there.
+    async fn put_ledger(&mut self) -> Result<()> {
+        let Some(edit) = self.merge.as_mut().and_then(BlockMerge::flush) else { return Ok(()) };
+        self.live.after = self.merge.as_ref().and_then(BlockMerge::floor).or(self.live.after);
+        let changes = StateChanges {
+            scope: Some(self.plan.scope.clone()),
+            // What comes before the first of the new blocks is emptied before it.
+            reset_ledger: self.reset && !self.batch.put,
+            removed_blocks: edit.removed,
+            blocks: edit.blocks,
+            ..StateChanges::default()
+        };
+        self.batch.put = true;
+        self.batch.transaction(&self.context).await?.put_state(&changes).await
+    }
+
     /// Commits what was read so far of a range, which goes on behind it. `last` says that the walk ends here.
     async fn commit_part(&mut self, last: bool) -> Result<()> {
         self.write_waiting().await?;
@@ -521,7 +562,7 @@ impl Walk {
         self.sequence += 1;
         let changes = StateChanges {
             scope: Some(self.plan.scope.clone()),
-            reset_ledger: self.reset,
+            reset_ledger: self.reset && !self.batch.put,
             removed_blocks: edit.removed,
             blocks: edit.blocks,
             quarantine: std::mem::take(&mut self.batch.quarantine),
@@ -552,6 +593,7 @@ impl Walk {
             loadable: self.loadable && self.limit.is_none(),
             counters: self.live.counters,
             fingerprint: self.fingerprint.clone(),
+            trigger_columns: self.trigger_columns.clone(),
             digest: None,
         }
     }
@@ -601,7 +643,7 @@ impl Walk {
     }
 
     /// Finds the row that the target refuses: named by the error, else by ever smaller batches.
-    fn isolate(&mut self, error: Error, written: &[Key], rows: usize) -> Result<()> {
+    fn isolate(&mut self, error: Error, written: &KeyList, rows: usize) -> Result<()> {
         let entity = &self.plan.entity;
         if self.live.in_tail && self.loadable && !entity.create {
             // Somebody else may have written the same keys: from here on what is there is looked at.
@@ -614,9 +656,9 @@ impl Walk {
             return Ok(());
         }
         let named = error.row().and_then(|row| usize::try_from(row).ok()).and_then(|row| written.get(row));
-        let culprit = match (named, written) {
+        let culprit = match (named, written.len()) {
             (Some(key), _) => Some(key),
-            (None, [only]) => Some(only),
+            (None, 1) => written.get(0),
             (None, _) => None,
         };
         let Some(key) = culprit else {
@@ -626,7 +668,7 @@ impl Walk {
             self.careful = (rows / 2).max(1);
             return Ok(());
         };
-        if self.refused.contains_key(key) {
+        if self.refused.contains_key(&key) {
             return Err(error);
         }
         let context = |name| error.context().iter().find(|(n, _)| *n == name).map(|(_, object)| object.clone());
@@ -636,7 +678,7 @@ impl Walk {
             Some(constraint) => format!("{} (constraint {constraint})", error.message()),
             None => error.message().to_owned(),
         };
-        self.refused.insert(key.clone(), RowRefusal { column: context("column"), reason });
+        self.refused.insert(key, RowRefusal { column: context("column"), reason });
         // Others are likely to follow: a small batch is cheap to read again.
         self.careful = self.careful.min(rows.max(64)).min(4096);
         Ok(())

@@ -11,7 +11,8 @@ use crate::job::{Job, Mode, RunOptions};
 use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema, TypeSchema};
 use crate::sink::{CreateRequest, SchemaPlan, Sink, TablePlan};
 use crate::source::Source;
-use std::collections::BTreeMap;
+use crate::state::TargetState;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Plans a run of a job.
 ///
@@ -55,6 +56,9 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
         schema.tables.push(table);
         entities.push(entity);
     }
+    if state.exists().await? {
+        note_trigger_columns(&job.name, &mut entities, state.as_ref()).await?;
+    }
     let cycles = order(&mut entities, &schema, &target_schema, &mut notes);
     refuse_cycles(&cycles, &job.name, sink).await?;
     Ok(Plan {
@@ -67,6 +71,21 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
         notes,
         source_identity: identity,
     })
+}
+
+/// Notes the columns that the target's triggers were seen to alter by earlier runs.
+async fn note_trigger_columns(job: &str, entities: &mut [EntityPlan], state: &dyn TargetState) -> Result<()> {
+    for entity in entities.iter_mut().filter(|e| e.target.triggers.iter().any(|t| t.fires_on_write)) {
+        let checkpoints = state.checkpoints(job, &entity.name).await?;
+        let columns: BTreeSet<String> = checkpoints.into_iter().flat_map(|(_, c)| c.trigger_columns).collect();
+        if !columns.is_empty() {
+            let list = columns.into_iter().collect::<Vec<_>>().join(", ");
+            entity
+                .notes
+                .push(format!("the target's triggers own ({list}): what they make of it is neither a change nor a difference"));
+        }
+    }
+    Ok(())
 }
 
 struct Draft<'a> {

@@ -1,7 +1,7 @@
 //! One entity of a plan.
 
 use crate::filter::Filter;
-use crate::schema::{TableName, TableSchema};
+use crate::schema::{ColumnSchema, TableName, TableSchema};
 use crate::value::{DataType, Value};
 use serde::Serialize;
 
@@ -44,6 +44,24 @@ impl EntityPlan {
     /// Returns whether the entity has no key: rows are then counted with their multiplicity, and loaded whole or not at all.
     pub fn is_keyless(&self) -> bool {
         self.key.is_empty()
+    }
+
+    /// Returns whether the target may take two keys for one that the source holds apart: its key folds case, accents or blanks.
+    pub fn key_may_fold(&self) -> bool {
+        let folds = |column: &ColumnSchema| {
+            let exact =
+                |name: &String| ["BINARY", "C", "POSIX", "UCS_BASIC"].iter().any(|known| name.eq_ignore_ascii_case(known));
+            let typed = match &column.data_type {
+                DataType::Char { .. } => true,
+                DataType::Other { name } => name.trim_matches('"').ends_with("citext"),
+                _ => false,
+            };
+            typed || column.collation.as_ref().is_some_and(|collation| !exact(collation))
+        };
+        self.key.iter().zip(&self.target_key).any(|(source, target)| {
+            let (Some(from), Some(to)) = (self.source.column(source), self.target.column(target)) else { return false };
+            folds(to) && (from.collation != to.collation || from.data_type != to.data_type)
+        })
     }
 
     /// Returns the source's columns that are read, in order. Key columns that are not written come last.

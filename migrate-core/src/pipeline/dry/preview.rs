@@ -133,6 +133,7 @@ async fn context(
         observer: Arc::new(observer),
         tracker,
         clock: pipeline.clock.clone(),
+        dry: true,
         missing: Arc::default(),
     })
 }

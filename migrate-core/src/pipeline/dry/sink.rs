@@ -106,7 +106,7 @@ impl Sink for DrySink {
     }
 
     async fn begin(&self, _fence: &Fence) -> Result<Box<dyn SinkTransaction>> {
-        Ok(Box::new(DryTransaction { sink: self.clone(), tally: Tally::default() }))
+        Ok(Box::new(DryTransaction { sink: self.clone(), tally: Tally::default(), state: Vec::new() }))
     }
 
     async fn finish(&self, _plan: &SchemaPlan, _fence: &Fence, _progress: &OnStep<'_>) -> Result<()> {
@@ -127,6 +127,8 @@ impl Sink for DrySink {
 struct DryTransaction {
     sink: DrySink,
     tally: Tally,
+    /// State that was put ahead of the commit. Blocks are not kept: nothing reads them again.
+    state: Vec<StateChanges>,
 }
 
 impl DryTransaction {
@@ -236,8 +238,14 @@ impl SinkTransaction for DryTransaction {
         Ok(0)
     }
 
+    async fn put_state(&mut self, state: &StateChanges) -> Result<()> {
+        let kept = StateChanges { blocks: Vec::new(), removed_blocks: Vec::new(), ..state.clone() };
+        self.state.push(kept);
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>, state: &StateChanges) -> Result<()> {
-        self.sink.state.apply(state);
+        self.state.iter().chain([state]).for_each(|state| self.sink.state.apply(state));
         self.sink.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).add(self.tally);
         Ok(())
     }
