@@ -14,9 +14,12 @@ use migrate_core::state::{Fence, StateChanges};
 use migrate_core::value::{Key, Page};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
+
+/// Loads that the thread may have before it: one at work and one that waits, so that it never does.
+const LOADS_AHEAD: usize = 2;
 
 /// A load whose answer has not been asked for yet.
 #[derive(Debug)]
@@ -35,8 +38,8 @@ pub(crate) struct SqliteTransaction {
     permit: Option<OwnedSemaphorePermit>,
     /// Rows given to the loads of each table so far.
     loaded: HashMap<TableName, u64>,
-    /// The load that the thread is at, while the caller prepares the next rows.
-    pending: Option<Pending>,
+    /// The loads that the thread is at, or has before it, while the caller prepares the next rows.
+    pending: VecDeque<Pending>,
     /// Whether something was asked for already, so that the transaction cannot begin anew.
     touched: bool,
     failed: bool,
@@ -51,7 +54,7 @@ impl SqliteTransaction {
             fence,
             permit: Some(permit),
             loaded: HashMap::new(),
-            pending: None,
+            pending: VecDeque::new(),
             touched: false,
             failed: false,
         };
@@ -64,7 +67,7 @@ impl SqliteTransaction {
     /// Runs a step. One that fails rolls back at once and lets the next in the queue begin, however long the caller keeps the
     /// transaction; after that, or after a step whose answer nobody waited for, nothing else is allowed.
     async fn step<T: Send + 'static>(&mut self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
-        self.settle_load().await?;
+        self.settle_loads(0).await?;
         self.failed = true;
         self.touched = true;
         let result = self.shared.run(move |connection| {
@@ -88,33 +91,42 @@ impl SqliteTransaction {
 }
 
 impl SqliteTransaction {
-    /// Waits for the load that is under way, if one is.
-    async fn settle_load(&mut self) -> Result<()> {
+    /// Waits until no more than so many loads are under way.
+    async fn settle_loads(&mut self, most: usize) -> Result<()> {
         if self.failed {
             return Err(Error::new(ErrorKind::Internal, "a transaction was used after it had failed"));
         }
-        let Some(pending) = &mut self.pending else { return Ok(()) };
-        let before = pending.before;
-        let result = (&mut pending.answer).await;
-        self.pending = None;
-        result.map_err(|error| {
-            self.failed = true;
-            self.give_up();
-            let error = self.shared.name_holder(error);
-            match error.row() {
-                Some(row) => error.with_row(before + row),
-                None => error,
-            }
-        })
+        while self.pending.len() > most {
+            let Some(pending) = self.pending.front_mut() else { return Ok(()) };
+            let before = pending.before;
+            let result = (&mut pending.answer).await;
+            self.pending.pop_front();
+            result.map_err(|error| {
+                self.failed = true;
+                // Those behind it are left out, as the thread has rolled back.
+                self.pending.clear();
+                self.give_up();
+                let error = self.shared.name_holder(error);
+                match error.row() {
+                    Some(row) => error.with_row(before + row),
+                    None => error,
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// Hands rows to the thread and returns while it inserts them: the caller reads and shapes the next ones meanwhile.
     async fn load(&mut self, name: TableName, rows: u64, job: WriteJob) -> Result<()> {
-        self.settle_load().await?;
+        self.settle_loads(LOADS_AHEAD - 1).await?;
         let before = self.loaded.get(&name).copied().unwrap_or(0);
         let (touched, fence) = (self.touched, self.fence.clone());
         self.touched = true;
         let answer = self.shared.submit(move |connection| {
+            // A load before this one has failed and rolled back: outside of a transaction every row would commit by itself.
+            if touched && connection.is_autocommit() {
+                return Err(Error::new(ErrorKind::Internal, "the transaction is over"));
+            }
             let result = set_references(connection, job.target(), job.only_inserts(), touched, &fence)
                 .and_then(|()| job.run(connection).map(drop));
             if result.is_err() {
@@ -122,7 +134,7 @@ impl SqliteTransaction {
             }
             result
         });
-        self.pending = Some(Pending { answer: answer.await?, before });
+        self.pending.push_back(Pending { answer: answer.await?, before });
         self.loaded.insert(name, before + rows);
         Ok(())
     }
@@ -237,7 +249,7 @@ impl SinkTransaction for SqliteTransaction {
             return Ok(());
         }
         // What the load under way would have answered does not matter any more.
-        self.pending = None;
+        self.pending.clear();
         self.shared
             .run(|connection| {
                 state::rollback(connection);

@@ -145,11 +145,13 @@ async fn the_rows_of_a_transactions_loads_are_counted_through_and_a_failed_one_f
     let first = page(&t, &[row(1, text("a")), row(2, text("b"))]);
     write(&mut *transaction, &t, &first, WriteMode::Load).await.expect("good rows");
     let second = page(&t, &[row(3, text("c")), row(4, Value::Null)]);
-    // A load is told of when something else is asked for: its caller prepares the next rows meanwhile.
+    // Loads are under way while their caller prepares the next rows; that one was refused is told later.
     write(&mut *transaction, &t, &second, WriteMode::Load).await.expect("it is under way");
     let third = page(&t, &[row(5, text("e"))]);
+    write(&mut *transaction, &t, &third, WriteMode::Load).await.expect("it waits behind the second");
     let error = write(&mut *transaction, &t, &third, WriteMode::Load).await.expect_err("a NULL came before");
     assert_eq!(error.row(), Some(3));
+    assert_eq!(target.rows(&t).await.len(), 0, "what came behind the refused row is not committed by itself");
     // The failed transaction is still held.
     target.write(&t, &[row(1, text("a"))], WriteMode::Load).await.expect("the next in the queue may write");
     assert_eq!(transaction.commit(&StateChanges::default()).await.expect_err("it has failed").kind(), ErrorKind::Internal);
