@@ -21,6 +21,7 @@ pub mod sink;
 pub mod source;
 pub mod state;
 pub mod value;
+pub mod verify;
 
 pub use error::{Error, ErrorKind, Result, ResultExt, Retry};
 pub use filter::{Filter, Parameter};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "migrate", version, max_term_width = 110, arg_required_else_help = true)]
 #[command(after_help = "Start with `migrate init`, then `migrate check`, `migrate plan` and `migrate run`.\n\n\
-    Exit codes: 0 done, 1 failed, 2 configuration or arguments, 3 partial (rows were refused), 4 a check failed, 5 refused, \
+    Exit codes: 0 done, 1 failed, 2 configuration or arguments, 3 partial (rows were refused), 4 verify differs or a check failed, 5 refused, \
     130 cancelled.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -54,6 +54,10 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Shows what a run would do, row by row, and does nothing
     Plan(PlanArguments),
+    /// Compares source and target row by row, as they are now
+    Verify(VerifyArguments),
+    /// Lists and settles rows that were refused
+    Quarantine(QuarantineArguments),
     /// Looks at everything that a run needs: file, connections, schemas, rights, space
     Check(JobArguments),
     /// Lists and shows what has run
@@ -72,6 +76,60 @@ pub(crate) struct RunArguments {
     /// Refuses to make other changes than those of the plan with this hash
     #[arg(long, value_name = "HASH", conflicts_with = "dry_run")]
     pub(crate) plan: Option<String>,
+    /// Compares both sides row by row afterwards
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) verify: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    #[command(flatten)]
+    pub(crate) job: JobArguments,
+    /// Writes missing and different rows again, and deletes extra ones where the job deletes
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// With --repair: deletes extra rows whatever the job says
+    #[arg(long, requires = "repair")]
+    pub(crate) delete_extra: bool,
+    /// Shows the values of columns that differ
+    #[arg(long)]
+    pub(crate) show_values: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineArguments {
+    #[command(subcommand)]
+    pub(crate) command: QuarantineCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// Lists refused rows, newest first: entity, key, column and reason
+    List(QuarantineRows),
+    /// Shows refused rows whole
+    Show(QuarantineShow),
+    /// Reads refused rows from the source again and sends them to the target once more
+    Replay(QuarantineRows),
+    /// Forgets refused rows; those that are still at the source are refused again by the next run
+    Drop(QuarantineRows),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineRows {
+    #[command(flatten)]
+    pub(crate) job: JobArguments,
+    /// Only the row with this key, as `list` prints it
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineShow {
+    #[command(flatten)]
+    pub(crate) rows: QuarantineRows,
+    /// Shows the values of the rows
+    #[arg(long)]
+    pub(crate) show_values: bool,
 }
 
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ mod mark;
 mod reader;
 mod report;
 mod retry;
-mod shape;
+pub(crate) mod shape;
 mod sweep;
 mod triggers;
 mod update;
@@ -27,10 +27,12 @@ pub use dry::{Cell, Change, EntityPreview, Preview, Sample};
 pub use report::{CheckReport, EntityReport, Finding, RunReport};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{CancelToken, Clock, Job, MemoryRecorder, Observer, Recorder, RunOptions, Silent, SystemClock};
+use crate::job::{CancelToken, Clock, Job, MemoryRecorder, Observer, Owner, Recorder, RunOptions, Silent, SystemClock};
 use crate::plan::{self, Plan};
 use crate::sink::Sink;
 use crate::source::Source;
+use crate::state::{FenceOwner, QuarantinedRow, StateChanges};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A job with the databases and the record it works on.
@@ -59,13 +61,13 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Pipeline {
-    job: Arc<Job>,
-    source: Arc<dyn Source>,
-    sink: Arc<dyn Sink>,
-    recorder: Arc<dyn Recorder>,
+    pub(crate) job: Arc<Job>,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) recorder: Arc<dyn Recorder>,
     observer: Arc<dyn Observer>,
     options: RunOptions,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Pipeline {
@@ -100,12 +102,41 @@ impl Pipeline {
         dry::preview(self, cancel).await
     }
 
+    /// Returns the same pipeline for another version of its job.
+    pub(crate) fn with_job(&self, job: Job) -> Self {
+        Pipeline { job: Arc::new(job), ..self.clone() }
+    }
+
     /// Checks whether a run could start: connections, schemas, rights. Writes nothing.
     ///
     /// # Errors
     /// Only what keeps the check from going on; what it finds wrong is in the report.
     pub async fn check(&self) -> Result<CheckReport> {
         check::check(self).await
+    }
+
+    /// Forgets refused rows of this job; returns how many.
+    ///
+    /// # Errors
+    /// Those of the target's state.
+    pub async fn drop_quarantined(&self, rows: &[QuarantinedRow]) -> Result<u64> {
+        let state = self.sink.state();
+        state.initialize().await?;
+        let owner = Owner::this_process();
+        let holder = FenceOwner { execution: "quarantine".to_owned(), host: owner.host, process: owner.process };
+        let fence = state.acquire(&self.job.name, &holder).await?;
+        let mut released: BTreeMap<String, StateChanges> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.scope.job == self.job.name) {
+            let changes = released.entry(row.scope.to_string()).or_default();
+            changes.scope = Some(row.scope.clone());
+            changes.released.push(row.key.clone());
+        }
+        let count = released.values().map(|changes| changes.released.len() as u64).sum();
+        for changes in released.into_values() {
+            self.sink.begin(&fence).await?.commit(&changes).await?;
+        }
+        state.release(&fence).await?;
+        Ok(count)
     }
 
     /// Runs the job: goes on with its unfinished execution, if there is one, or begins a new one.

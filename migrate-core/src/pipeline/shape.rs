@@ -12,34 +12,34 @@ use std::sync::Arc;
 const SCRATCH: usize = 64 << 10;
 
 /// A page of conformed rows, with what is known of each source row.
-pub(super) struct Shaped {
+pub(crate) struct Shaped {
     /// The rows that were not refused, under the target's column names.
-    pub(super) page: Page,
+    pub(crate) page: Page,
     /// Every source row, in order.
-    pub(super) rows: Vec<ShapedRow>,
+    pub(crate) rows: Vec<ShapedRow>,
     /// The page as it was read.
-    pub(super) source: Page,
+    pub(crate) source: Page,
 }
 
 /// One source row.
-pub(super) struct ShapedRow {
+pub(crate) struct ShapedRow {
     /// The row's key; empty for an entity without a key.
-    pub(super) key: Key,
+    pub(crate) key: Key,
     /// The row's place in the conformed page, or why it has none.
-    pub(super) place: std::result::Result<u32, RowRefusal>,
+    pub(crate) place: std::result::Result<u32, RowRefusal>,
     /// The checksum of the conformed row.
-    pub(super) checksum: Checksum,
+    pub(crate) checksum: Checksum,
 }
 
 /// Why a row was refused before it reached the target.
 #[derive(Debug, Clone)]
-pub(super) struct RowRefusal {
-    pub(super) column: Option<String>,
-    pub(super) reason: String,
+pub(crate) struct RowRefusal {
+    pub(crate) column: Option<String>,
+    pub(crate) reason: String,
 }
 
 /// Shapes the pages of one entity.
-pub(super) struct Shaper {
+pub(crate) struct Shaper {
     entity: Arc<EntityPlan>,
     targets: Arc<[PageColumn]>,
     /// For the encoding and columns seen last: how each target column is made.
@@ -63,7 +63,7 @@ struct Step {
 }
 
 impl Shaper {
-    pub(super) fn new(entity: Arc<EntityPlan>) -> Self {
+    pub(crate) fn new(entity: Arc<EntityPlan>) -> Self {
         let columns = entity.columns.iter().map(|c| PageColumn { name: c.target.clone(), data_type: c.target_type.clone() });
         Shaper { targets: columns.collect(), entity, recipe: None, scratch: Vec::with_capacity(1024) }
     }
@@ -72,7 +72,7 @@ impl Shaper {
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] if the page lacks a column that was asked for, [`ErrorKind::Corrupt`] if its bytes are damaged.
-    pub(super) fn shape(&mut self, page: Page) -> Result<Shaped> {
+    pub(crate) fn shape(&mut self, page: Page) -> Result<Shaped> {
         if self.recipe.as_ref().is_none_or(|r| r.encoding != page.encoding() || &r.sources != page.columns()) {
             self.recipe = Some(self.recipe(&page)?);
         }
@@ -267,7 +267,7 @@ fn put_in_key_order(recipe: &Recipe, keys: &mut Vec<Value<'_>>) {
 }
 
 /// Encodes a source row as it was read, for quarantine; what cannot be decoded is kept as bytes.
-pub(super) fn whole_row(page: &Page, row: usize) -> Vec<u8> {
+pub(crate) fn whole_row(page: &Page, row: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (cell, column) in page.row(row).cells().zip(page.columns().iter()) {
         let value = page
@@ -283,7 +283,7 @@ pub(super) fn whole_row(page: &Page, row: usize) -> Vec<u8> {
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`] if the key is damaged or cannot be conformed, which a key that was written before can.
-pub(super) fn target_key(entity: &EntityPlan, key: &Key) -> Result<Key> {
+pub(crate) fn target_key(entity: &EntityPlan, key: &Key) -> Result<Key> {
     let types: Vec<&DataType> = entity
         .key
         .iter()

@@ -20,13 +20,15 @@ use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::job::{Event, Level, Mode};
 use crate::sink::{Outcome, WriteMode};
 use crate::source::Snapshot;
-use crate::state::{Checkpoint, Counters, GoneRow, QuarantinedRow, StateChanges, to_hex};
+use crate::state::{Checkpoint, Counters, GoneRow, QuarantinedRow, Scope, StateChanges, TargetState, to_hex};
 use crate::value::canonical::Checksum;
 use crate::value::{Key, Page};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Refused rows that a walk looks out for.
+const QUARANTINED: usize = 100_000;
 /// Rows whose ledger entries are kept in memory before they are handed to the transaction.
 const KEPT_ROWS: usize = 32_768;
 /// Bytes of pages that wait for the end of their range at most.
@@ -62,6 +64,9 @@ pub(super) struct Walk {
     begins: Cursor,
     /// Columns that the target's triggers were seen to alter.
     trigger_columns: BTreeSet<String>,
+    /// Rows in quarantine when the walk began, and those of them that it has come by.
+    quarantined: HashSet<Key>,
+    met: HashSet<Key>,
     /// Told when rows stay refused for a constraint.
     leftover: Arc<AtomicBool>,
     sequence: u64,
@@ -128,6 +133,8 @@ impl Walk {
             reset: start.reset,
             begins: Cursor { counters: Counters { deleted: start.deleted, ..Counters::default() }, ..Cursor::default() },
             trigger_columns: start.trigger_columns,
+            quarantined: HashSet::new(),
+            met: HashSet::new(),
             leftover: start.refused,
             sequence: start.sequence,
             in_doubt: false,
@@ -153,6 +160,7 @@ impl Walk {
     /// Those of the source as they are; those of the target that trying again does not cure.
     pub(super) async fn run(&mut self, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let mut before = usize::MAX;
+        self.quarantined = read_quarantine(self.context.state.clone(), self.plan.scope.clone()).await?;
         self.restart();
         loop {
             snapshot = self.run_once(snapshot).await?;
@@ -246,6 +254,12 @@ impl Walk {
                 (Err(refusal), _) | (Ok(_), Some(refusal)) => Err(refusal.clone()),
                 (Ok(place), None) => Ok(*place),
             };
+            if !self.quarantined.is_empty() && self.quarantined.contains(&row.key) {
+                self.met.insert(row.key.clone());
+                if refusal.is_ok() {
+                    self.batch.released.push(row.key.as_bytes().to_vec());
+                }
+            }
             match refusal {
                 Ok(place) => {
                     let columns = self.column_sums(shaped, place)?;
@@ -509,6 +523,11 @@ impl Walk {
             self.live.key = Some(end);
         }
         let LedgerEdit { removed, blocks } = merged.edit;
+        if tail {
+            // What was refused once and is not at the source any more.
+            let lost = self.quarantined.iter().filter(|key| !self.met.contains(*key)).map(|key| key.as_bytes().to_vec());
+            self.batch.released.extend(lost);
+        }
         let nothing = self.batch.is_empty() && removed.is_empty() && blocks.is_empty() && !self.reset;
         if nothing && !tail {
             self.cursor = self.live.clone();
@@ -723,6 +742,12 @@ impl Walk {
         self.live = self.cursor.clone();
         self.merge = None;
     }
+}
+
+/// Returns the rows that earlier runs have refused.
+async fn read_quarantine(state: Arc<dyn TargetState>, scope: Scope) -> Result<HashSet<Key>> {
+    let rows = state.quarantine(&scope.job, Some(&scope.entity), QUARANTINED).await?;
+    Ok(rows.iter().filter(|row| row.scope == scope).map(|row| Key::from_bytes(&row.key)).collect())
 }
 
 /// A row to be written that was synced before.

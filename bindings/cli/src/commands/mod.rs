@@ -4,15 +4,18 @@ mod check;
 mod executions;
 mod init;
 mod plan;
+mod quarantine;
 mod run;
 mod target;
+mod verify;
 
 use crate::args::{Arguments, Command, Global, JobArguments, PlanArguments, value};
 use crate::connect;
 use crate::failure::Failure;
-use crate::{bars, logging};
+use crate::{bars, logging, output};
 use indicatif::MultiProgress;
 use migrate_core::job::{ConnectionUrl, Job, JobFile, RunOptions};
+use migrate_core::pipeline::Cell;
 use migrate_core::{Error, Sink, Source};
 use std::sync::Arc;
 
@@ -29,6 +32,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Run(run) if run.dry_run => plan::plan(&global, &PlanArguments::of(run.job)).await,
         Command::Run(run) => run::run(&global, &run, bars).await,
         Command::Plan(plan) => plan::plan(&global, &plan).await,
+        Command::Verify(verify) => verify::verify(&global, &verify).await,
+        Command::Quarantine(quarantine) => quarantine::quarantine(&global, quarantine.command).await,
         Command::Check(job) => check::check(&global, &job).await,
         Command::Executions(executions) => executions::executions(&global, executions).await,
         Command::Target(target) => target::target(&global, target.command).await,
@@ -139,6 +144,28 @@ fn account() -> Option<String> {
 #[cfg(not(unix))]
 fn account() -> Option<String> {
     None
+}
+
+/// Leaves the values of columns out of rows that change or differ; which columns these are stays.
+fn hide_values<'d>(rows: impl Iterator<Item = &'d mut serde_json::Value>) {
+    for column in rows.filter_map(|row| row.get_mut("columns")?.as_array_mut()).flatten() {
+        if let Some(column) = column.as_object_mut() {
+            column.retain(|field, _| field == "column");
+        }
+    }
+}
+
+/// Prints the columns of a row that change or differ.
+fn print_cells(cells: &[Cell], show_values: bool) {
+    let shown = |value: &Option<String>| value.as_deref().map_or_else(|| "NULL".to_owned(), |v| output::name(&format!("{v:?}")));
+    for cell in cells {
+        let column = output::name(&cell.column);
+        if show_values {
+            output::print_line(&format!("    {column}: {} → {}", shown(&cell.before), shown(&cell.after)));
+        } else {
+            output::print_line(&format!("    {column}"));
+        }
+    }
 }
 
 /// The command that goes on with a job, for hints.

@@ -36,7 +36,8 @@ pub(super) async fn plan(global: &Global, arguments: &PlanArguments) -> Result<u
         }
         let mut document = serialize(&preview)?;
         if !arguments.show_values {
-            hide_values(&mut document);
+            let entities = document["changes"].as_array_mut().into_iter().flatten();
+            super::hide_values(entities.filter_map(|entity| entity.get_mut("samples")?.as_array_mut()).flatten());
         }
         document
     };
@@ -58,17 +59,6 @@ pub(super) async fn plan(global: &Global, arguments: &PlanArguments) -> Result<u
 fn serialize(plan: &impl serde::Serialize) -> Result<Value, Failure> {
     let failed = |error| Error::new(ErrorKind::Internal, "the plan does not serialize").caused_by(error);
     Ok(serde_json::to_value(plan).map_err(failed)?)
-}
-
-/// Leaves the values of changed columns out; which columns change stays.
-fn hide_values(document: &mut Value) {
-    let entities = document["changes"].as_array_mut().into_iter().flatten();
-    let samples = entities.filter_map(|entity| entity.get_mut("samples")?.as_array_mut()).flatten();
-    for column in samples.filter_map(|sample| sample.get_mut("columns")?.as_array_mut()).flatten() {
-        if let Some(column) = column.as_object_mut() {
-            column.retain(|field, _| field == "column");
-        }
-    }
 }
 
 fn print_schema(plan: &Plan, environments: &Environments) {
@@ -137,13 +127,5 @@ fn print_sample(sample: &Sample, show_values: bool) {
         Change::Delete => "delete",
     };
     output::print_line(&format!("  {change} ({})", output::name(&sample.key.join(", "))));
-    let shown = |value: &Option<String>| value.as_deref().map_or_else(|| "NULL".to_owned(), |v| output::name(&format!("{v:?}")));
-    for cell in &sample.columns {
-        let column = output::name(&cell.column);
-        if show_values {
-            output::print_line(&format!("    {column}: {} → {}", shown(&cell.before), shown(&cell.after)));
-        } else {
-            output::print_line(&format!("    {column}"));
-        }
-    }
+    super::print_cells(&sample.columns, show_values);
 }

@@ -9,6 +9,7 @@ use crate::output::{self, EntityLine};
 use crate::{connect, interrupt};
 use migrate_core::job::{CancelToken, ExecutionState, Observers};
 use migrate_core::pipeline::{Pipeline, RunReport};
+use migrate_core::verify;
 use migrate_core::{Error, ErrorKind};
 use serde_json::json;
 use std::sync::Arc;
@@ -36,13 +37,29 @@ pub(super) async fn run(global: &Global, arguments: &RunArguments, bars: Bars) -
         ErrorKind::Cancelled => Failure::from(error).with_hint(format!("to go on: {}", again(global, &name))),
         _ => Failure::from(error),
     })?;
+    let ended_well = matches!(report.status, ExecutionState::Succeeded | ExecutionState::Partial);
+    let verified = match arguments.verify && ended_well {
+        true => Some(verify::verify(&pipeline, &cancel).await.map_err(|error| locate(error, &environments))?),
+        false => None,
+    };
     if global.json {
-        output::print_json(&document(&report)?);
+        let mut document = document(&report)?;
+        if let Some(verified) = &verified {
+            document["verify"] = super::verify::document(verified, false)?;
+        }
+        output::print_json(&document);
     } else {
         print(&report, began.elapsed().as_secs_f64());
+        if let Some(verified) = &verified {
+            output::print_line("");
+            super::verify::print(verified, false);
+        }
     }
     advise(&report, &again(global, &name));
-    Ok(failure::code_of_run(report.status, report.error_kind))
+    Ok(match verified {
+        Some(verified) if !verified.equal => super::verify::code(&verified),
+        Some(_) | None => failure::code_of_run(report.status, report.error_kind),
+    })
 }
 
 fn document(report: &RunReport) -> Result<serde_json::Value, Failure> {

@@ -45,7 +45,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    pub(super) fn new(column: &str, before: &Value<'_>, after: &Value<'_>) -> Self {
+    pub(crate) fn new(column: &str, before: &Value<'_>, after: &Value<'_>) -> Self {
         Cell { column: column.to_owned(), before: shown(before), after: shown(after) }
     }
 }

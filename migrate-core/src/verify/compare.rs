@@ -1,0 +1,219 @@
+//! The comparison of one entity.
+
+use super::bucket::{Buckets, place};
+use super::report::{BrokenRow, Difference, DifferenceKind, EntityVerification};
+use super::side::{Side, SideRow};
+use crate::error::Result;
+use crate::pipeline::Cell;
+use crate::plan::EntityPlan;
+use crate::sink::Sink;
+use crate::source::Source;
+use crate::state::to_hex;
+use crate::value::canonical::{self, Checksum};
+use crate::value::{Key, Value, text};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// Rows whose keys are kept at once while different buckets are looked into.
+const ROWS_AT_ONCE: u64 = 100_000;
+/// Differences that are listed with their key and columns.
+const LISTED: usize = 100;
+/// Keys that are read again together.
+const KEYS_AT_ONCE: usize = 500;
+
+/// What is known of a job's entity beside its plan.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    /// Columns that the target's triggers own.
+    pub(super) trigger_columns: BTreeSet<String>,
+    /// Keys of rows in quarantine, as the ledger has them.
+    pub(super) quarantined: HashSet<Key>,
+}
+
+/// Compares an entity's rows.
+///
+/// # Errors
+/// Those of reading either side.
+pub(super) async fn verify_entity(
+    entity: &EntityPlan,
+    source: &dyn Source,
+    sink: &dyn Sink,
+    known: &Known,
+) -> Result<EntityVerification> {
+    let (mut there, mut here) =
+        (Side::of_source(entity, &known.trigger_columns), Side::of_target(entity, &known.trigger_columns));
+    let target = sink.as_source();
+    let mut report = EntityVerification {
+        name: entity.name.clone(),
+        source: entity.source.name.to_string(),
+        target: entity.target.name.to_string(),
+        encoding: canonical::VERSION,
+        not_compared: known.trigger_columns.iter().cloned().collect(),
+        ..EntityVerification::default()
+    };
+    // First all rows, summed up.
+    let (mut source_sums, mut target_sums) = (Buckets::new(), Buckets::new());
+    let (mut of_source, mut of_target) = tokio::try_join!(source.open_snapshot(), target.open_snapshot())?;
+    report.position = of_source.position().clone();
+    let mut refused = 0;
+    let mut take_source = |page: super::side::SideRows| {
+        refused += page.refused.len() as u64;
+        page.rows.iter().for_each(|row| source_sums.add(&row.key, &row.checksum));
+    };
+    let mut take_target = |page: super::side::SideRows| page.rows.iter().for_each(|row| target_sums.add(&row.key, &row.checksum));
+    tokio::try_join!(there.read_all(of_source.as_mut(), &mut take_source), here.read_all(of_target.as_mut(), &mut take_target))?;
+    drop((of_source, of_target));
+    report.quarantined = refused;
+    let ((source_rows, source_sum), (target_rows, target_sum)) = (source_sums.total(), target_sums.total());
+    (report.source_rows, report.target_rows) = (source_rows, target_rows);
+    (report.source_checksum, report.target_checksum) = (to_hex(&source_sum.to_be_bytes()), to_hex(&target_sum.to_be_bytes()));
+    // Then the keys of what differs, as many buckets at a time as fit.
+    let mut different = source_sums.different(&target_sums).into_iter().peekable();
+    drop((source_sums, target_sums));
+    while different.peek().is_some() {
+        let (mut buckets, mut rows) = (HashSet::new(), 0);
+        while let Some((place, count)) = different.next_if(|(_, count)| buckets.is_empty() || rows + count <= ROWS_AT_ONCE) {
+            buckets.insert(place);
+            rows += count;
+        }
+        let mut look = Look { entity, there: &mut there, here: &mut here, known, report: &mut report };
+        look.look_into(source, target.as_ref(), &buckets).await?;
+    }
+    Ok(report)
+}
+
+/// A look into buckets that differ.
+struct Look<'a> {
+    entity: &'a EntityPlan,
+    there: &'a mut Side,
+    here: &'a mut Side,
+    known: &'a Known,
+    report: &'a mut EntityVerification,
+}
+
+/// The rows of one side's buckets.
+#[derive(Default)]
+struct Found {
+    rows: HashMap<Key, (Key, Checksum, u64)>,
+    refused: HashSet<Key>,
+}
+
+impl Found {
+    fn take(&mut self, page: super::side::SideRows, buckets: &HashSet<usize>) {
+        for row in page.rows.into_iter().filter(|row| buckets.contains(&place(&row.key))) {
+            let SideRow { key, own_key, checksum, .. } = row;
+            self.rows.entry(key).or_insert((own_key, checksum, 0)).2 += 1;
+        }
+        self.refused.extend(page.refused.into_iter().filter(|key| buckets.contains(&place(key))));
+    }
+}
+
+impl Look<'_> {
+    async fn look_into(&mut self, source: &dyn Source, target: &dyn Source, buckets: &HashSet<usize>) -> Result<()> {
+        let (mut there, mut here) = (Found::default(), Found::default());
+        {
+            let (mut of_source, mut of_target) = tokio::try_join!(source.open_snapshot(), target.open_snapshot())?;
+            let (mut take_there, mut take_here) =
+                (|page| Found::take(&mut there, page, buckets), |page| Found::take(&mut here, page, buckets));
+            tokio::try_join!(
+                self.there.read_all(of_source.as_mut(), &mut take_there),
+                self.here.read_all(of_target.as_mut(), &mut take_here)
+            )?;
+        }
+        if self.entity.is_keyless() {
+            self.count_copies(&there, &here);
+            return Ok(());
+        }
+        // Rows that were refused are not missing, and what the target holds of an earlier version of them is not extra.
+        let excused = |key: &Key, own: &Key| self.known.quarantined.contains(own) || there.refused.contains(key);
+        let mut candidates: Vec<(Key, Key)> = Vec::new();
+        for (key, (own, checksum, _)) in &there.rows {
+            if here.rows.get(key).is_none_or(|(_, other, _)| other != checksum) {
+                if excused(key, own) {
+                    self.report.quarantined += 1;
+                } else {
+                    candidates.push((key.clone(), own.clone()));
+                }
+            }
+        }
+        let extra = here.rows.keys().filter(|key| !there.rows.contains_key(*key) && !excused(key, key));
+        candidates.extend(extra.map(|key| (key.clone(), key.clone())));
+        candidates.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+        for some in candidates.chunks(KEYS_AT_ONCE) {
+            self.read_again(source, target, some).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads rows that differed once more: only what still differs is a difference.
+    async fn read_again(&mut self, source: &dyn Source, target: &dyn Source, keys: &[(Key, Key)]) -> Result<()> {
+        let own: Vec<Key> = keys.iter().map(|(_, own)| own.clone()).collect();
+        let targets: Vec<Key> = keys.iter().map(|(key, _)| key.clone()).collect();
+        let (mut of_source, mut of_target) = tokio::try_join!(source.open_snapshot(), target.open_snapshot())?;
+        let (there, here) =
+            tokio::try_join!(self.there.read_some(of_source.as_mut(), &own), self.here.read_some(of_target.as_mut(), &targets))?;
+        let by_key = |rows: Vec<SideRow>| rows.into_iter().map(|row| (row.key.clone(), row)).collect::<HashMap<Key, SideRow>>();
+        let (there, here) = (by_key(there.rows), by_key(here.rows));
+        let outside = self.outside(source, keys, &there).await?;
+        for (key, own) in keys {
+            let (kind, columns) = match (there.get(key), here.get(key)) {
+                (Some(source), Some(target)) if source.checksum == target.checksum => continue,
+                (Some(source), Some(target)) => (DifferenceKind::Different, self.cells(&target.values, &source.values)),
+                (Some(_), None) => (DifferenceKind::Missing, Vec::new()),
+                // What has left the filter may stay in the target.
+                (None, Some(_)) if outside.contains(own) => continue,
+                (None, Some(_)) => (DifferenceKind::Extra, Vec::new()),
+                (None, None) => continue,
+            };
+            self.note(kind, key, own, columns);
+        }
+        Ok(())
+    }
+
+    /// Returns which of the keys that the entity lacks the source has nevertheless, outside of the filter.
+    async fn outside(&self, source: &dyn Source, keys: &[(Key, Key)], there: &HashMap<Key, SideRow>) -> Result<HashSet<Key>> {
+        if self.entity.parsed_filter.is_none() {
+            return Ok(HashSet::new());
+        }
+        let lacking: Vec<Key> = keys.iter().filter(|(key, _)| !there.contains_key(key)).map(|(_, own)| own.clone()).collect();
+        let mut snapshot = source.open_snapshot().await?;
+        let request = crate::source::PageRequest::new(&self.entity.source, &self.entity.key, &self.entity.key);
+        let page = snapshot.read_rows(&request, &lacking).await?;
+        page.rows().map(|row| Ok(Key::from_values(&row.values()?))).collect()
+    }
+
+    fn note(&mut self, kind: DifferenceKind, key: &Key, own: &Key, columns: Vec<Cell>) {
+        match kind {
+            DifferenceKind::Missing => self.report.missing += 1,
+            DifferenceKind::Extra => self.report.extra += 1,
+            DifferenceKind::Different => self.report.different += 1,
+        }
+        if self.report.differences.len() < LISTED {
+            let values = key.values().unwrap_or_default();
+            let key = values.iter().map(|value| text::to_text(value).into_owned()).collect();
+            self.report.differences.push(Difference { kind, key, columns });
+        }
+        self.report.broken.push(BrokenRow { kind, key: own.clone() });
+    }
+
+    fn cells(&self, target: &[Value<'static>], source: &[Value<'static>]) -> Vec<Cell> {
+        let columns = self.there.entity.columns.iter().zip(target.iter().zip(source));
+        let encoded = |value: &Value<'_>| {
+            let mut bytes = Vec::new();
+            canonical::encode_value(value, &mut bytes);
+            bytes
+        };
+        let differing = columns.filter(|(_, (is, was))| encoded(is) != encoded(was));
+        differing.map(|(column, (is, was))| Cell::new(&column.target, is, was)).collect()
+    }
+
+    /// Rows of a table without a key are told apart by their content alone.
+    fn count_copies(&mut self, there: &Found, here: &Found) {
+        let count = |rows: &HashMap<Key, (Key, Checksum, u64)>, key: &Key| rows.get(key).map_or(0, |(_, _, count)| *count);
+        for (key, (_, _, wanted)) in &there.rows {
+            self.report.missing += wanted.saturating_sub(count(&here.rows, key));
+        }
+        for (key, (_, _, found)) in &here.rows {
+            self.report.extra += found.saturating_sub(count(&there.rows, key));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Compares source and target as they are now, row by row.
+//!
+//! ```text
+//! source ─▶ shape ─▶ checksum ─┐                        ┌─ equal: settled
+//!                              ├─▶ buckets by key hash ─┤
+//! target ─▶ read back ─────────┘   (count, sum)         └─ different: keys of the bucket ─▶ second read by key ─▶ difference, or not
+//! ```
+//!
+//! Each side is read once, in its own order and at the same time. What is summed up does not depend on the order, so that engines which
+//! sort otherwise need no sort. Only what differs twice is a difference: a busy source is no false alarm.
+
+mod bucket;
+mod compare;
+mod repair;
+mod report;
+mod side;
+
+pub use repair::repair;
+pub use report::{Difference, DifferenceKind, EntityVerification, VerifyReport};
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::job::{CancelToken, ExecutionQuery, Level, LogLine, Update};
+use crate::pipeline::Pipeline;
+use crate::value::Key;
+use compare::{Known, verify_entity};
+use std::collections::HashSet;
+
+/// Refused rows of an entity that are taken into account.
+const QUARANTINED: usize = 100_000;
+
+/// Compares all rows of a job's entities. Writes nothing but a certificate into the record of the job's latest execution.
+///
+/// # Errors
+/// As [`Pipeline::plan`], and those of reading; what differs is in the report.
+pub async fn verify(pipeline: &Pipeline, cancel: &CancelToken) -> Result<VerifyReport> {
+    let report = tokio::select! {
+        report = compare(pipeline) => report?,
+        () = cancel.stopping() => return Err(Error::new(ErrorKind::Cancelled, "the comparison was asked to stop")),
+    };
+    certify(pipeline, &report).await?;
+    Ok(report)
+}
+
+async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
+    let plan = pipeline.plan().await?;
+    let state = pipeline.sink.state();
+    let remembers = state.exists().await.context("side", "target")?;
+    let mut entities = Vec::with_capacity(plan.entities.len());
+    for entity in &plan.entities {
+        if entity.create {
+            let message = "the target has no such table yet, or not all of it; run the job first";
+            return Err(Error::new(ErrorKind::NotFound, message).with("entity", &entity.name).with("table", &entity.target.name));
+        }
+        let mut known = Known::default();
+        if remembers {
+            let checkpoints = state.checkpoints(&pipeline.job.name, &entity.name).await?;
+            known.trigger_columns = checkpoints.into_iter().flat_map(|(_, c)| c.trigger_columns).collect();
+            let refused = state.quarantine(&pipeline.job.name, Some(&entity.name), QUARANTINED).await?;
+            known.quarantined = refused.iter().map(|row| Key::from_bytes(&row.key)).collect::<HashSet<Key>>();
+        }
+        let began = pipeline.clock.now();
+        let mut found = verify_entity(entity, pipeline.source.as_ref(), pipeline.sink.as_ref(), &known).await?;
+        found.seconds = pipeline.clock.now().since(began).as_secs_f64();
+        entities.push(found);
+    }
+    Ok(VerifyReport { equal: entities.iter().all(EntityVerification::is_equal), entities })
+}
+
+/// Writes what was found into the log of the job's latest execution, if there is one.
+async fn certify(pipeline: &Pipeline, report: &VerifyReport) -> Result<()> {
+    let (job, recorder) = (&pipeline.job, &pipeline.recorder);
+    let mut query = ExecutionQuery::default();
+    query.job = Some(job.name.clone());
+    query.limit = 1;
+    let Some(latest) = recorder.executions(&query).await?.executions.into_iter().next() else { return Ok(()) };
+    let now = pipeline.clock.now();
+    let lines = report.entities.iter().map(|e| {
+        let (level, verdict) = match e.is_equal() {
+            true => (Level::Info, format!("certificate: {} rows are equal", e.source_rows)),
+            false => (Level::Warn, format!("{} missing, {} extra and {} different rows", e.missing, e.extra, e.different)),
+        };
+        let message = format!(
+            "verified: {verdict}; checksum of the source {}, of the target {}, encoding {}, snapshot {}",
+            e.source_checksum, e.target_checksum, e.encoding, e.position
+        );
+        LogLine::new(now, level, message).with_entity(&e.name)
+    });
+    let update = Update { at: now, logs: lines.collect(), ..Update::default() };
+    recorder.record(&latest.id, latest.attempt, &update).await.map(drop)
+}

@@ -1,0 +1,90 @@
+//! Repairs what a comparison has found, through the normal writer.
+
+use super::report::{DifferenceKind, EntityVerification, VerifyReport};
+use crate::diff::{Entry, LedgerBlock};
+use crate::error::Result;
+use crate::job::{CancelToken, DeleteGuard, DeleteMode, Deletes, Mode, Owner};
+use crate::pipeline::{Pipeline, RunReport};
+use crate::state::{Fence, FenceOwner, GoneRow, Scope, StateChanges};
+use crate::value::Key;
+use std::collections::HashSet;
+
+/// Ledger blocks that are looked at together.
+const BLOCKS_AT_ONCE: usize = 64;
+
+/// Writes missing and different rows again, and deletes extra ones if the job deletes, or if `delete_extra` says so.
+///
+/// The ledger is made to forget what it knows of these rows, and the job is run: the repair is an execution like any other, recorded and
+/// resumable.
+///
+/// # Errors
+/// As [`Pipeline::run`].
+pub async fn repair(pipeline: &Pipeline, report: &VerifyReport, delete_extra: bool, cancel: &CancelToken) -> Result<RunReport> {
+    let delete = delete_extra || pipeline.job.deletes.mode == DeleteMode::Hard;
+    let state = pipeline.sink.state();
+    state.initialize().await?;
+    let owner = Owner::this_process();
+    let holder = FenceOwner { execution: "repair".to_owned(), host: owner.host, process: owner.process };
+    let fence = state.acquire(&pipeline.job.name, &holder).await?;
+    for entity in report.entities.iter().filter(|e| !e.is_equal()) {
+        forget(pipeline, entity, delete, &fence).await?;
+    }
+    state.release(&fence).await?;
+    let mut job = (*pipeline.job).clone();
+    // Whole rows, whoever has changed them: that is what repairing is about.
+    job.mode = Mode::Replace;
+    if delete && job.deletes.mode != DeleteMode::Hard {
+        job.deletes = Deletes::new(DeleteMode::Hard).with_max(DeleteGuard::Rows(u64::MAX));
+    }
+    pipeline.with_job(job).run(cancel).await
+}
+
+async fn forget(pipeline: &Pipeline, entity: &EntityVerification, delete: bool, fence: &Fence) -> Result<()> {
+    let state = pipeline.sink.state();
+    let checkpoints = state.checkpoints(&pipeline.job.name, &entity.name).await?;
+    let wrong = entity.broken.iter().filter(|row| row.kind != DifferenceKind::Extra);
+    let wrong: HashSet<&Key> = wrong.map(|row| &row.key).collect();
+    let mut extra: Vec<GoneRow> = Vec::new();
+    if delete {
+        let rows = entity.broken.iter().filter(|row| row.kind == DifferenceKind::Extra);
+        extra.extend(rows.map(|row| GoneRow { key: row.key.as_bytes().to_vec(), own: false }));
+    }
+    for (partition, mut checkpoint) in checkpoints {
+        let scope = Scope { job: pipeline.job.name.clone(), entity: entity.name.clone(), partition };
+        // Without keys there is one thing to forget: that the whole was loaded.
+        if checkpoint.digest.take().is_some() {
+            (checkpoint.done, checkpoint.sequence) = (false, checkpoint.sequence + 1);
+            let changes = StateChanges { scope: Some(scope), checkpoint: Some(checkpoint), ..StateChanges::default() };
+            pipeline.sink.begin(fence).await?.commit(&changes).await?;
+            continue;
+        }
+        let mut after = None;
+        loop {
+            let stored = state.ledger_blocks(&scope, after, BLOCKS_AT_ONCE).await?;
+            let Some(last) = stored.last() else { break };
+            after = Some(last.ordinal);
+            let mut blocks = Vec::new();
+            for stored in &stored {
+                let mut block = LedgerBlock::unpack(stored)?;
+                let mut changed = false;
+                for entry in block.entries.iter_mut().filter(|entry| wrong.contains(&entry.key)) {
+                    entry.checksum = Entry::UNKNOWN;
+                    changed = true;
+                }
+                if changed {
+                    blocks.push(block.pack());
+                }
+            }
+            if !blocks.is_empty() {
+                let changes = StateChanges { scope: Some(scope.clone()), blocks, ..StateChanges::default() };
+                pipeline.sink.begin(fence).await?.commit(&changes).await?;
+            }
+        }
+        if partition == 0 && !extra.is_empty() {
+            let gone = std::mem::take(&mut extra);
+            let changes = StateChanges { scope: Some(scope), gone, ..StateChanges::default() };
+            pipeline.sink.begin(fence).await?.commit(&changes).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! One side of a comparison: its rows as keys and checksums.
+
+use crate::error::Result;
+use crate::pipeline::shape::{Shaped, Shaper, target_key};
+use crate::plan::{ColumnPlan, EntityPlan};
+use crate::source::{PageRequest, Snapshot};
+use crate::value::canonical::{self, Checksum};
+use crate::value::{Key, Value};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Bytes of a page that is read.
+const PAGE_BYTES: usize = 256 << 10;
+
+/// One side of a comparison.
+pub(super) struct Side {
+    pub(super) entity: Arc<EntityPlan>,
+    shaper: Shaper,
+    /// The target's rows that are not this entity's: another constant, or a mark.
+    strangers: Vec<(usize, Vec<u8>)>,
+    /// Whether keys are spelled alike on both sides.
+    same_keys: bool,
+}
+
+/// One row of a side.
+pub(super) struct SideRow {
+    /// The key as the target spells it; for a table without one, the row's checksum.
+    pub(super) key: Key,
+    /// The key as this side spells it.
+    pub(super) own_key: Key,
+    pub(super) checksum: Checksum,
+    /// The row's values, if asked for.
+    pub(super) values: Vec<Value<'static>>,
+}
+
+/// What a page holds.
+pub(super) struct SideRows {
+    pub(super) rows: Vec<SideRow>,
+    /// Keys of rows that cannot be shaped, as the target spells them where they can be at all.
+    pub(super) refused: Vec<Key>,
+}
+
+impl Side {
+    /// The source, its rows shaped as a run would.
+    pub(super) fn of_source(entity: &EntityPlan, left_out: &BTreeSet<String>) -> Self {
+        let mut entity = entity.clone();
+        entity.columns.retain(|c| !left_out.contains(&c.target));
+        let same_keys = entity.key.iter().zip(&entity.target_key).all(|(source, target)| {
+            let column = entity.columns.iter().find(|c| c.source.as_ref() == Some(source) && &c.target == target);
+            column.is_some_and(|c| c.source_type == c.target_type)
+        });
+        Side::new(entity, Vec::new(), same_keys)
+    }
+
+    /// The target, read back through its own columns.
+    pub(super) fn of_target(entity: &EntityPlan, left_out: &BTreeSet<String>) -> Self {
+        let mut mirror = entity.clone();
+        mirror.columns.retain(|c| !left_out.contains(&c.target));
+        let encoded = |value: &Value<'_>| {
+            let mut bytes = Vec::new();
+            canonical::encode_value(value, &mut bytes);
+            bytes
+        };
+        let constants = mirror.columns.iter().enumerate();
+        let strangers = constants.filter_map(|(place, c)| Some((place, encoded(c.constant.as_ref()?)))).collect();
+        for column in &mut mirror.columns {
+            *column = ColumnPlan {
+                source: Some(column.target.clone()),
+                target: column.target.clone(),
+                source_type: column.target_type.clone(),
+                target_type: column.target_type.clone(),
+                not_null: false,
+                constant: None,
+            };
+        }
+        mirror.source = mirror.target.clone();
+        mirror.key.clone_from(&mirror.target_key);
+        mirror.filter = None;
+        mirror.parsed_filter = None;
+        Side::new(mirror, strangers, true)
+    }
+
+    fn new(entity: EntityPlan, strangers: Vec<(usize, Vec<u8>)>, same_keys: bool) -> Self {
+        let entity = Arc::new(entity);
+        Side { shaper: Shaper::new(entity.clone()), entity, strangers, same_keys }
+    }
+
+    /// Reads all rows, in whatever order is quickest, and hands over each page's.
+    pub(super) async fn read_all(&mut self, snapshot: &mut dyn Snapshot, take: &mut (dyn FnMut(SideRows) + Send)) -> Result<()> {
+        let entity = self.entity.clone();
+        let columns = entity.read_columns();
+        let mut request = PageRequest::new(&entity.source, &columns, &[])
+            .with_filter(entity.parsed_filter.as_ref())
+            .with_limits(PAGE_BYTES, usize::MAX);
+        loop {
+            let mut page = snapshot.read_page(&request).await.map_err(|e| e.with("entity", &entity.name))?;
+            let next = page.next.take();
+            let shaped = self.shaper.shape(page)?;
+            take(self.rows(&shaped, false)?);
+            match next {
+                Some(key) => request.range.after = Some(key),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads the rows of these keys, with their values.
+    pub(super) async fn read_some(&mut self, snapshot: &mut dyn Snapshot, keys: &[Key]) -> Result<SideRows> {
+        let entity = self.entity.clone();
+        let columns = entity.read_columns();
+        let request = PageRequest::new(&entity.source, &columns, &entity.key).with_filter(entity.parsed_filter.as_ref());
+        let page = snapshot.read_rows(&request, keys).await.map_err(|e| e.with("entity", &entity.name))?;
+        let shaped = self.shaper.shape(page)?;
+        self.rows(&shaped, true)
+    }
+
+    fn rows(&self, shaped: &Shaped, with_values: bool) -> Result<SideRows> {
+        let mut out = SideRows { rows: Vec::with_capacity(shaped.rows.len()), refused: Vec::new() };
+        for row in &shaped.rows {
+            let spelled = |key: &Key| if self.same_keys { Ok(key.clone()) } else { target_key(&self.entity, key) };
+            let Ok(place) = row.place else {
+                out.refused.extend(spelled(&row.key).ok());
+                continue;
+            };
+            let at = shaped.page.row(place as usize);
+            if !self.strangers.is_empty() && self.is_strange(&at.values()?) {
+                continue;
+            }
+            let key = if self.entity.is_keyless() { Key::from_bytes(row.checksum) } else { spelled(&row.key)? };
+            let values = match with_values {
+                true => at.values()?.into_iter().map(Value::into_owned).collect(),
+                false => Vec::new(),
+            };
+            out.rows.push(SideRow { key, own_key: row.key.clone(), checksum: row.checksum, values });
+        }
+        Ok(out)
+    }
+
+    /// Whether a row of the target belongs to another entity of its table, or is marked as deleted.
+    fn is_strange(&self, values: &[Value<'_>]) -> bool {
+        let mut bytes = Vec::new();
+        self.strangers.iter().any(|(place, constant)| {
+            bytes.clear();
+            canonical::encode_value(&values[*place], &mut bytes);
+            &bytes != constant
+        })
+    }
+}

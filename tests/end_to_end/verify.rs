@@ -1,0 +1,112 @@
+//! Comparing both sides as they are, and repairing what differs.
+
+use migrate_tests::{Database, Engine, Postgres, Project, Server, Sqlite};
+use serde_json::Value;
+
+const PAIRS: [(Engine, Engine); 4] = [
+    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
+    (Engine::Postgres(Server::First), Engine::Sqlite),
+    (Engine::Sqlite, Engine::Postgres(Server::Second)),
+    (Engine::Sqlite, Engine::Sqlite),
+];
+
+const TABLE: &str = "CREATE TABLE t (k text NOT NULL, id integer NOT NULL, body text, amount numeric, PRIMARY KEY (k, id));";
+
+/// 3,000 rows with a text in the key, whose order differs between engines.
+const ROWS: &str = "
+    INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+        SELECT CASE i % 4 WHEN 0 THEN 'a' WHEN 1 THEN 'B' WHEN 2 THEN 'é' ELSE '_' END, i, CASE WHEN i % 10 > 0 THEN 'body ' || i ELSE '' END, i FROM n;";
+
+fn counts(report: &Value) -> [u64; 3] {
+    ["missing", "extra", "different"].map(|kind| report["entities"][0][kind].as_u64().expect("a count"))
+}
+
+#[test]
+fn every_kind_of_damage_is_found_with_its_key_and_columns_and_repaired_in_every_direction() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(&format!("{TABLE}{ROWS}"));
+        project.write_job(&source.url(), &target.url(), "");
+        project.copy();
+        let equal = project.run(["verify", "--json"]).expect(0).json();
+        assert_eq!((&equal["equal"], counts(&equal)), (&true.into(), [0, 0, 0]), "{from:?} to {to:?}: {equal}");
+        assert_eq!(equal["entities"][0]["source_checksum"], equal["entities"][0]["target_checksum"]);
+        target.run(
+            "DELETE FROM t WHERE id IN (4, 2999); INSERT INTO t VALUES ('x', 1, 'secret', 1);
+             UPDATE t SET body = NULL WHERE id = 10; UPDATE t SET body = 'secret', amount = 0 WHERE id = 7",
+        );
+        let run = project.run(["verify", "--json"]).expect(4);
+        let report = run.json();
+        assert_eq!(counts(&report), [2, 1, 2], "{from:?} to {to:?}: {report}");
+        assert!(!run.output().contains("secret") && !run.output().contains("body 7"), "{}", run.output());
+        let differences = report["entities"][0]["differences"].as_array().expect("a list");
+        let of = |id: &str| differences.iter().find(|d| d["key"][1] == id).unwrap_or_else(|| panic!("{id} in {report}"));
+        assert_eq!(
+            (&of("4")["kind"], &of("2999")["kind"], &of("1")["kind"]),
+            (&"missing".into(), &"missing".into(), &"extra".into())
+        );
+        let columns =
+            |id: &str| of(id)["columns"].as_array().expect("columns").iter().map(|c| c["column"].clone()).collect::<Vec<_>>();
+        assert_eq!((columns("10"), columns("7")), (vec!["body".into()], vec!["body".into(), "amount".into()]));
+        // Extra rows go on request only, where the job does not delete.
+        let repaired = project.run(["verify", "--repair", "--json"]).expect(4).json();
+        assert_eq!(counts(&repaired), [0, 1, 0], "{from:?} to {to:?}: {repaired}");
+        let _ = project.run(["verify", "--repair", "--delete-extra"]).expect(0);
+        target.assert_holds(&source, &["t"]);
+        let execution = repaired["repaired_by"].as_str().expect("an execution").to_owned();
+        assert!(project.run(["executions", "show", &execution]).expect(0).output().contains("succeeded"));
+        // The ledger agrees with what was repaired.
+        assert_eq!(project.copy()["entities"][0]["unchanged"], 3000);
+    }
+}
+
+#[test]
+fn numbers_of_another_scale_and_rows_without_a_key_are_told_apart() {
+    let (source, target) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    source.run("CREATE TABLE a (id int PRIMARY KEY, n numeric); INSERT INTO a VALUES (1, 1.0), (2, 1.00); CREATE TABLE b (v text); INSERT INTO b VALUES ('x'), ('x'), (NULL)");
+    let project = Project::copying(&source.url(), &target.url());
+    project.copy();
+    assert!(project.run(["verify"]).expect(0).output().contains("Both sides are equal"));
+    target.run("UPDATE a SET n = 1.00 WHERE id = 1; DELETE FROM b WHERE v IS NULL; INSERT INTO b VALUES ('x')");
+    let report = project.run(["verify", "--json"]).expect(4).json();
+    assert_eq!(
+        (&report["entities"][0]["different"], &report["entities"][1]["missing"], &report["entities"][1]["extra"]),
+        (&1.into(), &1.into(), &1.into())
+    );
+    let _ = project.run(["verify", "--repair"]).expect(0);
+    assert_eq!(target.count("SELECT count(*) FROM b WHERE v = 'x'"), 2);
+}
+
+#[test]
+fn rows_outside_the_filter_refused_rows_and_marked_ones_are_no_differences() {
+    let project = Project::new();
+    let (source, target) = (Sqlite::new(project.path().join("a.db")), Postgres::new(Server::First));
+    source.run("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, char(0)), (4, 'd'), (5, 'e')");
+    project.write_job(
+        &source.url(),
+        &target.url(),
+        "deletes = { mode = \"soft\", column = \"gone\" }\n[[jobs.copy.entities]]\nsource = \"t\"\nwhere = \"id < 5\"\n",
+    );
+    let _ = project.run(["run"]).expect(3);
+    target.run("INSERT INTO t VALUES (5, 'left by an earlier run')");
+    source.run("DELETE FROM t WHERE id = 4");
+    let _ = project.run(["run"]).expect(3);
+    let report = project.run(["verify", "--json"]).expect(0).json();
+    assert_eq!((counts(&report), &report["entities"][0]["quarantined"]), ([0, 0, 0], &1.into()), "{report}");
+}
+
+#[test]
+fn a_run_can_compare_afterwards_and_keeps_a_certificate_in_its_record() {
+    let project = Project::new();
+    let (source, target) = (Sqlite::new(project.path().join("a.db")), Sqlite::new(project.path().join("b.db")));
+    source.run("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1), (2)");
+    project.write_job(&source.url(), &target.url(), "");
+    let report = project.run(["run", "--verify", "--json"]).expect(0).json();
+    assert_eq!(report["verify"]["equal"], true, "{report}");
+    let logs = project.run(["executions", "logs"]).expect(0).output();
+    assert!(logs.contains("certificate: 2 rows are equal"), "{logs}");
+    target.run("DELETE FROM t WHERE id = 2");
+    let _ = project.run(["run", "--verify"]).expect(4);
+}
