@@ -69,9 +69,7 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
 /// Writes what was found into the log of the job's latest execution, if there is one.
 async fn certify(pipeline: &Pipeline, report: &VerifyReport) -> Result<()> {
     let (job, recorder) = (&pipeline.job, &pipeline.recorder);
-    let mut query = ExecutionQuery::default();
-    query.job = Some(job.name.clone());
-    query.limit = 1;
+    let query = ExecutionQuery { job: Some(job.name.clone()), limit: 1, ..ExecutionQuery::default() };
     let Some(latest) = recorder.executions(&query).await?.executions.into_iter().next() else { return Ok(()) };
     let now = pipeline.clock.now();
     let lines = report.entities.iter().map(|e| {
