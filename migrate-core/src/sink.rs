@@ -207,7 +207,7 @@ pub trait SinkTransaction: Send {
     async fn clear(&mut self, table: &TableSchema) -> Result<u64>;
 
     /// Writes state ahead of the commit, which it is part of: what is known early need not be kept until then.
-    async fn put_state(&mut self, state: &StateChanges) -> Result<()>;
+    async fn put_state(&mut self, state: StateChanges) -> Result<()>;
 
     /// Writes the state, checks the fence as the last statement, and commits.
     ///

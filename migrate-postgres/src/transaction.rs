@@ -40,6 +40,9 @@ pub(crate) struct PgTransaction {
     staged: usize,
     /// Rows given to loads of each table, before the COPY that is open.
     loaded: HashMap<TableName, u64>,
+    /// State that waits for the commit: to write it now would end the COPY, and the server would have nothing to do until the next
+    /// one fills up again.
+    state: Vec<StateChanges>,
 }
 
 struct Lent {
@@ -66,6 +69,7 @@ impl PgTransaction {
             stages: HashMap::new(),
             staged: 0,
             loaded: HashMap::new(),
+            state: Vec::new(),
         })
     }
 
@@ -180,8 +184,11 @@ impl PgTransaction {
     }
 
     async fn write_state(&mut self, changes: &StateChanges) -> Result<()> {
-        let fence = self.fence.clone();
+        let (fence, before) = (self.fence.clone(), std::mem::take(&mut self.state));
         let connection = self.connection().await?;
+        for changes in before {
+            state::write(connection, &changes).await?;
+        }
         state::write(connection, changes).await?;
         check_fence(connection, &fence).await
     }
@@ -250,8 +257,9 @@ impl SinkTransaction for PgTransaction {
         Ok(before)
     }
 
-    async fn put_state(&mut self, state: &StateChanges) -> Result<()> {
-        state::write(self.connection().await?, state).await
+    async fn put_state(&mut self, state: StateChanges) -> Result<()> {
+        self.state.push(state);
+        Ok(())
     }
 
     async fn commit(mut self: Box<Self>, state: &StateChanges) -> Result<()> {

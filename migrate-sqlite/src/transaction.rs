@@ -229,8 +229,7 @@ impl SinkTransaction for SqliteTransaction {
         .await
     }
 
-    async fn put_state(&mut self, state: &StateChanges) -> Result<()> {
-        let state = state.clone();
+    async fn put_state(&mut self, state: StateChanges) -> Result<()> {
         self.step(move |connection| state::apply(connection, &state)).await
     }
 

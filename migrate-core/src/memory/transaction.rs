@@ -111,11 +111,11 @@ impl SinkTransaction for MemoryTransaction {
         self.make_counted(Call::Clear, || Ok(Change::Clear { table: table.name.clone() }))
     }
 
-    async fn put_state(&mut self, state: &StateChanges) -> Result<()> {
+    async fn put_state(&mut self, state: StateChanges) -> Result<()> {
         if self.failed {
             return Err(Error::new(ErrorKind::Internal, "a transaction was used after it had failed"));
         }
-        self.state.push(state.clone());
+        self.state.push(state);
         Ok(())
     }
 

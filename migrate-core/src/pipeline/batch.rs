@@ -25,25 +25,25 @@ pub(super) struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct KeyList {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    lengths: Vec<u32>,
 }
 
 impl KeyList {
     pub(super) fn len(&self) -> usize {
-        self.ends.len()
+        self.lengths.len()
     }
 
+    /// Returns one key; it takes as long as there are keys before it.
     pub(super) fn get(&self, place: usize) -> Option<Key> {
-        let start = match place.checked_sub(1) {
-            Some(before) => *self.ends.get(before)?,
-            None => 0,
-        };
-        self.bytes.get(start..*self.ends.get(place)?).map(Key::from_bytes)
+        let length = *self.lengths.get(place)? as usize;
+        let start: usize = self.lengths[..place].iter().map(|length| *length as usize).sum();
+        self.bytes.get(start..start + length).map(Key::from_bytes)
     }
 
     fn push(&mut self, key: &Key) {
         self.bytes.extend_from_slice(key.as_bytes());
-        self.ends.push(self.bytes.len());
+        // No engine has keys of 4 GiB.
+        self.lengths.push(u32::try_from(key.as_bytes().len()).unwrap_or(u32::MAX));
     }
 }
 

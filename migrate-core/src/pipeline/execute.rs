@@ -22,9 +22,9 @@ use tokio::task::JoinSet;
 /// Attempts that one run makes by itself when the source's connection is lost.
 const ATTEMPTS: u32 = 5;
 const PAGE_BYTES: u64 = 256 << 10;
-const BATCH_BYTES: u64 = 128 << 20;
+const BATCH_BYTES: u64 = 256 << 20;
 /// Of each row its key is kept until its batch has committed, which must not outweigh the pages.
-const BATCH_ROWS: u64 = 262_144;
+const BATCH_ROWS: u64 = 524_288;
 /// Entities, or parts, at the same time, unless told otherwise.
 const PARALLEL: usize = 4;
 

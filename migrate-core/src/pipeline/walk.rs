@@ -552,7 +552,7 @@ impl Walk {
             ..StateChanges::default()
         };
         self.batch.put = true;
-        self.batch.transaction(&self.context).await?.put_state(&changes).await
+        self.batch.transaction(&self.context).await?.put_state(changes).await
     }
 
     /// Commits what was read so far of a range, which goes on behind it. `last` says that the walk ends here.

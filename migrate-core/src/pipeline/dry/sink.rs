@@ -238,8 +238,8 @@ impl SinkTransaction for DryTransaction {
         Ok(0)
     }
 
-    async fn put_state(&mut self, state: &StateChanges) -> Result<()> {
-        let kept = StateChanges { blocks: Vec::new(), removed_blocks: Vec::new(), ..state.clone() };
+    async fn put_state(&mut self, state: StateChanges) -> Result<()> {
+        let kept = StateChanges { blocks: Vec::new(), removed_blocks: Vec::new(), ..state };
         self.state.push(kept);
         Ok(())
     }
