@@ -307,3 +307,25 @@ fn a_source_that_only_allows_reading_is_enough() {
     project.write_job(&source.url_as("only_reads", None), "sqlite:target.sqlite", "mode = \"replace\"\nentities = \"*\"\n");
     assert_eq!(entity(&project.copy(), "t")["inserted"], 500);
 }
+
+#[test]
+fn the_graph_of_references_is_printed_in_load_order_and_for_other_programs() {
+    let project = Project::new();
+    let source = Sqlite::new(project.path().join("source.db"));
+    source.run(
+        "CREATE TABLE \"line \"\"item\"\"\" (id INTEGER PRIMARY KEY, invoice INTEGER REFERENCES invoice (id));
+         CREATE TABLE invoice (id INTEGER PRIMARY KEY, staff INTEGER REFERENCES staff (id));
+         CREATE TABLE staff (id INTEGER PRIMARY KEY, boss INTEGER REFERENCES staff (id))",
+    );
+    project.write_job(&source.url(), &format!("sqlite:{}", project.path().join("target.db").display()), "");
+    let text = project.run(["graph"]).expect(0).output();
+    let place = |name: &str| text.find(name).unwrap_or_else(|| panic!("{name} in:\n{text}"));
+    assert!(place("staff") < place("invoice") && place("invoice") < place("line"), "{text}");
+    assert!(text.contains("cycle: staff → staff") && text.contains("after the load"), "{text}");
+    let dot = project.run(["graph", "--format", "dot"]).expect(0).output();
+    assert!(dot.starts_with("digraph") && dot.contains(r#""line \"item\"" -> "invoice" [label = "invoice"]"#), "{dot}");
+    let mermaid = project.run(["graph", "--format", "mermaid"]).expect(0).output();
+    assert!(mermaid.starts_with("flowchart") && mermaid.contains("line #quot;item#quot;"), "{mermaid}");
+    let graph = project.run(["graph", "--json"]).expect(0).json();
+    assert_eq!(graph["cycles"], serde_json::json!([["staff"]]), "{graph}");
+}

@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Shows what a run would do, row by row, and does nothing
     Plan(PlanArguments),
+    /// Shows which entity refers to which, and in which order they load
+    Graph(GraphArguments),
     /// Compares source and target row by row, as they are now
     Verify(VerifyArguments),
     /// Lists and settles rows that were refused
@@ -79,6 +81,23 @@ pub(crate) struct RunArguments {
     /// Compares both sides row by row afterwards
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) verify: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GraphArguments {
+    #[command(flatten)]
+    pub(crate) job: JobArguments,
+    /// How the graph is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = GraphFormat::Text)]
+    pub(crate) format: GraphFormat,
+}
+
+/// How a graph is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    Text,
+    Dot,
+    Mermaid,
 }
 
 #[derive(Debug, Args)]

@@ -4,10 +4,12 @@ mod build;
 mod columns;
 mod entity;
 mod fit;
+mod graph;
 mod names;
 
 pub use build::build;
 pub use entity::{ColumnPlan, EntityPlan};
+pub use graph::{GraphEntity, GraphReference, ReferenceBinding, ReferenceGraph};
 
 use crate::job::Mode;
 use crate::sink::SchemaPlan;

@@ -2,6 +2,7 @@
 
 mod check;
 mod executions;
+mod graph;
 mod init;
 mod plan;
 mod quarantine;
@@ -32,6 +33,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Run(run) if run.dry_run => plan::plan(&global, &PlanArguments::of(run.job)).await,
         Command::Run(run) => run::run(&global, &run, bars).await,
         Command::Plan(plan) => plan::plan(&global, &plan).await,
+        Command::Graph(graph) => graph::graph(&global, &graph).await,
         Command::Verify(verify) => verify::verify(&global, &verify).await,
         Command::Quarantine(quarantine) => quarantine::quarantine(&global, quarantine.command).await,
         Command::Check(job) => check::check(&global, &job).await,

@@ -1,0 +1,149 @@
+//! The ends of ranges, and commits.
+
+use super::super::batch::Batch;
+use super::{Failure, Walk};
+use crate::diff::{BlockMerge, Entry, LedgerEdit};
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::Event;
+use crate::sink::Outcome;
+use crate::state::{Checkpoint, GoneRow, StateChanges, to_hex};
+use crate::value::Key;
+
+impl Walk {
+    /// Ends a range: what the source no longer holds is listed, then what differs is written.
+    pub(super) async fn end_range(&mut self, end: Option<Key>) -> Result<(), Failure> {
+        let Some(merge) = &self.merge else {
+            return Err(Error::new(ErrorKind::Internal, "a range ends that never began").into());
+        };
+        let listed = self.context.lists_gone();
+        for entry in merge.gone() {
+            let own = entry.outcome == Outcome::Inserted;
+            // A row whose content is not known belongs to the target: it was there before this job.
+            if own || (listed && entry.checksum != Entry::UNKNOWN) {
+                self.batch.gone.push(GoneRow { key: entry.key.as_bytes().to_vec(), own });
+            }
+        }
+        self.write_waiting().await?;
+        let tail = self.live.in_tail;
+        let Some(merge) = self.merge.take() else { return Ok(()) };
+        let merged = merge.finish();
+        if merged.after.is_some() {
+            self.live.after = merged.after;
+        }
+        self.live.small = merged.small;
+        if let Some(end) = end {
+            self.live.key = Some(end);
+        }
+        let LedgerEdit { removed, blocks } = merged.edit;
+        if tail {
+            // What was refused once and is not at the source any more.
+            let lost = self.quarantined.iter().filter(|key| !self.met.contains(*key)).map(|key| key.as_bytes().to_vec());
+            self.batch.released.extend(lost);
+        }
+        let nothing = self.batch.is_empty() && removed.is_empty() && blocks.is_empty() && !self.reset;
+        if nothing && !tail {
+            self.cursor = self.live.clone();
+            self.report();
+            self.context.check_cancelled()?;
+            return Ok(());
+        }
+        self.commit(LedgerEdit { removed, blocks }, tail).await?;
+        Ok(())
+    }
+
+    /// Hands the ledger of what was read so far of the tail over to the transaction: its entries weigh more in memory than there.
+    pub(super) async fn put_ledger(&mut self) -> Result<()> {
+        let Some(edit) = self.merge.as_mut().and_then(BlockMerge::flush) else { return Ok(()) };
+        self.live.after = self.merge.as_ref().and_then(BlockMerge::floor).or(self.live.after);
+        let changes = StateChanges {
+            scope: Some(self.plan.scope.clone()),
+            // What comes before the first of the new blocks is emptied before it.
+            reset_ledger: self.reset && !self.batch.put,
+            removed_blocks: edit.removed,
+            blocks: edit.blocks,
+            ..StateChanges::default()
+        };
+        self.batch.put = true;
+        self.batch.transaction(&self.context).await?.put_state(changes).await
+    }
+
+    /// Commits what was read so far of a range, which goes on behind it. `last` says that the walk ends here.
+    pub(super) async fn commit_part(&mut self, last: bool) -> Result<()> {
+        self.write_waiting().await?;
+        let Some(merge) = &mut self.merge else {
+            return Err(Error::new(ErrorKind::Internal, "a range is committed that never began"));
+        };
+        let edit = match merge.flush() {
+            Some(edit) => edit,
+            // No room for blocks: the range becomes one commit, or what follows the limit is adopted by the next run.
+            None if !last => return Ok(()),
+            None => LedgerEdit::default(),
+        };
+        self.live.after = merge.floor().or(self.live.after);
+        self.commit(edit, false).await?;
+        if !last {
+            self.careful = self.careful.saturating_mul(2);
+        }
+        Ok(())
+    }
+
+    /// Commits rows, ledger, quarantine and checkpoint. `done` says that the walk has reached its end.
+    pub(super) async fn commit(&mut self, edit: LedgerEdit, done: bool) -> Result<()> {
+        let transaction = self.batch.take(&self.context).await?;
+        self.sequence += 1;
+        let changes = StateChanges {
+            scope: Some(self.plan.scope.clone()),
+            reset_ledger: self.reset && !self.batch.put,
+            removed_blocks: edit.removed,
+            blocks: edit.blocks,
+            quarantine: std::mem::take(&mut self.batch.quarantine),
+            released: std::mem::take(&mut self.batch.released),
+            gone: std::mem::take(&mut self.batch.gone),
+            checkpoint: Some(self.checkpoint(done)),
+            ..StateChanges::default()
+        };
+        self.in_doubt = true;
+        transaction.commit(&changes).await?;
+        self.committed();
+        self.context.check_quarantine(&self.cursor.counters, self.cursor.rows, done)?;
+        if !done {
+            self.context.check_cancelled()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn checkpoint(&self, done: bool) -> Checkpoint {
+        Checkpoint {
+            execution: self.context.execution.clone(),
+            attempt: self.context.attempt,
+            sequence: self.sequence,
+            range: self.plan.range.clone(),
+            reached: self.live.key.as_ref().map(|k| to_hex(k.as_bytes())),
+            position: crate::source::Position(self.position.clone()),
+            done: done && self.limit.is_none(),
+            loadable: self.loadable && self.limit.is_none(),
+            counters: self.live.counters,
+            fingerprint: self.fingerprint.clone(),
+            trigger_columns: self.trigger_columns.clone(),
+            digest: None,
+        }
+    }
+
+    /// Takes note that the last commit has happened.
+    pub(super) fn committed(&mut self) {
+        self.reset = false;
+        self.in_doubt = false;
+        self.cursor = self.live.clone();
+        self.batch = Batch::default();
+        self.backoff.reset();
+        self.report();
+    }
+
+    pub(super) fn report(&self) {
+        self.context.emit(&Event::PageCommitted {
+            entity: self.plan.entity.name.clone(),
+            partition: self.plan.scope.partition,
+            counters: self.cursor.counters,
+        });
+    }
+}

@@ -1,0 +1,257 @@
+//! The walk of one part of an entity: reads, compares with the ledger, writes, commits.
+//!
+//! ```text
+//! for each range of ledger blocks:  read the source's rows of the range, merge, write what differs
+//! behind the last block:            read on, write everything
+//! ```
+//!
+//! A first copy is all tail; a second run is all ranges; a resumed execution is ranges up to where it was killed, and then tail. What
+//! fails is undone to the last commit and tried again from there: see [`Walk::recover`].
+
+mod commit;
+mod recover;
+mod rows;
+mod write;
+
+use super::batch::Batch;
+use super::context::Context;
+use super::reader::{ReadError, ReadPlan, Reader, Segment};
+use super::retry::Backoff;
+use super::shape::{RowRefusal, Shaper};
+use crate::diff::{BlockMerge, Entry};
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::Level;
+use crate::source::Snapshot;
+use crate::state::{Counters, Scope, TargetState};
+use crate::value::Key;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Refused rows that a walk looks out for.
+const QUARANTINED: usize = 100_000;
+/// Rows whose ledger entries are kept in memory before they are handed to the transaction.
+const KEPT_ROWS: usize = 32_768;
+/// Bytes of pages that wait for the end of their range at most.
+const WAITING_BYTES: usize = 8 << 20;
+
+/// How far a walk has got: everything up to here is committed, or needed no writing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cursor {
+    /// The last ledger block that was passed.
+    pub(super) after: Option<i64>,
+    /// The last key that was passed.
+    pub(super) key: Option<Key>,
+    /// Whether the ledger lies behind.
+    pub(super) in_tail: bool,
+    /// The last block, where it is so small that the tail joins it.
+    small: Option<(i64, Vec<Entry>)>,
+    counters: Counters,
+    /// Rows of the source that were passed.
+    rows: u64,
+}
+
+/// The walk of one part of an entity.
+pub(super) struct Walk {
+    context: Context,
+    plan: ReadPlan,
+    position: String,
+    fingerprint: String,
+    /// Whether a tail row's key is certainly not in the target.
+    loadable: bool,
+    /// Whether the next commit empties the ledger first.
+    reset: bool,
+    /// Where a walk from the start begins.
+    begins: Cursor,
+    /// Columns that the target's triggers were seen to alter.
+    trigger_columns: BTreeSet<String>,
+    /// Rows in quarantine when the walk began, and those of them that it has come by.
+    quarantined: HashSet<Key>,
+    met: HashSet<Key>,
+    /// Told when rows stay refused for a constraint.
+    leftover: Arc<AtomicBool>,
+    sequence: u64,
+    /// Whether a commit was sent whose answer did not come.
+    in_doubt: bool,
+    shaper: Shaper,
+    cursor: Cursor,
+    /// What the next commit makes of the cursor.
+    live: Cursor,
+    merge: Option<BlockMerge>,
+    batch: Batch,
+    /// Rows that the target refused, and why.
+    refused: HashMap<Key, RowRefusal>,
+    /// Whether a refusal may pass once other rows have been written.
+    refused_by_constraint: bool,
+    /// Rows per commit at most; small after a failure whose row is not known.
+    careful: usize,
+    backoff: Backoff,
+    limit: Option<u64>,
+}
+
+/// What a walk starts from.
+pub(super) struct Start {
+    pub(super) loadable: bool,
+    pub(super) reset: bool,
+    pub(super) sequence: u64,
+    pub(super) fingerprint: String,
+    /// Columns that the target's triggers were seen to alter before.
+    pub(super) trigger_columns: BTreeSet<String>,
+    /// Rows that this execution has deleted already.
+    pub(super) deleted: u64,
+    /// Takes note of rows that stay refused for a constraint.
+    pub(super) refused: Arc<AtomicBool>,
+}
+
+enum Failure {
+    /// The source failed: the snapshot may be lost.
+    Source(Error),
+    /// The target failed, or the run itself.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Other(error)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Source(error) => Failure::Source(error),
+            ReadError::Target(error) => Failure::Other(error),
+        }
+    }
+}
+
+impl Walk {
+    pub(super) fn new(context: Context, plan: ReadPlan, position: String, start: Start) -> Self {
+        let limit = context.limits.rows;
+        Walk {
+            shaper: Shaper::new(plan.entity.clone()),
+            loadable: start.loadable,
+            reset: start.reset,
+            begins: Cursor { counters: Counters { deleted: start.deleted, ..Counters::default() }, ..Cursor::default() },
+            trigger_columns: start.trigger_columns,
+            quarantined: HashSet::new(),
+            met: HashSet::new(),
+            leftover: start.refused,
+            sequence: start.sequence,
+            in_doubt: false,
+            fingerprint: start.fingerprint,
+            position,
+            cursor: Cursor::default(),
+            live: Cursor::default(),
+            merge: None,
+            batch: Batch::default(),
+            refused: HashMap::new(),
+            refused_by_constraint: false,
+            careful: usize::MAX,
+            backoff: Backoff::default(),
+            limit,
+            context,
+            plan,
+        }
+    }
+
+    /// Walks to the end and returns what became of the rows, with the snapshot.
+    ///
+    /// # Errors
+    /// Those of the source as they are; those of the target that trying again does not cure.
+    pub(super) async fn run(&mut self, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
+        let mut before = usize::MAX;
+        self.quarantined = read_quarantine(self.context.state.clone(), self.plan.scope.clone()).await?;
+        self.restart();
+        loop {
+            snapshot = self.run_once(snapshot).await?;
+            // A row may have been refused for want of one that came later, or for a value that another row has given up since. It
+            // is tried again for as long as that helps any.
+            let count = self.refused.len();
+            if !self.refused_by_constraint || count == 0 || count >= before {
+                self.leftover.store(self.refused_by_constraint && count > 0, Ordering::Relaxed);
+                return Ok((self.cursor.counters, snapshot));
+            }
+            before = count;
+            self.context.log(
+                Level::Info,
+                &self.plan.entity.name,
+                format!("{count} rows that broke a constraint are tried once more"),
+            );
+            self.refused.clear();
+            self.refused_by_constraint = false;
+            self.plan.follow_ledger = true;
+            self.loadable = false;
+            self.restart();
+        }
+    }
+
+    async fn run_once(&mut self, mut snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
+        loop {
+            let state = self.context.state.clone();
+            let mut reader = Reader::start(snapshot, self.plan.clone(), state, &self.cursor);
+            let cancel = self.context.cancel.clone();
+            let result = tokio::select! {
+                result = Box::pin(self.pass(&mut reader)) => result,
+                () = cancel.aborting() => Err(Failure::Other(Error::new(ErrorKind::Cancelled, "the run was aborted"))),
+            };
+            match result {
+                Ok(()) => return reader.stop().await,
+                Err(Failure::Source(error)) => {
+                    self.batch.discard().await;
+                    return Err(error);
+                }
+                Err(Failure::Other(error)) => {
+                    snapshot = reader.stop().await?;
+                    self.recover(error).await?;
+                }
+            }
+        }
+    }
+
+    /// Reads and writes until the end or a failure.
+    async fn pass(&mut self, reader: &mut Reader) -> Result<(), Failure> {
+        let mut end: Option<Key> = None;
+        while let Some(segment) = reader.next().await? {
+            match segment {
+                Segment::Range { blocks, after, end: last } => {
+                    self.merge = Some(BlockMerge::new(blocks, after, &self.position, &self.context.execution));
+                    end = Some(last);
+                }
+                Segment::Tail => {
+                    let small = self.live.small.take();
+                    self.merge = Some(BlockMerge::tail(self.live.after, small, &self.position, &self.context.execution));
+                    self.live.in_tail = true;
+                    end = None;
+                }
+                Segment::Page(page) => {
+                    self.live.counters.bytes += page.data().len() as u64;
+                    let shaped = self.shaper.shape(page)?;
+                    if !self.take_page(&shaped).await? {
+                        // The limit is reached: what was not read is not gone.
+                        self.commit_part(true).await?;
+                        return Ok(());
+                    }
+                }
+                Segment::End => self.end_range(end.take()).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self) {
+        self.cursor = self.begins.clone();
+        self.rewind();
+    }
+
+    fn rewind(&mut self) {
+        self.live = self.cursor.clone();
+        self.merge = None;
+    }
+}
+
+/// Returns the rows that earlier runs have refused.
+async fn read_quarantine(state: Arc<dyn TargetState>, scope: Scope) -> Result<HashSet<Key>> {
+    let rows = state.quarantine(&scope.job, Some(&scope.entity), QUARANTINED).await?;
+    Ok(rows.iter().filter(|row| row.scope == scope).map(|row| Key::from_bytes(&row.key)).collect())
+}

@@ -1,0 +1,157 @@
+//! What is to be done with each row of a page.
+
+use super::super::shape::{RowRefusal, Shaped, whole_row};
+use super::super::update::{Base, column_sums};
+use super::write::Writes;
+use super::{KEPT_ROWS, WAITING_BYTES, Walk};
+use crate::diff::{ColumnSums, Match};
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::Mode;
+use crate::sink::Outcome;
+use crate::state::QuarantinedRow;
+use crate::value::Key;
+use crate::value::canonical::Checksum;
+
+impl Walk {
+    /// Takes the rows of a page one by one; false when the limit is reached.
+    pub(super) async fn take_page(&mut self, shaped: &Shaped) -> Result<bool> {
+        let mut writes = Writes::default();
+        for (at, row) in shaped.rows.iter().enumerate() {
+            if self.limit.is_some_and(|limit| self.live.rows >= limit) {
+                if let Some(last) = at.checked_sub(1).and_then(|before| shaped.rows.get(before)) {
+                    self.live.key = Some(last.key.clone());
+                }
+                self.write(shaped, writes).await?;
+                return Ok(false);
+            }
+            self.live.rows += 1;
+            let refusal = match (&row.place, if self.refused.is_empty() { None } else { self.refused.get(&row.key) }) {
+                (Err(refusal), _) | (Ok(_), Some(refusal)) => Err(refusal.clone()),
+                (Ok(place), None) => Ok(*place),
+            };
+            if !self.quarantined.is_empty() && self.quarantined.contains(&row.key) {
+                self.met.insert(row.key.clone());
+                if refusal.is_ok() {
+                    self.batch.released.push(row.key.as_bytes().to_vec());
+                }
+            }
+            match refusal {
+                Ok(place) => {
+                    let columns = self.column_sums(shaped, place)?;
+                    self.decide(place, row.key.clone(), row.checksum, columns, &mut writes)?;
+                }
+                Err(refusal) => self.quarantine(shaped, at, &row.key, refusal),
+            }
+            if self.batch.rows >= self.careful.min(self.context.limits.batch_rows) {
+                self.live.key = Some(row.key.clone());
+                self.write(shaped, std::mem::take(&mut writes)).await?;
+                self.commit_part(false).await?;
+            }
+        }
+        if let Some(last) = shaped.rows.last() {
+            self.live.key = Some(last.key.clone());
+        }
+        if !writes.rows.is_empty() {
+            self.batch.bytes += shaped.page.data().len();
+        }
+        self.write(shaped, writes).await?;
+        // In a range the pages wait in memory for its end; in the tail they are with the target already.
+        let most = self.context.limits.batch_bytes;
+        if self.batch.bytes >= if self.live.in_tail { most } else { most.min(WAITING_BYTES) } {
+            self.commit_part(false).await?;
+        } else if self.live.in_tail && self.merge.as_ref().is_some_and(|merge| merge.kept() >= KEPT_ROWS) {
+            self.put_ledger().await?;
+        }
+        Ok(true)
+    }
+
+    /// In mode `update` the ledger keeps a checksum of each column.
+    pub(super) fn column_sums(&self, shaped: &Shaped, place: u32) -> Result<ColumnSums> {
+        match self.context.job.mode {
+            Mode::Update => Ok(Some(column_sums(&shaped.page.row(place as usize).values()?))),
+            Mode::Init | Mode::Replace | Mode::Append => Ok(None),
+        }
+    }
+
+    /// Decides what is to be done with a row that fits.
+    pub(super) fn decide(
+        &mut self,
+        place: u32,
+        key: Key,
+        checksum: Checksum,
+        columns: ColumnSums,
+        writes: &mut Writes,
+    ) -> Result<()> {
+        let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
+        let append = self.context.job.mode == Mode::Append;
+        let update = self.context.job.mode == Mode::Update;
+        let base = match update {
+            true => merge.recorded(&key).map(|checksum| Base { checksum, columns: merge.recorded_columns(&key) }),
+            false => None,
+        };
+        let known = base.as_ref().is_some_and(|base| base.columns.is_some());
+        let counters = &mut self.live.counters;
+        match merge.look_up(&key, &checksum) {
+            Match::Equal(Outcome::Inserted) => {
+                counters.inserted += 1;
+                merge.keep(key, checksum, Outcome::Inserted, true);
+            }
+            Match::Equal(outcome) if append => {
+                counters.skipped += 1;
+                merge.keep(key, checksum, outcome, true);
+            }
+            Match::Equal(outcome) => {
+                match outcome {
+                    Outcome::Updated => counters.updated += 1,
+                    Outcome::Inserted | Outcome::Unchanged | Outcome::Skipped => counters.unchanged += 1,
+                }
+                merge.keep(key, checksum, outcome, true);
+            }
+            Match::Changed(before) if append && before != Outcome::Inserted => {
+                counters.skipped += 1;
+                let recorded = merge.recorded(&key).unwrap_or(checksum);
+                merge.keep(key, recorded, before, true);
+            }
+            Match::Changed(before) => {
+                self.batch.rows += 1;
+                writes.push(place, key.clone(), merge.kept(), before, base);
+                merge.keep(key, checksum, before, false);
+            }
+            Match::New => {
+                self.batch.rows += 1;
+                writes.push(place, key.clone(), merge.kept(), Outcome::Unchanged, None);
+                merge.keep(key, checksum, Outcome::Inserted, false);
+            }
+        }
+        if update {
+            merge.keep_columns(columns, known);
+        }
+        Ok(())
+    }
+
+    pub(super) fn quarantine(&mut self, shaped: &Shaped, at: usize, key: &Key, refusal: RowRefusal) {
+        self.live.counters.quarantined += 1;
+        self.batch.rows += 1;
+        // What the target holds of an earlier version stays there, and so does its entry.
+        if let Some(merge) = &mut self.merge
+            && let Some(recorded) = merge.recorded(key)
+        {
+            let columns = merge.recorded_columns(key);
+            let outcome = match merge.look_up(key, &recorded) {
+                Match::Equal(outcome) | Match::Changed(outcome) => outcome,
+                Match::New => Outcome::Unchanged,
+            };
+            merge.keep(key.clone(), recorded, outcome, true);
+            merge.keep_columns(columns, true);
+        }
+        self.batch.quarantine.push(QuarantinedRow {
+            execution: self.context.execution.clone(),
+            scope: self.plan.scope.clone(),
+            key: key.as_bytes().to_vec(),
+            column: refusal.column,
+            reason: refusal.reason,
+            row: whole_row(&shaped.source, at),
+            columns: shaped.source.columns().iter().map(|c| c.name.clone()).collect(),
+        });
+    }
+}

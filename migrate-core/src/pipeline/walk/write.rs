@@ -1,0 +1,168 @@
+//! Writing rows, and taking note of what became of each.
+
+use super::super::batch::Waiting;
+use super::super::shape::Shaped;
+use super::super::triggers::altered;
+use super::super::update::{Base, reconcile};
+use super::Walk;
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::{Level, Mode};
+use crate::sink::{Outcome, WriteMode};
+use crate::value::{Key, Page};
+use std::collections::BTreeSet;
+
+impl Walk {
+    /// Writes the rows of a page that are to be written: now in the tail, at the end of the range elsewhere.
+    pub(super) async fn write(&mut self, shaped: &Shaped, writes: Writes) -> Result<()> {
+        if writes.rows.is_empty() {
+            return Ok(());
+        }
+        let Writes { rows, keys, kept, before, bases } = writes;
+        let waiting = Waiting { page: shaped.page.clone(), rows, keys, kept, before, bases };
+        if self.live.in_tail {
+            self.write_rows(waiting).await
+        } else {
+            self.batch.waiting.push(waiting);
+            Ok(())
+        }
+    }
+
+    pub(super) async fn write_rows(&mut self, waiting: Waiting) -> Result<()> {
+        if waiting.bases.iter().all(Option::is_none) {
+            return self.write_whole(waiting).await;
+        }
+        let Waiting { page, rows, keys, kept, before, bases } = waiting;
+        let (mut fresh, mut synced) = (Writes::default(), Vec::new());
+        for ((((row, key), kept), before), base) in rows.into_iter().zip(keys).zip(kept).zip(before).zip(bases) {
+            match base {
+                Some(base) => synced.push(Synced { row, key, kept, before, base }),
+                None => fresh.push(row, key, kept, before, None),
+            }
+        }
+        let Writes { rows, keys, kept, before, bases } = fresh;
+        if !rows.is_empty() {
+            self.write_whole(Waiting { page: page.clone(), rows, keys, kept, before, bases }).await?;
+        }
+        self.write_synced(&page, synced).await
+    }
+
+    /// Writes, of rows that were synced before, the columns that have changed at the source since.
+    pub(super) async fn write_synced(&mut self, page: &Page, synced: Vec<Synced>) -> Result<()> {
+        let (entity, policy) = (self.plan.entity.clone(), self.context.job.on_conflict);
+        let rows: Vec<(u32, Base)> = synced.iter().map(|s| (s.row, s.base.clone())).collect();
+        let transaction = self.batch.transaction(&self.context).await?;
+        let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows).await?;
+        let places: Vec<u32> = reconciled.rows.iter().filter_map(|r| r.place).collect();
+        let keys = synced.iter().zip(&reconciled.rows).filter(|(_, r)| r.place.is_some()).map(|(s, _)| s.key.clone());
+        let keys: Vec<Key> = keys.collect();
+        let outcomes = match places.is_empty() {
+            true => None,
+            false => self.batch.write(&self.context, &entity, &reconciled.page, &places, keys, WriteMode::Upsert).await?,
+        };
+        let mut outcomes = outcomes.unwrap_or_default().into_iter();
+        let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
+        for (synced, row) in synced.into_iter().zip(reconciled.rows) {
+            let written = row.place.and_then(|_| outcomes.next());
+            let outcome = match (synced.before, written) {
+                (Outcome::Inserted, _) => Outcome::Inserted,
+                // What was left to the target is no unchanged row.
+                (_, Some(Outcome::Unchanged) | None) if !row.left.is_empty() => Outcome::Skipped,
+                (_, Some(outcome)) => outcome,
+                (_, None) => Outcome::Unchanged,
+            };
+            self.live.counters.count(outcome);
+            merge.settle(synced.kept, outcome);
+            if !row.left.is_empty() {
+                let kept = if row.open.is_some() { "the conflict stays open" } else { "the target's value stays" };
+                let message =
+                    format!("both sides have changed ({}) in the row with the key ({}): {kept}", row.left.join(", "), row.key);
+                self.context.log(Level::Warn, &entity.name, message);
+            }
+            if let Some(open) = row.open {
+                self.live.counters.conflicts += 1;
+                merge.restore(synced.kept, open.checksum, open.columns);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn write_whole(&mut self, waiting: Waiting) -> Result<()> {
+        let mode = match self.context.job.mode {
+            _ if self.live.in_tail && self.loadable => WriteMode::Load,
+            Mode::Append => WriteMode::InsertMissing,
+            Mode::Init | Mode::Replace | Mode::Update => WriteMode::Upsert,
+        };
+        let Waiting { page, rows, keys, kept, before, .. } = waiting;
+        let entity = self.plan.entity.clone();
+        let outcomes = self.batch.write(&self.context, &entity, &page, &rows, keys, mode).await?;
+        if !self.context.dry && mode != WriteMode::InsertMissing && entity.target.triggers.iter().any(|t| t.fires_on_write) {
+            let found = altered(&entity, self.batch.transaction(&self.context).await?.as_mut(), &page, &rows).await?;
+            self.own_by_triggers(found);
+        }
+        let counters = &mut self.live.counters;
+        let Some(outcomes) = outcomes else {
+            counters.inserted += rows.len() as u64;
+            return Ok(());
+        };
+        let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
+        for ((outcome, kept), before) in outcomes.into_iter().zip(kept).zip(before) {
+            // One final outcome per row and execution: a row that this execution inserted stays inserted.
+            let outcome = if before == Outcome::Inserted { Outcome::Inserted } else { outcome };
+            counters.count(outcome);
+            // What a trigger has kept out is not sent to it again until it changes; a row that belongs to the target may be
+            // overwritten by a later run in another mode.
+            if outcome == Outcome::Skipped && mode == WriteMode::InsertMissing {
+                merge.forget_checksum(kept);
+            }
+            merge.settle(kept, outcome);
+        }
+        Ok(())
+    }
+
+    /// Takes note of columns that belong to the target's triggers.
+    pub(super) fn own_by_triggers(&mut self, found: BTreeSet<String>) {
+        for column in found {
+            if self.trigger_columns.insert(column.clone()) {
+                let message =
+                    format!("the column {column} is owned by the target's triggers: what they make of it is no difference");
+                self.context.log(Level::Info, &self.plan.entity.name, message);
+            }
+        }
+    }
+
+    pub(super) async fn write_waiting(&mut self) -> Result<()> {
+        for waiting in std::mem::take(&mut self.batch.waiting) {
+            self.write_rows(waiting).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A row to be written that was synced before.
+pub(super) struct Synced {
+    pub(super) row: u32,
+    pub(super) key: Key,
+    pub(super) kept: usize,
+    pub(super) before: Outcome,
+    pub(super) base: Base,
+}
+
+/// Rows of the page at hand that are to be written.
+#[derive(Default)]
+pub(super) struct Writes {
+    pub(super) rows: Vec<u32>,
+    pub(super) keys: Vec<Key>,
+    pub(super) kept: Vec<usize>,
+    pub(super) before: Vec<Outcome>,
+    pub(super) bases: Vec<Option<Base>>,
+}
+
+impl Writes {
+    pub(super) fn push(&mut self, place: u32, key: Key, kept: usize, before: Outcome, base: Option<Base>) {
+        self.rows.push(place);
+        self.keys.push(key);
+        self.kept.push(kept);
+        self.before.push(before);
+        self.bases.push(base);
+    }
+}
