@@ -1,5 +1,6 @@
 //! End to end: the built command line between real databases.
 
+mod adopt;
 mod bad_input;
 mod command_line;
 mod comparison;

@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Plan(PlanArguments),
     /// Shows which entity refers to which, and in which order they load
     Graph(GraphArguments),
+    /// Makes the target remember rows that it holds already, and touches none
+    Adopt(JobArguments),
     /// Compares source and target row by row, as they are now
     Verify(VerifyArguments),
     /// Lists and settles rows that were refused

@@ -94,6 +94,8 @@ struct OldEntry {
 struct Fresh {
     entry: Entry,
     block: usize,
+    /// Whether the target turned out not to hold the row.
+    dropped: bool,
 }
 
 impl BlockMerge {
@@ -135,7 +137,7 @@ impl BlockMerge {
         if let Some((ordinal, rows)) = small {
             merge.carried = rows.len();
             merge.reopened = Some(ordinal);
-            merge.fresh = rows.into_iter().map(|entry| Fresh { entry, block: 0 }).collect();
+            merge.fresh = rows.into_iter().map(|entry| Fresh { entry, block: 0, dropped: false }).collect();
         }
         merge
     }
@@ -178,7 +180,7 @@ impl BlockMerge {
         if let (false, Some(block)) = (same, self.old.get_mut(self.current)) {
             block.changed = true;
         }
-        self.fresh.push(Fresh { entry: Entry { key, checksum, outcome, columns: None }, block: self.current });
+        self.fresh.push(Fresh { entry: Entry { key, checksum, outcome, columns: None }, block: self.current, dropped: false });
     }
 
     /// Gives the row that was kept last the checksums of its columns. `same` says that the ledger has them already.
@@ -220,6 +222,16 @@ impl BlockMerge {
         }
     }
 
+    /// Takes back that the target holds a kept row.
+    pub fn drop_kept(&mut self, kept: usize) {
+        if let Some(fresh) = self.fresh.get_mut(kept) {
+            fresh.dropped = true;
+            if let Some(block) = self.old.get_mut(fresh.block) {
+                block.changed = true;
+            }
+        }
+    }
+
     /// Returns the last block that rows were flushed to, or that the merge follows.
     pub fn floor(&self) -> Option<i64> {
         (self.floor != 0).then_some(self.floor)
@@ -237,6 +249,7 @@ impl BlockMerge {
 
     /// Ends the range: returns the edit that makes the ledger say what the target holds, touching only blocks that changed.
     pub fn finish(mut self) -> Merged {
+        self.fresh.retain(|fresh| !fresh.dropped);
         let mut edit = LedgerEdit::default();
         if self.old.is_empty() {
             let after = self.append_tail(&mut edit);
@@ -269,6 +282,7 @@ impl BlockMerge {
     ///
     /// Returns `None`, and changes nothing, where the ordinals leave no room between the blocks: the range is then one commit.
     pub fn flush(&mut self) -> Option<LedgerEdit> {
+        self.fresh.retain(|fresh| !fresh.dropped);
         let mut edit = LedgerEdit::default();
         let Some(ceiling) = self.ceiling else {
             self.append_tail(&mut edit);

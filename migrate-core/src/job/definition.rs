@@ -1,7 +1,7 @@
 //! A job: what is moved from where to where, and how.
 
 use super::options::QuarantineLimit;
-use super::sync::{Deletes, Drift, LeftFilter, OnConflict};
+use super::sync::{Deletes, LeftFilter, OnConflict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use schemars::JsonSchema;
@@ -75,9 +75,6 @@ pub struct Job {
     /// Who wins where both sides have changed a column, in mode "update": "report" if not said.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_conflict: OnConflict,
-    /// What happens when the source's columns have changed since the last run: "refuse" if not said.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub drift: Drift,
     /// How many refused rows end an entity; 1,000 rows, or 1 % once 10,000 were read, if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_quarantined: Option<QuarantineLimit>,
@@ -145,13 +142,6 @@ impl Job {
     #[must_use]
     pub fn with_on_conflict(mut self, on_conflict: OnConflict) -> Self {
         self.on_conflict = on_conflict;
-        self
-    }
-
-    /// Says what happens when the source's columns have changed since the last run.
-    #[must_use]
-    pub fn with_drift(mut self, drift: Drift) -> Self {
-        self.drift = drift;
         self
     }
 

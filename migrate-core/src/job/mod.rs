@@ -35,6 +35,6 @@ pub use progress::{Progress, ProgressTracker};
 pub use recorder::{ExecutionPage, ExecutionQuery, LogPage, LogQuery, Recorder, Standing, Update};
 pub use recording::Recording;
 pub use state::ExecutionState;
-pub use sync::{DeleteGuard, DeleteMode, Deletes, Drift, LeftFilter, OnConflict};
+pub use sync::{DeleteGuard, DeleteMode, Deletes, LeftFilter, OnConflict};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use url::ConnectionUrl;

@@ -1,4 +1,4 @@
-//! What a job does about rows that the source has lost, rows that both sides have changed, and columns that came or went.
+//! What a job does about rows that the source has lost, and rows that both sides have changed.
 
 use crate::error::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
@@ -223,20 +223,6 @@ pub enum OnConflict {
     /// The target's value stays, and the conflict is reported by every run until it is settled.
     #[default]
     Report,
-}
-
-/// What happens when the source's columns are others than at the last run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Drift {
-    /// The run is refused, naming them.
-    #[default]
-    Refuse,
-    /// New columns are left out; lost ones keep what the target has.
-    Ignore,
-    /// New columns are added to the target, nullable; lost ones keep what the target has.
-    Evolve,
 }
 
 #[cfg(test)]

@@ -27,10 +27,21 @@ pub(super) struct Context {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) tracker: Arc<ProgressTracker>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Whether nothing is written.
-    pub(super) dry: bool,
+    /// What it is for.
+    pub(super) purpose: Purpose,
     /// Tables that a dry run plans to create; a run has created them before it looks.
     pub(super) missing: Arc<HashSet<TableName>>,
+}
+
+/// What an attempt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To write rows.
+    Run,
+    /// To say what a run would write.
+    Preview,
+    /// To make the target remember the rows that it holds.
+    Adopt,
 }
 
 /// How much at once, and how many refused rows at most.

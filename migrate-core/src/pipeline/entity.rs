@@ -1,6 +1,6 @@
 //! Runs one entity: decides where its walks start, splits it, and adds up the parts.
 
-use super::context::Context;
+use super::context::{Context, Purpose};
 use super::keyless::{Keyless, Known};
 use super::reader::ReadPlan;
 use super::walk::{Start, Walk};
@@ -102,7 +102,7 @@ impl EntityRun {
             let message = format!("the source counts {read} rows, but {} have an outcome", counters.settled());
             return Err(Error::new(ErrorKind::Mismatch, message).with("entity", &entity.name));
         }
-        if entity.key_may_fold() && !context.dry {
+        if entity.key_may_fold() && context.purpose == Purpose::Run {
             refuse_folded_rows(context, entity, &counters).await?;
         }
         Ok((counters, snapshot))
@@ -124,15 +124,16 @@ impl EntityRun {
         }
     }
 
-    fn start(&self, partition: u32, execution: &str) -> Start {
+    fn start(&self, partition: u32, context: &Context) -> Start {
         let checkpoint = self.checkpoints.iter().find(|(part, _)| *part == partition).map(|(_, c)| c);
         Start {
-            loadable: self.is_loadable(),
+            // What is only remembered is always looked for.
+            loadable: self.is_loadable() && context.purpose != Purpose::Adopt,
             reset: self.stale,
             sequence: checkpoint.map_or(0, |c| c.sequence),
             fingerprint: self.fingerprint.clone(),
             trigger_columns: checkpoint.map(|c| c.trigger_columns.clone()).unwrap_or_default(),
-            deleted: checkpoint.filter(|c| c.execution == execution).map_or(0, |c| c.counters.deleted),
+            deleted: checkpoint.filter(|c| c.execution == context.execution).map_or(0, |c| c.counters.deleted),
             refused: Arc::clone(&self.refused),
         }
     }
@@ -148,7 +149,7 @@ impl EntityRun {
             context: context.clone(),
             plan: self.read_plan(context, 0, KeyRange::ALL),
             position: snapshot.position().to_string(),
-            start: self.start(0, &context.execution),
+            start: self.start(0, context),
             known,
         };
         let counters = load.run(snapshot.as_mut()).await?;
@@ -186,7 +187,7 @@ impl EntityRun {
     }
 
     fn new_walk(&self, context: &Context, part: u32, range: KeyRange, position: String) -> Walk {
-        Walk::new(context.clone(), self.read_plan(context, part, range), position, self.start(part, &context.execution))
+        Walk::new(context.clone(), self.read_plan(context, part, range), position, self.start(part, context))
     }
 
     /// Returns the parts: those that were made when the entity was first written, else as many as its size and the run's options suggest.

@@ -1,7 +1,7 @@
 //! Runs an execution: attempt after attempt until it is done or cannot go on.
 
 use super::Pipeline;
-use super::context::{Context, Limits};
+use super::context::{Context, Limits, Purpose};
 use super::dry;
 use super::entity::EntityRun;
 use super::fingerprint::fingerprint;
@@ -65,7 +65,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             observer: Arc::new(observer),
             tracker: tracker.clone(),
             clock: pipeline.clock.clone(),
-            dry: false,
+            purpose: Purpose::Run,
             missing: Arc::default(),
         };
         let result = tokio::select! {
@@ -210,7 +210,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         context.sink.build_keys(&plan.schema, &context.fence).await?;
     }
     let mut snapshot = run_entities(context, &mut runs, snapshot).await?;
-    if context.limits.rows.is_none() {
+    if context.limits.rows.is_none() && context.purpose != Purpose::Adopt {
         let deleted = sweep(context, &runs, snapshot.as_mut()).await?;
         if deleted > 0 && runs.iter().any(|run| run.refused.load(Ordering::Relaxed)) {
             step(context, "rows that were refused while others held their unique values");

@@ -107,6 +107,18 @@ impl Pipeline {
         Pipeline { job: Arc::new(job), ..self.clone() }
     }
 
+    /// Makes the target remember the rows of the source that it holds already, so that later runs and deletions know them as this job's.
+    /// No row is touched.
+    ///
+    /// Of each entity, `unchanged` rows are remembered as they are; `updated` ones differ, and will be written by the next run;
+    /// `inserted` ones are not there, and will be inserted.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the target lacks a table, [`ErrorKind::Unsupported`] for an entity without a key, and those of reading.
+    pub async fn adopt(&self, cancel: &CancelToken) -> Result<Vec<EntityPreview>> {
+        dry::adopt(self, cancel).await
+    }
+
     /// Checks whether a run could start: connections, schemas, rights. Writes nothing.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod adopt;
 mod check;
 mod executions;
 mod graph;
@@ -33,6 +34,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Run(run) if run.dry_run => plan::plan(&global, &PlanArguments::of(run.job)).await,
         Command::Run(run) => run::run(&global, &run, bars).await,
         Command::Plan(plan) => plan::plan(&global, &plan).await,
+        Command::Adopt(job) => adopt::adopt(&global, &job).await,
         Command::Graph(graph) => graph::graph(&global, &graph).await,
         Command::Verify(verify) => verify::verify(&global, &verify).await,
         Command::Quarantine(quarantine) => quarantine::quarantine(&global, quarantine.command).await,

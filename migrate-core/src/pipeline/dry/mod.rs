@@ -7,11 +7,13 @@
 //!
 //! Being the same walk, it counts what a run would do, and not something like it.
 
+mod adopt;
 mod preview;
 mod sink;
 mod state;
 mod tally;
 
+pub(super) use adopt::adopt;
 pub(super) use preview::preview;
 pub use preview::{EntityPreview, Preview};
 pub use tally::{Cell, Change, Sample};

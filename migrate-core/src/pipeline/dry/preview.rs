@@ -4,7 +4,7 @@ use super::sink::DrySink;
 use super::tally::{Sample, Tally};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::{CancelToken, Observers, Owner, ProgressTracker, QuarantineLimit};
-use crate::pipeline::context::Context;
+use crate::pipeline::context::{Context, Purpose};
 use crate::pipeline::{Pipeline, execute};
 use crate::plan::{EntityPlan, Plan};
 use crate::schema::TableName;
@@ -102,7 +102,7 @@ fn as_float(count: u64) -> f64 {
     count as f64
 }
 
-async fn context(
+pub(super) async fn context(
     pipeline: &Pipeline,
     sink: &DrySink,
     cancel: &CancelToken,
@@ -133,7 +133,7 @@ async fn context(
         observer: Arc::new(observer),
         tracker,
         clock: pipeline.clock.clone(),
-        dry: true,
+        purpose: Purpose::Preview,
         missing: Arc::default(),
     })
 }

@@ -24,7 +24,9 @@ const AT_ONCE: usize = 1_000;
 #[derive(Debug, Clone)]
 pub(super) struct DrySink {
     inner: Arc<dyn Sink>,
-    state: Arc<DryState>,
+    state: Arc<dyn TargetState>,
+    /// What commits leave in memory; `None` where they are made, and only rows are not written.
+    overlay: Option<Arc<DryState>>,
     shared: Arc<Shared>,
 }
 
@@ -45,8 +47,19 @@ impl fmt::Debug for Shared {
 impl DrySink {
     /// Opens a view of the target in which these tables are missing.
     pub(super) async fn over(inner: Arc<dyn Sink>, missing: Arc<HashSet<TableName>>) -> Result<Self> {
-        let state = Arc::new(DryState::over(inner.state()).await?);
-        Ok(DrySink { inner, state, shared: Arc::new(Shared { view: AsyncMutex::new(None), missing, tally: Mutex::default() }) })
+        let overlay = Arc::new(DryState::over(inner.state()).await?);
+        Ok(DrySink {
+            inner,
+            state: overlay.clone(),
+            overlay: Some(overlay),
+            shared: Arc::new(Shared { view: AsyncMutex::new(None), missing, tally: Mutex::default() }),
+        })
+    }
+
+    /// Writes no row, yet commits what is said of them: the target remembers rows that it holds already.
+    pub(super) fn remembering(inner: Arc<dyn Sink>) -> Self {
+        let shared = Shared { view: AsyncMutex::new(None), missing: Arc::default(), tally: Mutex::default() };
+        DrySink { state: inner.state(), inner, overlay: None, shared: Arc::new(shared) }
     }
 
     /// Reads rows of the target by key, all from one view.
@@ -59,6 +72,32 @@ impl DrySink {
             Some(view) => view.read_rows(request, keys).await,
             None => Err(Error::new(ErrorKind::Internal, "no view of the target is open")),
         }
+    }
+
+    fn is_missing(&self, table: &TableSchema) -> bool {
+        self.shared.missing.contains(&table.name)
+    }
+
+    /// Reads rows of the target and conforms them to its columns, by key.
+    async fn look_up(&self, request: &PageRequest<'_>, keys: &[Key]) -> Result<HashMap<Key, Vec<Value<'static>>>> {
+        let mut found = HashMap::with_capacity(keys.len());
+        if self.is_missing(request.table) {
+            return Ok(found);
+        }
+        let types = columns_of(request.table, request.columns)?;
+        let places: Vec<usize> = request.key.iter().filter_map(|k| request.columns.iter().position(|c| c == k)).collect();
+        for some in keys.chunks(AT_ONCE) {
+            let page = self.read_rows(request, some).await?;
+            for row in page.rows() {
+                let values = row.values()?.into_iter().zip(types.iter());
+                // What the target's column holds against its own type is compared as it is.
+                let values: Vec<Value<'static>> =
+                    values.map(|(v, c)| conform(v.clone(), &c.data_type).unwrap_or(v).into_owned()).collect();
+                let key = Key::from_values(places.iter().map(|place| &values[*place]));
+                found.insert(key, values);
+            }
+        }
+        Ok(found)
     }
 
     /// Returns what would have been written so far.
@@ -105,8 +144,12 @@ impl Sink for DrySink {
         Ok(())
     }
 
-    async fn begin(&self, _fence: &Fence) -> Result<Box<dyn SinkTransaction>> {
-        Ok(Box::new(DryTransaction { sink: self.clone(), tally: Tally::default(), state: Vec::new() }))
+    async fn begin(&self, fence: &Fence) -> Result<Box<dyn SinkTransaction>> {
+        let real = match self.overlay {
+            Some(_) => None,
+            None => Some(self.inner.begin(fence).await?),
+        };
+        Ok(Box::new(DryTransaction { sink: self.clone(), tally: Tally::default(), state: Vec::new(), real }))
     }
 
     async fn finish(&self, _plan: &SchemaPlan, _fence: &Fence, _progress: &OnStep<'_>) -> Result<()> {
@@ -123,41 +166,22 @@ impl Sink for DrySink {
 }
 
 /// A transaction whose commit adds to the tally.
-#[derive(Debug)]
 struct DryTransaction {
     sink: DrySink,
     tally: Tally,
     /// State that was put ahead of the commit. Blocks are not kept: nothing reads them again.
     state: Vec<StateChanges>,
+    /// Where state is written to, if anywhere.
+    real: Option<Box<dyn SinkTransaction>>,
+}
+
+impl fmt::Debug for DryTransaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DryTransaction").field("sink", &self.sink).finish_non_exhaustive()
+    }
 }
 
 impl DryTransaction {
-    fn is_missing(&self, table: &TableSchema) -> bool {
-        self.sink.shared.missing.contains(&table.name)
-    }
-
-    /// Reads rows of the target and conforms them to its columns, by key.
-    async fn look_up(&self, request: &PageRequest<'_>, keys: &[Key]) -> Result<HashMap<Key, Vec<Value<'static>>>> {
-        let mut found = HashMap::with_capacity(keys.len());
-        if self.is_missing(request.table) {
-            return Ok(found);
-        }
-        let types = columns_of(request.table, request.columns)?;
-        let places: Vec<usize> = request.key.iter().filter_map(|k| request.columns.iter().position(|c| c == k)).collect();
-        for some in keys.chunks(AT_ONCE) {
-            let page = self.sink.read_rows(request, some).await?;
-            for row in page.rows() {
-                let values = row.values()?.into_iter().zip(types.iter());
-                // What the target's column holds against its own type is compared as it is.
-                let values: Vec<Value<'static>> =
-                    values.map(|(v, c)| conform(v.clone(), &c.data_type).unwrap_or(v).into_owned()).collect();
-                let key = Key::from_values(places.iter().map(|place| &values[*place]));
-                found.insert(key, values);
-            }
-        }
-        Ok(found)
-    }
-
     async fn compare(&mut self, request: &WriteRequest<'_>) -> Result<Vec<Outcome>> {
         let names: Vec<String> = request.page.columns().iter().map(|c| c.name.clone()).collect();
         let places: Vec<usize> = request.key.iter().filter_map(|k| names.iter().position(|c| c == k)).collect();
@@ -168,7 +192,7 @@ impl DryTransaction {
             rows.push((key, row));
         }
         let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
-        let there = self.look_up(&PageRequest::new(request.table, &names, request.key), &keys).await?;
+        let there = self.sink.look_up(&PageRequest::new(request.table, &names, request.key), &keys).await?;
         let types = columns_of(request.table, &names)?;
         let table = self.tally.table(&request.table.name.to_string());
         let mut outcomes = Vec::with_capacity(rows.len());
@@ -217,7 +241,7 @@ impl SinkTransaction for DryTransaction {
     }
 
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
-        if self.is_missing(request.table) {
+        if self.sink.is_missing(request.table) {
             let columns: Vec<PageColumn> = columns_of(request.table, request.columns)?.to_vec();
             return Ok(PageBuilder::new(columns.into(), Encoding::CANONICAL).finish(None));
         }
@@ -225,7 +249,7 @@ impl SinkTransaction for DryTransaction {
     }
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
-        let there = self.look_up(&PageRequest::new(table, key, key), keys).await?;
+        let there = self.sink.look_up(&PageRequest::new(table, key, key), keys).await?;
         let tally = self.tally.table(&table.name.to_string());
         for key in there.keys() {
             tally.note(Change::Delete, key.as_bytes(), &[]);
@@ -239,19 +263,30 @@ impl SinkTransaction for DryTransaction {
     }
 
     async fn put_state(&mut self, state: StateChanges) -> Result<()> {
+        if let Some(real) = &mut self.real {
+            return real.put_state(state).await;
+        }
         let kept = StateChanges { blocks: Vec::new(), removed_blocks: Vec::new(), ..state };
         self.state.push(kept);
         Ok(())
     }
 
     async fn commit(self: Box<Self>, state: &StateChanges) -> Result<()> {
-        self.state.iter().chain([state]).for_each(|state| self.sink.state.apply(state));
+        if let Some(real) = self.real {
+            real.commit(state).await?;
+        }
+        if let Some(overlay) = &self.sink.overlay {
+            self.state.iter().chain([state]).for_each(|state| overlay.apply(state));
+        }
         self.sink.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).add(self.tally);
         Ok(())
     }
 
     async fn rollback(self: Box<Self>) -> Result<()> {
-        Ok(())
+        match self.real {
+            Some(real) => real.rollback().await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Writing rows, and taking note of what became of each.
 
 use super::super::batch::Waiting;
+use super::super::context::Purpose;
 use super::super::shape::Shaped;
 use super::super::triggers::altered;
 use super::super::update::{Base, reconcile};
@@ -95,7 +96,10 @@ impl Walk {
         let Waiting { page, rows, keys, kept, before, .. } = waiting;
         let entity = self.plan.entity.clone();
         let outcomes = self.batch.write(&self.context, &entity, &page, &rows, keys, mode).await?;
-        if !self.context.dry && mode != WriteMode::InsertMissing && entity.target.triggers.iter().any(|t| t.fires_on_write) {
+        if self.context.purpose == Purpose::Run
+            && mode != WriteMode::InsertMissing
+            && entity.target.triggers.iter().any(|t| t.fires_on_write)
+        {
             let found = altered(&entity, self.batch.transaction(&self.context).await?.as_mut(), &page, &rows).await?;
             self.own_by_triggers(found);
         }
@@ -115,6 +119,13 @@ impl Walk {
                 merge.forget_checksum(kept);
             }
             merge.settle(kept, outcome);
+            if self.context.purpose == Purpose::Adopt {
+                match outcome {
+                    Outcome::Inserted => merge.drop_kept(kept),
+                    Outcome::Updated => merge.forget_checksum(kept),
+                    Outcome::Unchanged | Outcome::Skipped => {}
+                }
+            }
         }
         Ok(())
     }

@@ -1,0 +1,52 @@
+//! Makes the target remember rows that it holds already.
+
+use super::preview::{EntityPreview, context};
+use super::sink::DrySink;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::job::{CancelToken, Mode, Observers, ProgressTracker};
+use crate::pipeline::context::{Context, Purpose};
+use crate::pipeline::{Pipeline, execute};
+use crate::sink::Sink;
+use std::sync::Arc;
+
+/// Compares both sides and writes the ledger; no row is touched.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] if the target lacks a table, [`ErrorKind::Unsupported`] for an entity without a key.
+pub(in crate::pipeline) async fn adopt(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Vec<EntityPreview>> {
+    // What the target holds beyond the source, and in which mode it got there, does not matter to what is remembered.
+    let mut job = (*pipeline.job).clone();
+    job.mode = if job.mode == Mode::Update { Mode::Update } else { Mode::Replace };
+    let pipeline = &pipeline.with_job(job);
+    let plan = pipeline.plan().await?;
+    for entity in &plan.entities {
+        let refuse =
+            |kind, message| Err(Error::new(kind, message).with("entity", &entity.name).with("table", &entity.target.name));
+        if entity.create {
+            return refuse(ErrorKind::NotFound, "the target has no such table, or not all of it, that rows could be adopted of");
+        }
+        if entity.is_keyless() {
+            return refuse(ErrorKind::Unsupported, "rows of a table without a key cannot be adopted; give a key");
+        }
+    }
+    let state = pipeline.sink.state();
+    state.initialize().await.context("side", "target")?;
+    let sink = DrySink::remembering(pipeline.sink.clone());
+    let tracker = Arc::new(ProgressTracker::new(pipeline.clock.clone()));
+    let observer = Observers(vec![tracker.clone(), pipeline.observer.clone()]);
+    let context = context(pipeline, &sink, cancel, tracker.clone(), observer).await?;
+    let context = Context { purpose: Purpose::Adopt, ..context };
+    let result = tokio::select! {
+        result = Box::pin(execute::attempt_once(&context, &plan)) => result.map(drop),
+        () = cancel.aborting() => Err(Error::new(ErrorKind::Cancelled, "the adoption was aborted")),
+    };
+    sink.state().release(&context.fence).await?;
+    result?;
+    let tally = sink.tally();
+    let entities = tracker.progress().entities.into_iter().map(|entity| {
+        let table = plan.entity(&entity.name).and_then(|e| tally.tables.get(&e.target.name.to_string()));
+        let samples = table.map(|t| t.samples.clone()).unwrap_or_default();
+        EntityPreview { name: entity.name, counters: entity.counters, seconds: entity.seconds, samples }
+    });
+    Ok(entities.collect())
+}

@@ -1,0 +1,54 @@
+//! Targets that hold the data already are taken into a job's care without touching a row.
+
+use migrate_tests::{Database, Engine, Project, Server};
+
+const PAIRS: [(Engine, Engine); 4] = [
+    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
+    (Engine::Postgres(Server::First), Engine::Sqlite),
+    (Engine::Sqlite, Engine::Postgres(Server::Second)),
+    (Engine::Sqlite, Engine::Sqlite),
+];
+
+const ROWS: &str = "
+    CREATE TABLE t (id integer PRIMARY KEY, v text);
+    INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i, 'v' || i FROM n;";
+
+#[test]
+fn rows_are_remembered_and_none_is_touched_in_every_direction() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(ROWS);
+        target.run(ROWS);
+        target.run(
+            "UPDATE t SET v = 'other' WHERE id = 7; DELETE FROM t WHERE id IN (8, 5000); INSERT INTO t VALUES (9999, 'extra')",
+        );
+        project.write_job(&source.url(), &target.url(), "deletes = \"hard\"\n");
+        let adopted = project.run(["adopt", "--json"]).expect(0).json();
+        let entity = &adopted["entities"][0];
+        let counts = ["read", "adopted", "different", "missing"].map(|count| entity[count].as_u64().expect("a count"));
+        assert_eq!(counts, [5000, 4997, 1, 2], "{from:?} to {to:?}: {adopted}");
+        assert_eq!(target.count("t"), 4999, "{from:?} to {to:?}");
+        // What was adopted is the job's own: rows that the source loses go, those of others stay.
+        source.run("DELETE FROM t WHERE id BETWEEN 100 AND 109");
+        let run = project.copy();
+        let entity = &run["entities"][0];
+        let counts = ["inserted", "updated", "unchanged", "deleted"].map(|count| entity[count].as_u64().expect("a count"));
+        assert_eq!(counts, [2, 1, 4987, 10], "{from:?} to {to:?}: {run}");
+        target.run("DELETE FROM t WHERE id = 9999");
+        target.assert_holds(&source, &["t"]);
+        assert_eq!(project.copy()["entities"][0]["unchanged"], 4990, "P4");
+    }
+}
+
+#[test]
+fn a_target_without_the_table_has_nothing_to_adopt() {
+    let project = Project::new();
+    let source = Database::new(Engine::Sqlite, project.path(), "source");
+    let target = Database::new(Engine::Sqlite, project.path(), "target");
+    source.run(ROWS);
+    target.run("CREATE TABLE other (id integer)");
+    project.write_job(&source.url(), &target.url(), "");
+    project.run(["adopt"]).expect(2).says(&["no such table", "entity t"]);
+}
