@@ -278,6 +278,37 @@ async fn a_table_without_a_key_is_a_multiset_that_is_loaded_whole() {
     assert_eq!(bench.to.rows("t").expect("the table").len(), 301);
 }
 
+#[tokio::test]
+async fn rows_exchange_unique_values_in_a_circle_across_batches() {
+    for nullable in [true, false] {
+        let mut unique = table("t", &NAMES, &["id"]);
+        unique.columns[1].nullable = nullable;
+        unique.unique_keys.push(UniqueKey {
+            name: Some("one_name".into()),
+            columns: vec!["name".into()],
+            deferrable: false,
+            initially_deferred: false,
+            nulls_not_distinct: false,
+        });
+        let mut rows = range(0..3000);
+        let bench = Bench::new(&rows);
+        bench.to.create_table(unique).expect("a new table");
+        bench.counters().await;
+        // Two swap, and three far apart pass theirs on.
+        for circle in [&[5i64, 6][..], &[10, 1500, 2900]] {
+            let values: Vec<i64> = circle.iter().map(|key| rows[key]).collect();
+            for (place, key) in circle.iter().enumerate() {
+                rows.insert(*key, values[(place + 1) % values.len()]);
+            }
+        }
+        fill(&bench.from, &rows);
+        let counters = bench.counters().await;
+        assert_eq!((counters.updated, counters.unchanged, counters.quarantined), (5, 2995, 0), "nullable: {nullable}");
+        assert_eq!(held(&bench.to), expected(&rows));
+        assert_eq!(bench.counters().await.unchanged, 3000, "P4");
+    }
+}
+
 fn deleting(bench: Bench, deletes: Deletes) -> Bench {
     Bench { job: bench.job.clone().with_deletes(deletes), ..bench }
 }

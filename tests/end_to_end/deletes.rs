@@ -162,3 +162,25 @@ fn state_tables_of_the_first_version_gain_what_they_lack() {
         assert_eq!(project.copy()["entities"][0]["deleted"], 1);
     }
 }
+
+#[test]
+fn rows_that_swap_their_unique_values_arrive_in_every_direction() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        let table = "CREATE TABLE t (id integer PRIMARY KEY, mail varchar(40) NOT NULL, place integer UNIQUE, UNIQUE (mail));";
+        source.run(&format!("{table} INSERT INTO t VALUES (1, 'a', 10), (2, 'b', 20), (3, 'c', 30), (4, 'd', NULL)"));
+        target.run(table);
+        project.write_job(&source.url(), &target.url(), "");
+        project.copy();
+        source.run(
+            "UPDATE t SET mail = 'x' || id, place = NULL; UPDATE t SET mail = 'b', place = 20 WHERE id = 1; UPDATE t SET mail = 'a', place = 30 WHERE id = 2;
+             UPDATE t SET mail = 'd', place = 10 WHERE id = 3; UPDATE t SET mail = 'c' WHERE id = 4",
+        );
+        let report = project.copy();
+        assert_eq!(report["entities"][0]["updated"], 4, "{from:?} to {to:?}: {report}");
+        target.assert_holds(&source, &["t"]);
+        assert_eq!(project.copy()["entities"][0]["unchanged"], 4, "P4");
+    }
+}

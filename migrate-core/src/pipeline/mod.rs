@@ -14,6 +14,7 @@ mod execute;
 mod fingerprint;
 mod keyless;
 mod mark;
+pub(crate) mod park;
 mod reader;
 mod report;
 mod retry;

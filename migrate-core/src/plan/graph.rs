@@ -58,6 +58,8 @@ pub enum ReferenceBinding {
     WithRow,
     /// The value is written with the row; that it has a parent is checked, and the constraint made, after the last row.
     AfterLoad,
+    /// With the row, although the reference is part of a cycle of tables that exist: these are filled the first time by other means.
+    InCycle,
 }
 
 impl ReferenceBinding {
@@ -65,6 +67,7 @@ impl ReferenceBinding {
     pub fn reason(self) -> &'static str {
         match self {
             ReferenceBinding::WithRow => "parents load first",
+            ReferenceBinding::InCycle => "in a cycle of existing tables: a first load is refused",
             ReferenceBinding::AfterLoad => "the job creates the table: the constraint is made, and checked, after the load",
         }
     }
@@ -75,6 +78,10 @@ impl ReferenceGraph {
     pub fn of(plan: &Plan) -> Self {
         let tables: Vec<&TableSchema> = plan.entities.iter().map(|e| &e.target).collect();
         let cycles = load_order(&tables).cycles;
+        let together = |child: &str, parent: &str| {
+            let is = |place: &usize, name: &str| plan.entities[*place].name == name;
+            cycles.iter().any(|cycle| cycle.iter().any(|p| is(p, child)) && cycle.iter().any(|p| is(p, parent)))
+        };
         let mut graph = ReferenceGraph::default();
         for entity in &plan.entities {
             graph.entities.push(GraphEntity {
@@ -91,7 +98,11 @@ impl ReferenceGraph {
                     columns: key.columns.clone(),
                     parent_columns: key.parent_columns.clone(),
                     moved: parent.is_some(),
-                    binding: if entity.create { ReferenceBinding::AfterLoad } else { ReferenceBinding::WithRow },
+                    binding: match parent {
+                        _ if entity.create => ReferenceBinding::AfterLoad,
+                        Some(parent) if together(&entity.name, &parent.name) => ReferenceBinding::InCycle,
+                        Some(_) | None => ReferenceBinding::WithRow,
+                    },
                 });
             }
         }

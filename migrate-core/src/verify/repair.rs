@@ -1,15 +1,14 @@
 //! Repairs what a comparison has found, through the normal writer.
 
 use super::report::{DifferenceKind, EntityVerification, VerifyReport};
-use crate::diff::{Entry, LedgerBlock};
 use crate::error::Result;
 use crate::job::{CancelToken, DeleteGuard, DeleteMode, Deletes, Mode, Owner};
-use crate::pipeline::{Pipeline, RunReport};
+use crate::pipeline::{Pipeline, RunReport, park};
 use crate::state::{Fence, FenceOwner, GoneRow, Scope, StateChanges};
 use crate::value::Key;
 use std::collections::HashSet;
 
-/// Ledger blocks that are looked at together.
+/// Ledger blocks that are written together.
 const BLOCKS_AT_ONCE: usize = 64;
 
 /// Writes missing and different rows again, and deletes extra ones if the job deletes, or if `delete_extra` says so.
@@ -58,27 +57,10 @@ async fn forget(pipeline: &Pipeline, entity: &EntityVerification, delete: bool, 
             pipeline.sink.begin(fence).await?.commit(&changes).await?;
             continue;
         }
-        let mut after = None;
-        loop {
-            let stored = state.ledger_blocks(&scope, after, BLOCKS_AT_ONCE).await?;
-            let Some(last) = stored.last() else { break };
-            after = Some(last.ordinal);
-            let mut blocks = Vec::new();
-            for stored in &stored {
-                let mut block = LedgerBlock::unpack(stored)?;
-                let mut changed = false;
-                for entry in block.entries.iter_mut().filter(|entry| wrong.contains(&entry.key)) {
-                    entry.checksum = Entry::UNKNOWN;
-                    changed = true;
-                }
-                if changed {
-                    blocks.push(block.pack());
-                }
-            }
-            if !blocks.is_empty() {
-                let changes = StateChanges { scope: Some(scope.clone()), blocks, ..StateChanges::default() };
-                pipeline.sink.begin(fence).await?.commit(&changes).await?;
-            }
+        let blocks = park::forget(state.as_ref(), &scope, &wrong).await?;
+        for blocks in blocks.chunks(BLOCKS_AT_ONCE) {
+            let changes = StateChanges { scope: Some(scope.clone()), blocks: blocks.to_vec(), ..StateChanges::default() };
+            pipeline.sink.begin(fence).await?.commit(&changes).await?;
         }
         if partition == 0 && !extra.is_empty() {
             let gone = std::mem::take(&mut extra);

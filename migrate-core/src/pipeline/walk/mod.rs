@@ -14,7 +14,8 @@ mod rows;
 mod write;
 
 use super::batch::Batch;
-use super::context::Context;
+use super::context::{Context, Purpose};
+use super::park::{Parked, park, unpark};
 use super::reader::{ReadError, ReadPlan, Reader, Segment};
 use super::retry::Backoff;
 use super::shape::{RowRefusal, Shaper};
@@ -160,7 +161,7 @@ impl Walk {
     /// # Errors
     /// Those of the source as they are; those of the target that trying again does not cure.
     pub(super) async fn run(&mut self, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
-        let mut before = usize::MAX;
+        let (mut before, mut parked) = (usize::MAX, None::<Parked>);
         self.quarantined = read_quarantine(self.context.state.clone(), self.plan.scope.clone()).await?;
         self.restart();
         loop {
@@ -168,7 +169,24 @@ impl Walk {
             // A row may have been refused for want of one that came later, or for a value that another row has given up since. It
             // is tried again for as long as that helps any.
             let count = self.refused.len();
-            if !self.refused_by_constraint || count == 0 || count >= before {
+            let stuck = count >= before;
+            let mut ends = !self.refused_by_constraint || count == 0;
+            if stuck && !ends {
+                let keys: Vec<Key> = self.refused.keys().cloned().collect();
+                let (context, entity, scope) = (self.context.clone(), self.plan.entity.clone(), self.plan.scope.clone());
+                // They may hold values of each other: once they give these up.
+                ends = true;
+                if let Some(parked) = &parked {
+                    unpark(&context, &entity, parked, &keys).await?;
+                } else if context.purpose == Purpose::Run {
+                    parked = match park(&context, &entity, &scope, &keys).await {
+                        Err(error) if matches!(error.kind(), ErrorKind::RowRejected | ErrorKind::Constraint) => None,
+                        other => other?,
+                    };
+                    ends = parked.is_none();
+                }
+            }
+            if ends {
                 self.leftover.store(self.refused_by_constraint && count > 0, Ordering::Relaxed);
                 return Ok((self.cursor.counters, snapshot));
             }
