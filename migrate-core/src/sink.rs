@@ -194,12 +194,13 @@ pub trait SinkTransaction: Send {
     async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>>;
 
     /// Reads the rows of these keys as the transaction sees them, in any order, and keeps others from changing them until it ends,
-    /// where the engine can. The request's range, filter and limits are passed over; [`Page::next`] is `None`.
+    /// where the engine can. The request's range, filter and limits are passed over; [`Page::next`] is `None`. Keys are compared as the
+    /// table's own index does, or [to the letter](PageRequest::to_the_letter) as [`SinkTransaction::delete`] does.
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page>;
 
     /// Deletes the rows of these keys that exist and returns how many did.
     ///
-    /// Text must be the same to the letter, also where the table's own index takes other spellings for equal: a row that was written
+    /// A key must be the same to the letter, also where the table's own index takes other spellings for equal: a row that was written
     /// anew under another spelling of its key is another row.
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64>;
 

@@ -129,12 +129,24 @@ pub struct PageRequest<'a> {
     pub max_rows: usize,
     /// Bytes per page, after which no further row is added.
     pub max_bytes: usize,
+    /// Whether a target's row is found only under the very spelling of its key, also where the table's own index takes others for
+    /// equal; see [`crate::sink::SinkTransaction::read_rows`].
+    pub to_the_letter: bool,
 }
 
 impl<'a> PageRequest<'a> {
     /// Creates a request for all rows of a table, in pages of 1 MiB.
     pub fn new(table: &'a TableSchema, columns: &'a [String], key: &'a [String]) -> Self {
-        PageRequest { table, columns, key, range: KeyRange::ALL, filter: None, max_rows: usize::MAX, max_bytes: 1 << 20 }
+        PageRequest {
+            table,
+            columns,
+            key,
+            range: KeyRange::ALL,
+            filter: None,
+            max_rows: usize::MAX,
+            max_bytes: 1 << 20,
+            to_the_letter: false,
+        }
     }
 
     /// Restricts the request to a range of keys.
@@ -148,6 +160,13 @@ impl<'a> PageRequest<'a> {
     #[must_use]
     pub fn with_filter(mut self, filter: Option<&'a Filter>) -> Self {
         self.filter = filter;
+        self
+    }
+
+    /// Asks for rows whose keys are spelled to the letter as they are asked for.
+    #[must_use]
+    pub fn to_the_letter(mut self) -> Self {
+        self.to_the_letter = true;
         self
     }
 

@@ -25,8 +25,13 @@ pub(crate) async fn read(connection: &mut PgConnection, facts: &Facts, request: 
     if key.is_empty() {
         return Err(Error::new(ErrorKind::Unsupported, "rows of a table without a key cannot be asked for by key"));
     }
-    let conditions: Vec<String> =
-        request.key.iter().enumerate().map(|(i, name)| facts.equals(name, &format!("s.k{i}"))).collect::<Result<_>>()?;
+    let mut conditions = Vec::with_capacity(key.len());
+    for (i, name) in request.key.iter().enumerate() {
+        conditions.push(facts.equals(name, &format!("s.k{i}"))?);
+        if request.to_the_letter {
+            conditions.extend(facts.spelled_alike(name, &format!("s.k{i}"))?);
+        }
+    }
     let names = (0..key.len()).map(|i| format!("k{i}")).collect::<Vec<_>>().join(", ");
     let mut builder = PageBuilder::new(page_columns(&columns), ENCODING);
     for some in keys.chunks(KEYS_PER_READ) {

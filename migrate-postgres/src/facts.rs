@@ -42,7 +42,7 @@ pub(crate) struct ColumnFacts {
     pub(crate) nullable: bool,
     /// Whether values that are equal are the same to the last bit.
     pub(crate) exact: bool,
-    /// Whether it is text whose equality takes several spellings for one: without regard to case or to blanks at the end.
+    /// Whether its equality takes several spellings for one that a key keeps apart: case, blanks at the end, 24 hours and a day.
     folds: bool,
     /// The equality of the type, qualified, where it is none of the server's own.
     equality: Option<String>,
@@ -73,7 +73,7 @@ const COLUMNS: &str = "\
                      AND ao.amoprighttype = oc.opcintype AND ao.amopstrategy = 3 \
                 JOIN pg_catalog.pg_operator o ON o.oid = ao.amopopr JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
                 WHERE oc.opcmethod = 403 AND oc.opcdefault AND oc.opcintype = b.oid LIMIT 1) END, \
-           b.typcategory = 'S' \
+           b.oid NOT IN (700, 701, 1700) \
     FROM pg_catalog.pg_attribute a \
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
     JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END \

@@ -210,11 +210,11 @@ impl SinkTransaction for SqliteTransaction {
 
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
         let target = Target::new(request.table, request.key)?;
-        let (columns, keys) = (page_columns(request)?, keys.to_vec());
+        let (columns, keys, to_the_letter) = (page_columns(request)?, keys.to_vec(), request.to_the_letter);
         let (touched, fence) = (self.touched, self.fence.clone());
         self.step(move |connection| {
             set_references(connection, &target, false, touched, &fence)?;
-            write::read(connection, &target, columns, &keys)
+            write::read(connection, &target, columns, &keys, to_the_letter)
         })
         .await
     }

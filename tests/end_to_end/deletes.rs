@@ -184,3 +184,51 @@ fn rows_that_swap_their_unique_values_arrive_in_every_direction() {
         assert_eq!(project.copy()["entities"][0]["unchanged"], 4, "P4");
     }
 }
+
+#[test]
+fn a_key_that_is_respelled_is_neither_deleted_nor_marked_where_the_target_takes_both_for_one() {
+    const UUID: &str = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+    for (key, old, new, gone) in [
+        ("uuid", UUID.to_owned(), UUID.to_uppercase(), "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        ("numeric", "1.0".to_owned(), "1.00".to_owned(), "7.5"),
+        ("citext", "Word".to_owned(), "wORD".to_owned(), "other"),
+        ("char(6)", "a".to_owned(), "a  ".to_owned(), "z"),
+        ("interval", "24:00:00".to_owned(), "1 day".to_owned(), "2 days"),
+        ("jsonb", "[1, 2]".to_owned(), "[1,2]".to_owned(), "[3]"),
+    ] {
+        for deletes in ["\"hard\"", "{ mode = \"soft\", column = \"gone\" }"] {
+            let project = Project::new();
+            let (source, target) = (Sqlite::new(project.path().join("a.db")), Postgres::new(Server::First));
+            source.run(&format!(
+                "CREATE TABLE t (k TEXT PRIMARY KEY, v INTEGER); INSERT INTO t VALUES ('{old}', 1), ('{gone}', 2)"
+            ));
+            target.run(&format!("CREATE EXTENSION citext; CREATE TABLE t (k {key} PRIMARY KEY, v int, gone timestamptz)"));
+            project.write_job(&source.url(), &target.url(), &settings(deletes));
+            project.copy();
+            source.run(&format!("DELETE FROM t; INSERT INTO t VALUES ('{new}', 3)"));
+            let report = project.copy();
+            let alive = target.count("SELECT count(*) FROM t WHERE v = 3 AND gone IS NULL");
+            assert_eq!(alive, 1, "{key} {deletes}: {report}");
+            assert_eq!(report["entities"][0]["deleted"], 1, "the row that is really gone: {key} {deletes}: {report}");
+            let again = project.copy();
+            assert_eq!(target.count("SELECT count(*) FROM t WHERE v = 3 AND gone IS NULL"), 1, "{key} {deletes}: {again}");
+        }
+    }
+}
+
+#[test]
+fn a_key_in_other_letters_is_neither_deleted_nor_marked_where_sqlite_takes_both_for_one() {
+    for deletes in ["\"hard\"", "{ mode = \"soft\", column = \"gone\" }"] {
+        let project = Project::new();
+        let (source, target) = (Sqlite::new(project.path().join("a.db")), Sqlite::new(project.path().join("b.db")));
+        source.run("CREATE TABLE t (k TEXT PRIMARY KEY, v INTEGER); INSERT INTO t VALUES ('Word', 1), ('other', 2)");
+        target.run("CREATE TABLE t (k TEXT COLLATE NOCASE PRIMARY KEY, v INTEGER, gone TEXT)");
+        project.write_job(&source.url(), &target.url(), &settings(deletes));
+        project.copy();
+        source.run("UPDATE t SET k = 'wORD', v = 3 WHERE k = 'Word'; DELETE FROM t WHERE k = 'other'");
+        let report = project.copy();
+        assert_eq!(report["entities"][0]["deleted"], 1, "the row that is really gone: {report}");
+        assert_eq!(target.count("SELECT count(*) FROM t WHERE k = 'wORD' COLLATE BINARY AND v = 3 AND gone IS NULL"), 1);
+        assert_eq!(project.copy()["entities"][0]["unchanged"], 1, "P4");
+    }
+}

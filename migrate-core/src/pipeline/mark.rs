@@ -30,7 +30,7 @@ pub(super) async fn mark(
     let sign = sign(context, find(column)?)?;
     let mut columns = entity.target_key.clone();
     columns.push(column.to_owned());
-    let request = PageRequest::new(&entity.target, &columns, &entity.target_key);
+    let request = PageRequest::new(&entity.target, &columns, &entity.target_key).to_the_letter();
     let found = transaction.read_rows(&request, keys).await?;
     let types: Vec<PageColumn> = columns
         .iter()

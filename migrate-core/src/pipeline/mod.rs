@@ -17,6 +17,7 @@ mod mark;
 pub(crate) mod park;
 mod reader;
 mod report;
+mod respelled;
 mod retry;
 pub(crate) mod shape;
 mod sweep;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! gone rows ──▶ look at the source again ──▶ count, guard ──▶ delete or mark, children first ──▶ counters
-//!               (back again? only left the                    (what others refer to waits for
-//!                filter?)                                      those, or is reported)
+//!               (back again? spelled anew?                    (what others refer to waits for
+//!                only left the filter?)                        those, or is reported)
 //! ```
 //!
 //! The walks cannot delete: parents are walked before their children, and only at the end is it known how many rows would go. What they
@@ -12,6 +12,7 @@
 use super::context::Context;
 use super::entity::EntityRun;
 use super::mark::mark;
+use super::respelled::settle_respelled;
 use super::shape::target_key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{DeleteMode, Event, ExecutionState, LeftFilter, Level};
@@ -46,6 +47,10 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
     }
     for swept in &scopes {
         settle_what_stays(context, swept, snapshot).await?;
+    }
+    for run in &runs {
+        let own = scopes.iter().map(|s| &s.scope).filter(|scope| scope.entity == run.entity.name);
+        settle_respelled(context, &run.entity, &own.cloned().collect::<Vec<_>>()).await?;
     }
     guard(context, &runs, &scopes).await?;
     // What is referred to from elsewhere may be free once those rows are gone: as long as that helps, it is tried again. Batches are

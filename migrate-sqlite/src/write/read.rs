@@ -9,15 +9,24 @@ use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 use std::sync::Arc;
 
-/// Reads the rows that have these keys, as the table's own index compares them.
-pub(crate) fn read(connection: &Connection, target: &Target, columns: Arc<[PageColumn]>, keys: &[Key]) -> Result<Page> {
+/// Reads the rows that have these keys, as the table's own index compares them or spelled to the letter.
+pub(crate) fn read(
+    connection: &Connection,
+    target: &Target,
+    columns: Arc<[PageColumn]>,
+    keys: &[Key],
+    to_the_letter: bool,
+) -> Result<Page> {
     let context = |e: Error| e.with("table", &target.name);
     if target.key.is_empty() {
         return Err(context(Error::new(ErrorKind::Unsupported, "rows of a table without a key cannot be asked for by key")));
     }
     let doing = "reading rows by their keys";
     let list: Vec<String> = columns.iter().map(|c| sql::column(&target.name, &c.name)).collect();
-    let query = format!("SELECT {} FROM {} WHERE {}", list.join(", "), sql::table(&target.name), target.key_condition(1..));
+    let mut query = format!("SELECT {} FROM {} WHERE {}", list.join(", "), sql::table(&target.name), target.key_condition(1..));
+    if to_the_letter {
+        query.push_str(&format!(" AND {}", target.key_spelling(1..)));
+    }
     let mut statement = connection.prepare(&query).during(doing).map_err(context)?;
     let width = columns.len();
     let mut page = PageBuilder::new(columns, codec::ENCODING);

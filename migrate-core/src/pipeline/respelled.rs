@@ -1,0 +1,100 @@
+//! Gone keys that the source has spelled anew.
+//!
+//! A target of another type may hold several of the source's spellings in one value: a uuid in either case, `1.0` and `1.00`. The
+//! new spelling was then written onto the row of the old one, which is gone from the source and must not take the row with it.
+
+use super::context::Context;
+use super::shape::target_key;
+use crate::diff::LedgerBlock;
+use crate::error::Result;
+use crate::plan::EntityPlan;
+use crate::state::{Scope, StateChanges};
+use crate::value::{DataType, Key};
+use std::collections::HashMap;
+
+/// Gone keys that are looked for together, by one reading of the ledger.
+const AT_ONCE: usize = 65_536;
+const ROWS_AT_ONCE: usize = 1_000;
+const BLOCKS_AT_ONCE: usize = 16;
+
+/// Takes those rows off the lists whose target key belongs to a row that the source still has.
+///
+/// `scopes` are all parts of one entity, as a key may be spelled anew into another part.
+pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, scopes: &[Scope]) -> Result<()> {
+    if !may_fold(entity) {
+        return Ok(());
+    }
+    let mut gone: HashMap<Key, Vec<(usize, i64)>> = HashMap::new();
+    for (place, scope) in scopes.iter().enumerate() {
+        let mut before = None;
+        loop {
+            let rows = context.state.gone_rows(scope, before, ROWS_AT_ONCE).await?;
+            let Some((last, _)) = rows.last() else { break };
+            before = Some(*last);
+            for (number, row) in &rows {
+                gone.entry(target_key(entity, &Key::from_bytes(&row.key))?).or_default().push((place, *number));
+            }
+            if gone.len() >= AT_ONCE {
+                settle(context, entity, scopes, std::mem::take(&mut gone)).await?;
+            }
+        }
+    }
+    settle(context, entity, scopes, gone).await
+}
+
+async fn settle(
+    context: &Context,
+    entity: &EntityPlan,
+    scopes: &[Scope],
+    mut gone: HashMap<Key, Vec<(usize, i64)>>,
+) -> Result<()> {
+    let mut stay: Vec<Vec<i64>> = vec![Vec::new(); scopes.len()];
+    for scope in scopes {
+        let mut after = None;
+        while !gone.is_empty() {
+            let blocks = context.state.ledger_blocks(scope, after, BLOCKS_AT_ONCE).await?;
+            let Some(last) = blocks.last() else { break };
+            after = Some(last.ordinal);
+            for stored in &blocks {
+                for entry in LedgerBlock::unpack(stored)?.entries {
+                    // What cannot be a key of the target was refused, and has no row there.
+                    let Ok(key) = target_key(entity, &entry.key) else { continue };
+                    for (place, number) in gone.remove(&key).unwrap_or_default() {
+                        stay[place].push(number);
+                    }
+                }
+            }
+            context.check_cancelled()?;
+        }
+    }
+    for (scope, settled) in scopes.iter().zip(stay).filter(|(_, settled)| !settled.is_empty()) {
+        let transaction = context.sink.begin(&context.fence).await?;
+        let changes = StateChanges { scope: Some(scope.clone()), gone_settled: settled, ..StateChanges::default() };
+        transaction.commit(&changes).await?;
+    }
+    Ok(())
+}
+
+/// Whether two keys of the source can be one key of the target.
+fn may_fold(entity: &EntityPlan) -> bool {
+    entity.key.iter().any(|name| {
+        let column = entity.columns.iter().find(|c| c.source.as_ref() == Some(name));
+        let from = entity.source.column(name).map(|c| &c.data_type);
+        column.zip(from).is_none_or(|(column, from)| !keeps_apart(from, &column.target_type))
+    })
+}
+
+/// Whether conforming keeps what differs apart, for the pairs that keys are mostly made of.
+fn keeps_apart(from: &DataType, to: &DataType) -> bool {
+    use crate::value::Affinity::{Integer, StrictInteger, StrictText, Text};
+    let integer = |data_type: &DataType| {
+        matches!(
+            data_type,
+            DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Dynamic { affinity: Integer | StrictInteger }
+        )
+    };
+    let text = |data_type: &DataType| {
+        matches!(data_type, DataType::Text { max_chars: None } | DataType::Dynamic { affinity: Text | StrictText })
+    };
+    from == to || (integer(from) && integer(to)) || (text(from) && text(to))
+}
