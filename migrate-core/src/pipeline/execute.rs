@@ -89,7 +89,17 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             && tries < ATTEMPTS
             && backoff.wait(&context, None, error).await.is_ok()
         {
-            continue;
+            // The session may be lost because another process has ended it: the execution is that one's now, and no more is
+            // written about it from here.
+            match state.settle(&fence).await {
+                Err(taken) if taken.kind() == ErrorKind::Fenced => {
+                    return Ok(RunReport {
+                        error_kind: Some(ErrorKind::Fenced),
+                        ..report(id, ExecutionState::Failed, Some(describe(&taken)), &tracker, &plan)
+                    });
+                }
+                Ok(()) | Err(_) => continue,
+            }
         }
         release(&context, &fence).await;
         let kind = result.err().map(|error| error.kind());
