@@ -20,6 +20,17 @@ pub enum Parameter {
     Text(String),
 }
 
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Parameter::Bool(value) => write!(f, "{value}"),
+            Parameter::Int(value) => write!(f, "{value}"),
+            Parameter::Float(value) => write!(f, "{value}"),
+            Parameter::Text(value) => write!(f, "{value}"),
+        }
+    }
+}
+
 /// A condition that rows must meet, in the source's SQL, with parameters written `:name`.
 #[derive(Clone, PartialEq)]
 pub struct Filter {

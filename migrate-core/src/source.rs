@@ -110,6 +110,82 @@ pub trait Snapshot: Send {
 
     /// Returns examples of keys that more than one row has, none if the key is unique. At most `limit` keys, printed as text.
     async fn duplicate_keys(&mut self, request: &PageRequest<'_>, limit: usize) -> Result<Vec<String>>;
+
+    /// Finds the rows that refer to a parent which is not there, by one comparison of both tables inside the source. A row refers to
+    /// nothing where one of its referring columns is NULL.
+    ///
+    /// Returns `None` by default: where the source cannot tell.
+    async fn find_orphans(&mut self, _request: &OrphanRequest<'_>) -> Result<Option<Orphans>> {
+        Ok(None)
+    }
+}
+
+/// Which reference is looked at.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct OrphanRequest<'a> {
+    /// The table that refers.
+    pub child: &'a TableSchema,
+    /// Its referring columns.
+    pub columns: &'a [String],
+    /// The columns that identify a row of it, for the report; may be empty.
+    pub key: &'a [String],
+    /// Which of its rows are looked at: those that meet all of these.
+    pub filters: Vec<&'a Filter>,
+    /// The table that is referred to.
+    pub parent: &'a TableSchema,
+    /// The columns referred to, in the order of `columns`.
+    pub parent_columns: &'a [String],
+    /// Which of its rows count.
+    pub parent_filter: Option<&'a Filter>,
+    /// How many examples to return at most, of each kind.
+    pub limit: usize,
+}
+
+impl<'a> OrphanRequest<'a> {
+    /// Creates a request for a reference between two whole tables, with up to ten examples.
+    pub fn new(child: &'a TableSchema, columns: &'a [String], parent: &'a TableSchema, parent_columns: &'a [String]) -> Self {
+        OrphanRequest { child, columns, key: &[], filters: Vec::new(), parent, parent_columns, parent_filter: None, limit: 10 }
+    }
+
+    /// Says what identifies a row in the report.
+    #[must_use]
+    pub fn with_key(mut self, key: &'a [String]) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// Restricts the request to rows that meet one more filter.
+    #[must_use]
+    pub fn with_filter(mut self, filter: Option<&'a Filter>) -> Self {
+        self.filters.extend(filter);
+        self
+    }
+
+    /// Restricts the parents that count.
+    #[must_use]
+    pub fn with_parent_filter(mut self, filter: Option<&'a Filter>) -> Self {
+        self.parent_filter = filter;
+        self
+    }
+
+    /// Limits the examples.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
+/// Rows that refer to a parent which is not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orphans {
+    /// How many there are.
+    pub rows: u64,
+    /// Keys of some of them, printed as text.
+    pub keys: Vec<String>,
+    /// Some of the parents that they miss, each once.
+    pub parents: Vec<Key>,
 }
 
 /// Which rows to read, and how many at most.

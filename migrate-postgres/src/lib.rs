@@ -18,6 +18,7 @@ mod explain;
 mod facts;
 mod finish;
 mod introspect;
+mod orphans;
 mod pool;
 mod prepare;
 mod select;

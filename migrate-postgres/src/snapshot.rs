@@ -2,13 +2,14 @@
 
 use crate::codec::ENCODING;
 use crate::copy_out::{Packing, PageStream, collect, of_reading};
+use crate::orphans;
 use crate::select::{columns_of, conditions, from_item, key_literals, null_key, order_by, page_columns, select_list};
 use crate::sql::{quote_ident, quote_list, quote_table};
 use crate::view::View;
 use async_trait::async_trait;
 use migrate_core::filter::Filter;
 use migrate_core::schema::{ColumnSchema, TableKind, TableName, TableSchema};
-use migrate_core::source::{PageRequest, Position, Snapshot};
+use migrate_core::source::{OrphanRequest, Orphans, PageRequest, Position, Snapshot};
 use migrate_core::value::{Key, Page, PageBuilder};
 use migrate_core::{Error, ErrorKind, Result, ResultExt};
 use sqlx::{AssertSqlSafe, Row};
@@ -300,5 +301,9 @@ impl Snapshot for PgSnapshot {
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut session.connection).await.map_err(of_reading)?;
         self.view.give_back(session);
         rows.iter().map(|row| row.try_get::<String, _>(0).map_err(of_reading)).collect()
+    }
+
+    async fn find_orphans(&mut self, request: &OrphanRequest<'_>) -> Result<Option<Orphans>> {
+        orphans::find(&self.view, request).await.context("table", &request.child.name).map(Some)
     }
 }

@@ -112,6 +112,11 @@ impl Session {
     ///
     /// COPY takes no parameters, so each becomes a setting of the session, read by the condition: no value is ever part of SQL.
     pub(crate) async fn render_filter(&mut self, table: &str, filter: Option<&Filter>) -> Result<Condition> {
+        self.render_filter_as("p", table, filter).await
+    }
+
+    /// Renders a filter as [`Session::render_filter`] does, under names of settings that other filters of the query do not have.
+    pub(crate) async fn render_filter_as(&mut self, prefix: &str, table: &str, filter: Option<&Filter>) -> Result<Condition> {
         let Some(filter) = filter else { return Ok(Condition(None)) };
         let (mut settings, mut inferred) = (Vec::new(), Vec::new());
         for (number, (name, value)) in filter.parameters().iter().enumerate() {
@@ -123,7 +128,7 @@ impl Session {
                 }
             }
         }
-        let expression = |number: usize, cast: &str| format!("(pg_catalog.current_setting('migrate.p{number}')::{cast})");
+        let expression = |number: usize, cast: &str| format!("(pg_catalog.current_setting('migrate.{prefix}{number}')::{cast})");
         if !inferred.is_empty() {
             // The server says which type a text has where it stands, as it would for a literal.
             let probe = filter.render(|name, _| match inferred.iter().position(|(_, n)| *n == name) {
@@ -143,7 +148,7 @@ impl Session {
                 return Err(Error::new(ErrorKind::Config, format!("the parameter :{name} holds a zero byte")));
             }
             sqlx::query("SELECT pg_catalog.set_config($1, $2, false)")
-                .bind(format!("migrate.p{number}"))
+                .bind(format!("migrate.{prefix}{number}"))
                 .bind(text)
                 .execute(&mut self.connection)
                 .await

@@ -14,6 +14,7 @@ mod odd_names;
 mod plans;
 mod quarantine;
 mod real_data;
+mod references;
 mod rights;
 mod secrets;
 mod type_matrix;

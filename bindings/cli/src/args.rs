@@ -100,6 +100,7 @@ pub(crate) enum GraphFormat {
     Text,
     Dot,
     Mermaid,
+    Json,
 }
 
 #[derive(Debug, Args)]

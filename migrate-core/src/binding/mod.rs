@@ -1,5 +1,7 @@
-//! References between tables: in which order they load, and where they form cycles.
+//! References between entities: in which order they load, where they form cycles, and which cannot be bound as their rows are written.
 
-mod order;
+mod partitions;
+mod schedule;
 
-pub use order::{LoadOrder, load_order, with_partitions};
+pub use partitions::with_partitions;
+pub use schedule::{Bond, Edge, Schedule, Timing, schedule, spell_cycle};

@@ -144,6 +144,8 @@ cases! { $
         rows_are_counted;
         rows_are_counted_and_read_under_a_filter_with_parameters [Filters];
         keys_that_are_not_unique_are_found [TablesWithoutKey];
+        rows_without_their_parent_are_found;
+        rows_without_their_parent_are_found_under_filters [Filters];
         an_abandoned_read_leaves_the_next_one_right;
         a_table_that_does_not_exist_is_a_schema_error;
         every_value_is_read_as_it_was_written;

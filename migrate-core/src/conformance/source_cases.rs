@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Result};
 use crate::filter::{Filter, Parameter};
 use crate::memory::table;
 use crate::schema::TableName;
-use crate::source::{PageRequest, Snapshot, SnapshotExt};
+use crate::source::{OrphanRequest, PageRequest, Snapshot, SnapshotExt};
 use crate::value::conform::conform;
 use crate::value::{DataType, Key, KeyRange, Page, Row, Value};
 use std::collections::{BTreeMap, HashSet};
@@ -484,4 +484,55 @@ pub(super) async fn null_and_empty_stay_apart_when_read(harness: &dyn Harness) -
     ];
     let reading = Reading::of(harness, &schema, &rows).await?;
     ensure_rows(&rows_of(&reading.snapshot().await?.read_all(&reading.request()).await?)?, &rows, "all rows")
+}
+
+pub(super) async fn rows_without_their_parent_are_found(harness: &dyn Harness) -> Outcome {
+    let schema = table("people", &[("id", DataType::Int64), ("boss", DataType::Int64), ("place", DataType::TEXT)], &["id"]);
+    // Row 1 refers to nothing, row 2 to row 1, rows 3 and 4 to one that is not there, row 5 to one that a filter may leave out.
+    let row = |id, boss, place: &str| vec![Value::Int(id), boss, text(place)];
+    let rows = [
+        row(1, Value::Null, "here"),
+        row(2, Value::Int(1), "here"),
+        row(3, Value::Int(99), "here"),
+        row(4, Value::Int(99), "there"),
+        row(5, Value::Int(4), "here"),
+    ];
+    let reading = Reading::of(harness, &schema, &rows).await?;
+    let (boss, id) = (["boss".to_owned()], ["id".to_owned()]);
+    let mut snapshot = reading.snapshot().await?;
+    let request = OrphanRequest::new(&reading.table, &boss, &reading.table, &id).with_key(&id);
+    let Some(mut found) = snapshot.find_orphans(&request).await? else { return Ok(()) };
+    found.keys.sort();
+    ensure_eq((found.rows, found.keys), (2, vec!["3".to_owned(), "4".to_owned()]), "the rows without a parent")?;
+    ensure(found.parents == [Key::from_values(&[Value::Int(99)])], || "the parent that is missed, once".to_owned())?;
+    let one = snapshot.find_orphans(&request.clone().with_limit(1)).await?.unwrap_or_default();
+    ensure_eq((one.rows, one.keys.len()), (2, 1), "all rows, and one example")?;
+    let place = ["place".to_owned()];
+    let by_text = OrphanRequest::new(&reading.table, &place, &reading.table, &place);
+    ensure_eq(snapshot.find_orphans(&by_text).await?.unwrap_or_default().rows, 0, "rows that are their own parents")
+}
+
+pub(super) async fn rows_without_their_parent_are_found_under_filters(harness: &dyn Harness) -> Outcome {
+    let schema = table("people", &[("id", DataType::Int64), ("boss", DataType::Int64), ("place", DataType::TEXT)], &["id"]);
+    let rows: Vec<Row> = (1..=8)
+        .map(|id| vec![Value::Int(id), Value::Int((id + 1) % 8 + 1), text(if id % 2 == 0 { "here" } else { "there" })])
+        .collect();
+    let reading = Reading::of(harness, &schema, &rows).await?;
+    // One job's parameters: the same for the filters of both sides.
+    let texts = [("here", "here"), ("there", "there")];
+    let parameters = BTreeMap::from(texts.map(|(name, value)| (name.to_owned(), Parameter::Text(value.to_owned()))));
+    let here = Filter::parse("\"place\" = :here", &parameters)?;
+    let low = Filter::parse("\"id\" < 6", &parameters)?;
+    let there = Filter::parse("\"place\" = :there", &parameters)?;
+    let (boss, id) = (["boss".to_owned()], ["id".to_owned()]);
+    let mut snapshot = reading.snapshot().await?;
+    let request = OrphanRequest::new(&reading.table, &boss, &reading.table, &id).with_key(&id);
+    // Row n refers to row n + 2, so that an even one refers to an even one, which is "here".
+    let request = request.with_filter(Some(&here)).with_filter(Some(&low));
+    let Some(found) = snapshot.find_orphans(&request).await? else { return Ok(()) };
+    ensure_eq(found.rows, 0, "rows whose parents are all there")?;
+    let found = snapshot.find_orphans(&request.with_parent_filter(Some(&there))).await?.unwrap_or_default();
+    let mut keys = found.keys;
+    keys.sort();
+    ensure_eq(keys, ["2", "4"].map(str::to_owned).to_vec(), "the rows whose parents a filter leaves out")
 }

@@ -1,6 +1,7 @@
 //! A job: what is moved from where to where, and how.
 
 use super::options::QuarantineLimit;
+use super::reference::Reference;
 use super::sync::{Deletes, LeftFilter, OnConflict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
@@ -188,6 +189,14 @@ impl Job {
             }
             entity.check().map_err(|error| error.with("entity", entity.name()))?;
         }
+        for (entity, reference) in list.iter().flat_map(|entity| entity.references.iter().map(move |r| (entity, r))) {
+            if !names.contains(reference.entity.as_str()) {
+                let hint = crate::hint::nearest(&reference.entity, names.iter().copied());
+                let message = format!("the job has no entity \"{}\" to refer to{hint}", reference.entity);
+                let error = Error::new(ErrorKind::Config, message);
+                return Err(error.with("entity", entity.name()).with("field", "references"));
+            }
+        }
         Ok(())
     }
 }
@@ -335,6 +344,9 @@ pub struct Entity {
     /// Which rows belong to the entity: a condition in the source's SQL, parameters written `:name`.
     #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
+    /// References to other entities that the databases do not declare.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
 }
 
 impl Entity {
@@ -397,8 +409,16 @@ impl Entity {
         self
     }
 
+    /// Adds a reference that the databases do not declare; may be called again for more.
+    #[must_use]
+    pub fn with_reference(mut self, reference: Reference) -> Self {
+        self.references.push(reference);
+        self
+    }
+
     fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::new(ErrorKind::Config, message));
+        self.references.iter().try_for_each(Reference::check)?;
         if self.source.is_empty() || self.target.as_deref() == Some("") || self.name.as_deref() == Some("") {
             return wrong("name, source and target must not be empty".to_owned());
         }
@@ -460,6 +480,9 @@ mod tests {
             (job().with_entity(Entity::new("t").with_key(["a"]).with_exclude("a")), "part of the key"),
             (job().with_entity(Entity::new("t").with_rename("a", "x").with_set("x", Parameter::Int(1))), "written twice"),
             (job().with_entity(Entity::new("")), "must not be empty"),
+            (job().with_entity(Entity::new("t").with_reference(Reference::new(["a"], "tt"))), "did you mean \"t\"?"),
+            (job().with_entity(Entity::new("t").with_reference(Reference::new(["a"], "t").with_key(["b", "c"]))), "numbers"),
+            (job().with_entity(Entity::new("t").with_reference(Reference::new([""; 0], "t"))), "names no columns"),
             (Job { entities: Entities::List(Vec::new()), ..job() }, "is empty"),
             (Job { parallel: Some(0), ..job() }, "parallel is 0"),
             (Job { page_bytes: Some(0), ..job() }, "page_bytes is 0"),
@@ -475,6 +498,8 @@ mod tests {
     fn a_job_survives_json_to_the_letter() {
         let entity = Entity::new("s.t").with_name("n").with_target("u").with_key(["k"]).with_rename("a", "b").with_exclude("c");
         let entity = entity.with_set("d", Parameter::Float(1.5)).with_filter("x < :y");
+        let reference = Reference::new(["r"], "n").with_key(["k"]).with_condition("kind", Parameter::Bool(true));
+        let entity = entity.with_reference(reference);
         let job = Job::new("", "a", "b").with_mode(Mode::Init).with_entity(entity).with_param("y", Parameter::Int(1));
         let json = serde_json::to_string(&job).expect("a job serializes");
         assert_eq!(serde_json::from_str::<Job>(&json).expect("it was a job"), job);

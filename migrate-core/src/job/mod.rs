@@ -16,6 +16,7 @@ mod owner;
 mod progress;
 mod recorder;
 mod recording;
+mod reference;
 mod state;
 #[cfg(any(test, feature = "conformance"))]
 pub mod suite;
@@ -34,6 +35,7 @@ pub use owner::{HEARTBEAT_LIMIT, Liveness, Owner};
 pub use progress::{Progress, ProgressTracker};
 pub use recorder::{ExecutionPage, ExecutionQuery, LogPage, LogQuery, Recorder, Standing, Update};
 pub use recording::Recording;
+pub use reference::Reference;
 pub use state::ExecutionState;
 pub use sync::{DeleteGuard, DeleteMode, Deletes, LeftFilter, OnConflict};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

@@ -22,6 +22,7 @@
 mod database;
 mod faults;
 mod filter;
+mod orphans;
 mod sink;
 mod source;
 mod state;

@@ -3,12 +3,13 @@
 use super::database::MemoryDatabase;
 use super::faults::Call;
 use super::filter::Condition;
+use super::orphans;
 use super::store::Tables;
 use super::table::{StoredRow, key_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::schema::{DatabaseSchema, TableSchema};
-use crate::source::{PageRequest, Position, Snapshot, Source, SourceCapabilities};
+use crate::source::{OrphanRequest, Orphans, PageRequest, Position, Snapshot, Source, SourceCapabilities};
 use crate::value::text::to_text;
 use crate::value::{Encoding, Key, KeyRange, Page, PageBuilder, PageColumn, Value};
 use async_trait::async_trait;
@@ -250,5 +251,9 @@ impl Snapshot for MemorySnapshot {
             .take(limit)
             .map(|(_, key)| Ok(key.values()?.iter().map(to_text).collect::<Vec<_>>().join(", ")))
             .collect()
+    }
+
+    async fn find_orphans(&mut self, request: &OrphanRequest<'_>) -> Result<Option<Orphans>> {
+        orphans::find(&self.tables, request).map(Some)
     }
 }

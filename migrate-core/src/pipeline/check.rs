@@ -1,6 +1,7 @@
 //! Looks at everything that a run needs, and writes nothing.
 
 use super::Pipeline;
+use super::orphans;
 use super::report::{CheckReport, Finding};
 use crate::error::{Error, Result};
 
@@ -37,6 +38,17 @@ pub(super) async fn check(pipeline: &Pipeline) -> Result<CheckReport> {
         } else {
             let writable = pipeline.sink.check_writable(&entity.target).await;
             passed &= add(format!("{}: target", entity.name), writable.map(|()| format!("{target} can be written")));
+        }
+    }
+    if passed {
+        match orphans::look(pipeline, &plan).await {
+            Ok(found) => {
+                for reference in found {
+                    passed &= reference.passed;
+                    findings.push(Finding { name: reference.name, passed: reference.passed, message: reference.message });
+                }
+            }
+            Err(error) => passed &= add("references".to_owned(), Err(error)),
         }
     }
     Ok(CheckReport { passed, findings })

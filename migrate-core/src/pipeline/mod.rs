@@ -14,6 +14,7 @@ mod execute;
 mod fingerprint;
 mod keyless;
 mod mark;
+mod orphans;
 pub(crate) mod park;
 mod reader;
 mod report;
@@ -30,7 +31,7 @@ pub use report::{CheckReport, EntityReport, Finding, RunReport};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{CancelToken, Clock, Job, MemoryRecorder, Observer, Owner, Recorder, RunOptions, Silent, SystemClock};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, ReferenceGraph};
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::state::{FenceOwner, QuarantinedRow, StateChanges};
@@ -92,6 +93,14 @@ impl Pipeline {
     /// As [`plan::build`].
     pub async fn plan(&self) -> Result<Plan> {
         plan::build(&self.job, &self.options, self.source.as_ref(), self.sink.as_ref()).await
+    }
+
+    /// Returns the references between the job's entities, also where they keep it from running: reads both catalogs, writes nothing.
+    ///
+    /// # Errors
+    /// As [`plan::graph`].
+    pub async fn graph(&self) -> Result<ReferenceGraph> {
+        plan::graph(&self.job, &self.options, self.source.as_ref(), self.sink.as_ref()).await
     }
 
     /// Plans a run to the last row: reads both sides as a run would, and says what it would change. Writes nothing anywhere.

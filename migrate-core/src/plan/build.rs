@@ -3,8 +3,9 @@
 use super::Plan;
 use super::columns;
 use super::entity::EntityPlan;
+use super::graph::ReferenceGraph;
 use super::names::{self, Chosen};
-use crate::binding::{load_order, with_partitions};
+use super::references::{self, Refusal};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::Filter;
 use crate::job::{Job, Mode, RunOptions};
@@ -20,6 +21,20 @@ use std::collections::{BTreeMap, BTreeSet};
 /// [`ErrorKind::Config`] where the job names what does not exist, [`ErrorKind::Schema`] where source and target cannot meet, and whatever
 /// reading the catalogs gives.
 pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn Sink) -> Result<Plan> {
+    let (plan, refusals) = draft(job, options, source, sink).await?;
+    refuse(&refusals, &job.name, sink).await?;
+    Ok(plan)
+}
+
+/// Returns the references between a job's entities, also where they keep it from running.
+///
+/// # Errors
+/// As [`build`], but for references that cannot be bound.
+pub async fn graph(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn Sink) -> Result<ReferenceGraph> {
+    draft(job, options, source, sink).await.map(|(plan, _)| ReferenceGraph::of(&plan))
+}
+
+async fn draft(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn Sink) -> Result<(Plan, Vec<Refusal>)> {
     job.validate()?;
     let (source_schema, target_schema, identity) = tokio::try_join!(
         async { source.schema().await.context("side", "source") },
@@ -59,9 +74,8 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
     if state.exists().await? {
         note_trigger_columns(&job.name, &mut entities, state.as_ref()).await?;
     }
-    let cycles = order(&mut entities, &schema, &target_schema, &mut notes);
-    refuse_cycles(&cycles, &job.name, sink).await?;
-    Ok(Plan {
+    let refusals = references::plan(job, &mut entities, &schema, &source_schema, &target_schema, &mut notes)?;
+    let plan = Plan {
         job: job.name.clone(),
         mode: job.mode,
         source: format!("{} {}", source_schema.engine, source_schema.version),
@@ -70,7 +84,8 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
         schema,
         notes,
         source_identity: identity,
-    })
+    };
+    Ok((plan, refusals))
 }
 
 /// Notes the columns that the target's triggers were seen to alter by earlier runs.
@@ -275,51 +290,23 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         columns,
         filter: entity.filter.clone(),
         row_estimate: source.row_estimate,
+        references: Vec::new(),
         notes,
         parsed_filter,
     })
 }
 
-/// Entities whose existing tables refer to one another in a cycle.
-struct Cycle {
-    entities: Vec<String>,
-    path: String,
-}
-
-/// Puts parents before children, and returns the cycles through existing tables.
-fn order(entities: &mut Vec<EntityPlan>, schema: &SchemaPlan, target: &DatabaseSchema, notes: &mut Vec<String>) -> Vec<Cycle> {
-    let tables: Vec<&TableSchema> = schema.tables.iter().map(|t| &t.table).collect();
-    let tables = with_partitions(&tables, target);
-    let order = load_order(&tables.iter().collect::<Vec<_>>());
-    let mut cycles = Vec::new();
-    for cycle in &order.cycles {
-        let names: Vec<String> = cycle.iter().map(|i| tables[*i].name.to_string()).collect();
-        let path = format!("{} → {}", names.join(" → "), names.first().map_or("", String::as_str));
-        if cycle.iter().all(|i| schema.tables[*i].create) {
-            notes.push(format!("references in a cycle are checked after the load: {path}"));
-        } else {
-            cycles.push(Cycle { entities: cycle.iter().map(|i| entities[*i].name.clone()).collect(), path });
-        }
-    }
-    for (entity, level) in entities.iter_mut().zip(&order.levels) {
-        entity.level = *level;
-    }
-    let mut sequence: Vec<Option<EntityPlan>> = std::mem::take(entities).into_iter().map(Some).collect();
-    entities.extend(order.sequence().into_iter().filter_map(|place| sequence[place].take()));
-    cycles
-}
-
 /// Refuses to fill existing tables that refer to one another in a cycle, unless they were filled before.
-async fn refuse_cycles(cycles: &[Cycle], job: &str, sink: &dyn Sink) -> Result<()> {
+async fn refuse(refusals: &[Refusal], job: &str, sink: &dyn Sink) -> Result<()> {
     let state = sink.state();
-    let exists = !cycles.is_empty() && state.exists().await?;
-    for cycle in cycles {
-        for entity in &cycle.entities {
+    let exists = !refusals.is_empty() && state.exists().await?;
+    for refusal in refusals {
+        for entity in &refusal.entities {
             let filled = exists && state.checkpoints(job, entity).await?.iter().any(|(_, c)| c.done);
             if !filled {
                 let message = format!(
                     "existing tables refer to one another in a cycle, which cannot be filled row by row: {}; let the job create them, or drop these references for the load",
-                    cycle.path
+                    refusal.path
                 );
                 return Err(Error::new(ErrorKind::Schema, message).with("entity", entity));
             }

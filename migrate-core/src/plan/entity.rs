@@ -1,5 +1,6 @@
 //! One entity of a plan.
 
+use super::references::ReferencePlan;
 use crate::filter::Filter;
 use crate::schema::{ColumnSchema, TableName, TableSchema};
 use crate::value::{DataType, Value};
@@ -33,6 +34,9 @@ pub struct EntityPlan {
     pub filter: Option<String>,
     /// The engine's guess at the number of rows.
     pub row_estimate: Option<u64>,
+    /// The entity's references, and when each is bound.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<ReferencePlan>,
     /// What a reader of the plan should know.
     pub notes: Vec<String>,
     /// The parsed condition.

@@ -1,11 +1,11 @@
 //! The graph of references between a plan's entities.
 
 use super::Plan;
-use crate::binding::load_order;
-use crate::schema::TableSchema;
+use super::references::Binding;
+use crate::binding::{Bond, Edge, schedule, spell_cycle};
+use crate::filter::Parameter;
 use serde::Serialize;
 use std::fmt::Write;
-
 /// Which entity refers to which, in which order they load, and what is bound after the rows are there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -14,7 +14,8 @@ pub struct ReferenceGraph {
     pub entities: Vec<GraphEntity>,
     /// Their references.
     pub references: Vec<GraphReference>,
-    /// Entities that refer to one another in a cycle, or to themselves.
+    /// Entities that refer to one another in a cycle, or to themselves: each to the next, the last to the first. Of entities that are
+    /// tied together by several cycles one is spelled out.
     pub cycles: Vec<Vec<String>>,
 }
 
@@ -44,70 +45,60 @@ pub struct GraphReference {
     pub columns: Vec<String>,
     /// The columns referred to.
     pub parent_columns: Vec<String>,
+    /// Which rows refer to this parent, where a type column says so; all if empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub when: Vec<String>,
     /// Whether an entity of the job feeds the parent.
     pub moved: bool,
+    /// Whether the job file names the reference.
+    pub declared: bool,
     /// When the reference is bound.
-    pub binding: ReferenceBinding,
+    pub binding: Binding,
+    /// Why then, in words.
+    pub reason: &'static str,
 }
 
-/// When a reference is bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReferenceBinding {
-    /// With the row: its parent is there already.
-    WithRow,
-    /// The value is written with the row; that it has a parent is checked, and the constraint made, after the last row.
-    AfterLoad,
-    /// With the row, although the reference is part of a cycle of tables that exist: these are filled the first time by other means.
-    InCycle,
-}
-
-impl ReferenceBinding {
-    /// Returns the reason, in words.
-    pub fn reason(self) -> &'static str {
-        match self {
-            ReferenceBinding::WithRow => "parents load first",
-            ReferenceBinding::InCycle => "in a cycle of existing tables: a first load is refused",
-            ReferenceBinding::AfterLoad => "the job creates the table: the constraint is made, and checked, after the load",
-        }
+impl GraphReference {
+    /// Spells the referring columns, and which rows refer where not all do.
+    pub fn label(&self) -> String {
+        let columns = self.columns.join(", ");
+        if self.when.is_empty() { columns } else { format!("{columns} where {}", self.when.join(" and ")) }
     }
 }
 
 impl ReferenceGraph {
-    /// Takes the references of a plan's target tables.
+    /// Takes the references of a plan's entities.
     pub fn of(plan: &Plan) -> Self {
-        let tables: Vec<&TableSchema> = plan.entities.iter().map(|e| &e.target).collect();
-        let cycles = load_order(&tables).cycles;
-        let together = |child: &str, parent: &str| {
-            let is = |place: &usize, name: &str| plan.entities[*place].name == name;
-            cycles.iter().any(|cycle| cycle.iter().any(|p| is(p, child)) && cycle.iter().any(|p| is(p, parent)))
-        };
         let mut graph = ReferenceGraph::default();
-        for entity in &plan.entities {
+        let mut edges = Vec::new();
+        for (child, entity) in plan.entities.iter().enumerate() {
             graph.entities.push(GraphEntity {
                 name: entity.name.clone(),
                 table: entity.target.name.to_string(),
                 level: entity.level,
                 created: entity.create,
             });
-            for key in &entity.target.foreign_keys {
-                let parent = plan.entities.iter().find(|e| e.target.name == key.parent);
+            for reference in &entity.references {
+                let parent = plan.entities.iter().position(|e| Some(&e.name) == reference.entity.as_ref());
+                edges.extend(parent.map(|parent| Edge { child, parent, bond: Bond::Loose }));
+                let spelled = |(column, value): (&String, &Parameter)| format!("{column} = {value}");
                 graph.references.push(GraphReference {
                     child: entity.name.clone(),
-                    parent: parent.map_or_else(|| key.parent.to_string(), |e| e.name.clone()),
-                    columns: key.columns.clone(),
-                    parent_columns: key.parent_columns.clone(),
-                    moved: parent.is_some(),
-                    binding: match parent {
-                        _ if entity.create => ReferenceBinding::AfterLoad,
-                        Some(parent) if together(&entity.name, &parent.name) => ReferenceBinding::InCycle,
-                        Some(_) | None => ReferenceBinding::WithRow,
-                    },
+                    parent: reference.entity.clone().unwrap_or_else(|| reference.table.to_string()),
+                    columns: reference.columns.clone(),
+                    parent_columns: reference.parent_columns.clone(),
+                    when: reference.when.iter().map(spelled).collect(),
+                    moved: reference.entity.is_some(),
+                    declared: reference.declared,
+                    binding: reference.binding,
+                    reason: reference.binding.reason(),
                 });
             }
         }
-        let named = |cycle: &Vec<usize>| cycle.iter().map(|place| plan.entities[*place].name.clone()).collect();
-        graph.cycles = cycles.iter().map(named).collect();
+        for cycle in schedule(plan.entities.len(), &edges).cycles {
+            let path = spell_cycle(cycle[0], &edges);
+            graph.cycles.push(path.into_iter().map(|place| plan.entities[place].name.clone()).collect());
+        }
         graph
     }
 
@@ -120,7 +111,7 @@ impl ReferenceGraph {
         }
         for reference in &self.references {
             let style = if reference.moved { "" } else { ", style = dotted" };
-            let label = quoted(&reference.columns.join(", "));
+            let label = quoted(&reference.label());
             put(
                 &mut text,
                 format_args!("    {} -> {} [label = {label}{style}];\n", quoted(&reference.child), quoted(&reference.parent)),
@@ -147,7 +138,7 @@ impl ReferenceGraph {
         }
         for reference in &self.references {
             let arrow = if reference.moved { "-->" } else { "-.->" };
-            let columns = label(&reference.columns.join(", "));
+            let columns = label(&reference.label());
             put(
                 &mut text,
                 format_args!("    n{} {arrow}|\"{columns}\"| n{}\n", place(&reference.child), place(&reference.parent)),

@@ -6,10 +6,12 @@ mod entity;
 mod fit;
 mod graph;
 mod names;
+mod references;
 
-pub use build::build;
+pub use build::{build, graph};
 pub use entity::{ColumnPlan, EntityPlan};
-pub use graph::{GraphEntity, GraphReference, ReferenceBinding, ReferenceGraph};
+pub use graph::{GraphEntity, GraphReference, ReferenceGraph};
+pub use references::{Binding, ReferenceCheck, ReferencePlan, SourceReference};
 
 use crate::job::Mode;
 use crate::sink::SchemaPlan;

@@ -1,6 +1,7 @@
 //! One consistent view of a SQLite database, read on a thread of its own.
 
 mod copy;
+mod orphans;
 mod query;
 mod stream;
 mod view;
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use migrate_core::error::{Error, ErrorKind, Result};
 use migrate_core::filter::Filter;
 use migrate_core::schema::TableSchema;
-use migrate_core::source::{PageRequest, Position, Snapshot};
+use migrate_core::source::{OrphanRequest, Orphans, PageRequest, Position, Snapshot};
 use migrate_core::value::{Key, KeyRange, Page, PageBuilder};
 use query::{READING, Shape};
 use std::fmt;
@@ -174,6 +175,12 @@ impl Snapshot for SqliteSnapshot {
         let shape = Shape::new(request)?;
         let found = self.work(move |view| query::duplicates(view.connection(), &shape, limit)).await;
         found.map_err(|error| error.with("table", &request.table.name))
+    }
+
+    async fn find_orphans(&mut self, request: &OrphanRequest<'_>) -> Result<Option<Orphans>> {
+        let comparison = orphans::Comparison::new(request)?;
+        let found = self.work(move |view| comparison.run(view.connection())).await;
+        found.map(Some).map_err(|error| error.with("table", &request.child.name))
     }
 }
 

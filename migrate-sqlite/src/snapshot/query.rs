@@ -299,7 +299,7 @@ fn push_conditions(sql: &mut String, conditions: &[String]) {
 }
 
 /// The filter in parentheses; the line break ends a comment that it may end with.
-fn filter_sql(filter: &Filter) -> String {
+pub(super) fn filter_sql(filter: &Filter) -> String {
     format!("({}\n)", filter.render(|name, _| format!(":{name}")))
 }
 
@@ -312,7 +312,7 @@ fn bind_values(statement: &mut Statement<'_>, prefix: &str, values: &[Value<'_>]
     Ok(())
 }
 
-fn bind_filter(statement: &mut Statement<'_>, filter: Option<&Filter>) -> Result<()> {
+pub(super) fn bind_filter(statement: &mut Statement<'_>, filter: Option<&Filter>) -> Result<()> {
     for (name, value) in filter.into_iter().flat_map(Filter::parameters) {
         if let Some(place) = statement.parameter_index(&format!(":{name}")).during(READING)? {
             let bound = match value {
@@ -389,7 +389,7 @@ pub(super) fn duplicates(connection: &Connection, shape: &Shape, limit: usize) -
     Ok(found)
 }
 
-fn printed(value: rusqlite::types::ValueRef<'_>) -> String {
+pub(super) fn printed(value: rusqlite::types::ValueRef<'_>) -> String {
     use rusqlite::types::ValueRef;
     match value {
         ValueRef::Null => "NULL".to_owned(),

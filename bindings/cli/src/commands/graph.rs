@@ -16,15 +16,14 @@ pub(super) async fn graph(global: &Global, arguments: &GraphArguments) -> Result
     interrupt::watch(&cancel);
     let environments = Environments::of(&job);
     let pipeline = Pipeline::builder(job).source(source).target(target).options(options).build()?;
-    let plan = interrupt::unless_stopped(&cancel, pipeline.plan()).await.map_err(|error| locate(error, &environments))?;
-    let graph = ReferenceGraph::of(&plan);
-    if global.json {
+    let graph = interrupt::unless_stopped(&cancel, pipeline.graph()).await.map_err(|error| locate(error, &environments))?;
+    if global.json || arguments.format == GraphFormat::Json {
         let failed = |error| Error::new(ErrorKind::Internal, "the graph does not serialize").caused_by(error);
         output::print_json(&serde_json::to_value(&graph).map_err(failed)?);
         return Ok(DONE);
     }
     match arguments.format {
-        GraphFormat::Text => print(&graph),
+        GraphFormat::Text | GraphFormat::Json => print(&graph),
         GraphFormat::Dot => graph.to_dot().lines().for_each(output::print_line),
         GraphFormat::Mermaid => graph.to_mermaid().lines().for_each(output::print_line),
     }
@@ -44,8 +43,9 @@ fn print(graph: &ReferenceGraph) {
             let first = |text: &String| if place == 0 { text.clone() } else { String::new() };
             let elsewhere = if reference.moved { "" } else { " (not moved)" };
             let parent = format!("{}{elsewhere}", output::name(&reference.parent));
-            let columns = output::name(&reference.columns.join(", "));
-            table.add(vec![first(&level), first(&name), parent, columns, reference.binding.reason().to_owned()]);
+            let columns = output::name(&reference.label());
+            let declared = if reference.declared { "; named by the job file" } else { "" };
+            table.add(vec![first(&level), first(&name), parent, columns, format!("{}{declared}", reference.reason)]);
         }
     }
     table.print();

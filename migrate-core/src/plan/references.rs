@@ -1,0 +1,316 @@
+//! The references of a plan's entities: from both catalogs and from the job file, and when each is bound.
+
+use super::entity::EntityPlan;
+use crate::binding::{Bond, Edge, Schedule, Timing, schedule, spell_cycle, with_partitions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Parameter;
+use crate::hint;
+use crate::job::{Entities, Job, Reference};
+use crate::schema::{DatabaseSchema, ForeignKey, TableName, TableSchema};
+use crate::sink::SchemaPlan;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A reference of an entity.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ReferencePlan {
+    /// The target's columns that refer.
+    pub columns: Vec<String>,
+    /// The entity that feeds the parents; `None` where the job moves none.
+    pub entity: Option<String>,
+    /// The target's table that is referred to.
+    pub table: TableName,
+    /// The columns referred to, in the order of `columns`.
+    pub parent_columns: Vec<String>,
+    /// Which rows refer to this parent, by the source's columns; all if empty.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub when: BTreeMap<String, Parameter>,
+    /// Whether the job file names it.
+    pub declared: bool,
+    /// Whether, and when, the target checks it.
+    pub check: ReferenceCheck,
+    /// When it is bound.
+    pub binding: Binding,
+    /// The same reference at the source, where all of its columns come from there and an entity feeds the parents.
+    #[serde(skip)]
+    pub source: Option<SourceReference>,
+}
+
+/// A reference as the source's columns make it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SourceReference {
+    /// The referring columns.
+    pub columns: Vec<String>,
+    /// The columns referred to.
+    pub parent_columns: Vec<String>,
+    /// Whether the source itself guarantees that every row has its parent.
+    pub guaranteed: bool,
+}
+
+/// Whether, and when, the target checks a reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReferenceCheck {
+    /// As rows are written: the table exists already.
+    Live,
+    /// After the last row: the job creates the table.
+    AtEnd,
+    /// After the last row, and rows without a parent are left as they are: the source never checked either.
+    Reported,
+    /// Never: no constraint of the target says so.
+    Never,
+}
+
+/// When a reference is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Binding {
+    /// With the row: its parent is there already.
+    WithRow,
+    /// The value is written with the row; that it has a parent is checked, and the constraint made, after the last row.
+    AfterLoad,
+    /// The value is written with the row, and nothing of the target checks it.
+    Unchecked,
+    /// It cannot be: the rows of a cycle would all have to be there first.
+    InCycle,
+}
+
+impl Binding {
+    /// Returns the reason, in words.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Binding::WithRow => "parents load first",
+            Binding::AfterLoad => "the job creates the table: the constraint is made, and checked, after the load",
+            Binding::Unchecked => "no constraint of the target checks it",
+            Binding::InCycle => "in a cycle of existing tables: a first load is refused",
+        }
+    }
+}
+
+/// References that no order of loading can satisfy.
+pub(super) struct Refusal {
+    /// The entities that would have to be filled already.
+    pub(super) entities: Vec<String>,
+    /// The cycle, spelled out.
+    pub(super) path: String,
+}
+
+/// Finds the entities' references, puts parents before children, and returns what cannot be bound.
+///
+/// # Errors
+/// [`ErrorKind::Config`] where the job file names a column that is not there.
+pub(super) fn plan(
+    job: &Job,
+    entities: &mut [EntityPlan],
+    schema: &SchemaPlan,
+    source: &DatabaseSchema,
+    target: &DatabaseSchema,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Refusal>> {
+    let tables: Vec<&TableSchema> = schema.tables.iter().map(|t| &t.table).collect();
+    let tables = with_partitions(&tables, target);
+    let mut found = Vec::with_capacity(entities.len());
+    for (place, table) in tables.iter().enumerate() {
+        found.push(references_of(job, entities, place, table, source)?);
+    }
+    let (mut edges, mut places) = (Vec::new(), Vec::new());
+    for (child, references) in found.iter().enumerate() {
+        for (at, (reference, bond)) in references.iter().enumerate() {
+            if let Some(parent) = entities.iter().position(|e| Some(&e.name) == reference.entity.as_ref()) {
+                edges.push(Edge { child, parent, bond: *bond });
+                places.push((child, at));
+            }
+        }
+    }
+    let Schedule { levels, cycles, timings, .. } = schedule(entities.len(), &edges);
+    let path = |start: usize, edges: &[Edge]| {
+        let names: Vec<String> = spell_cycle(start, edges).into_iter().map(|i| tables[i].name.to_string()).collect();
+        format!("{} → {}", names.join(" → "), names.first().map_or("", String::as_str))
+    };
+    let mut refusals: Vec<Refusal> = Vec::new();
+    for ((edge, timing), (child, at)) in edges.iter().zip(timings).zip(places) {
+        let reference = &mut found[child][at].0;
+        match (edge.bond, timing) {
+            (_, Timing::WithRow) | (Bond::Loose, Timing::Late | Timing::Together) => {}
+            (Bond::Rigid | Bond::Nullable, Timing::Late | Timing::Together) => {
+                reference.binding = Binding::InCycle;
+                let names = [edge.child, edge.parent].map(|i| entities[i].name.clone());
+                refusals.push(Refusal { entities: names.to_vec(), path: path(edge.child, &edges) });
+            }
+        }
+    }
+    for cycle in cycles.iter().filter(|cycle| cycle.iter().all(|i| schema.tables[*i].create)) {
+        notes.push(format!("references in a cycle are checked after the load: {}", path(cycle[0], &edges)));
+    }
+    for ((entity, level), references) in entities.iter_mut().zip(&levels).zip(found) {
+        entity.level = *level;
+        entity.references = references.into_iter().map(|(reference, _)| reference).collect();
+    }
+    entities.sort_by_key(|entity| entity.level);
+    Ok(refusals)
+}
+
+/// Returns one entity's references, each with how firmly the target holds it while rows are written.
+fn references_of(
+    job: &Job,
+    entities: &[EntityPlan],
+    place: usize,
+    table: &TableSchema,
+    source: &DatabaseSchema,
+) -> Result<Vec<(ReferencePlan, Bond)>> {
+    let child = &entities[place];
+    let mut found: Vec<(ReferencePlan, Bond)> = Vec::new();
+    let add = |found: &mut Vec<(ReferencePlan, Bond)>, reference: ReferencePlan, bond: Bond| {
+        let same = |(other, _): &&mut (ReferencePlan, Bond)| {
+            (&other.columns, &other.table, &other.parent_columns, &other.when)
+                == (&reference.columns, &reference.table, &reference.parent_columns, &reference.when)
+        };
+        match found.iter_mut().find(same) {
+            Some((other, _)) => other.declared |= reference.declared,
+            None => found.push((reference, bond)),
+        }
+    };
+    for key in &table.foreign_keys {
+        let check = match (child.create, key.validated) {
+            (false, _) => ReferenceCheck::Live,
+            (true, true) => ReferenceCheck::AtEnd,
+            (true, false) => ReferenceCheck::Reported,
+        };
+        let bond = if child.create { Bond::Loose } else { bond(child, key) };
+        let parent = entities.iter().find(|e| e.target.name == key.parent);
+        let reference = ReferencePlan {
+            columns: key.columns.clone(),
+            entity: parent.map(|e| e.name.clone()),
+            table: key.parent.clone(),
+            parent_columns: key.parent_columns.clone(),
+            when: BTreeMap::new(),
+            declared: false,
+            check,
+            binding: if child.create { Binding::AfterLoad } else { Binding::WithRow },
+            source: parent.and_then(|parent| at_source(child, parent, key, source)),
+        };
+        add(&mut found, reference, bond);
+    }
+    for key in &child.source.foreign_keys {
+        // What the source declares and an existing target does not: it decides about the order all the same.
+        let Some(parent) = entities.iter().find(|e| e.source.name == key.parent) else { continue };
+        let (Some(columns), Some(parent_columns)) = (to_target(child, &key.columns), to_target(parent, &key.parent_columns))
+        else {
+            continue;
+        };
+        add(&mut found, unchecked(parent, columns, parent_columns, Some((key, source))), Bond::Loose);
+    }
+    for declared in declared(job, &child.name) {
+        let parent = entities.iter().find(|e| e.name == declared.entity);
+        // With `--entity` the parents may be left out of this run.
+        let Some(parent) = parent else { continue };
+        let reference =
+            from_job(child, parent, declared).map_err(|e| e.with("entity", &child.name).with("field", "references"))?;
+        add(&mut found, reference, Bond::Loose);
+    }
+    Ok(found)
+}
+
+fn declared<'j>(job: &'j Job, entity: &str) -> &'j [Reference] {
+    match &job.entities {
+        Entities::All => &[],
+        Entities::List(list) => list.iter().find(|e| e.name() == entity).map_or(&[], |e| &e.references),
+    }
+}
+
+/// How firmly an existing table holds a reference.
+fn bond(child: &EntityPlan, key: &ForeignKey) -> Bond {
+    let open = |name: &String| {
+        child.target.column(name).is_some_and(|c| c.nullable)
+            && !child.target_key.contains(name)
+            && child.columns.iter().any(|c| &c.target == name)
+    };
+    // One NULL among its columns frees a row of a reference, unless it must be full: then all must be NULL.
+    let nullable = if key.match_full { key.columns.iter().all(open) } else { key.columns.iter().any(open) };
+    if nullable { Bond::Nullable } else { Bond::Rigid }
+}
+
+fn unchecked(
+    parent: &EntityPlan,
+    columns: Vec<String>,
+    parent_columns: Vec<String>,
+    at_source: Option<(&ForeignKey, &DatabaseSchema)>,
+) -> ReferencePlan {
+    ReferencePlan {
+        columns,
+        entity: Some(parent.name.clone()),
+        table: parent.target.name.clone(),
+        parent_columns,
+        when: BTreeMap::new(),
+        declared: false,
+        check: ReferenceCheck::Never,
+        binding: Binding::Unchecked,
+        source: at_source.map(|(key, source)| SourceReference {
+            columns: key.columns.clone(),
+            parent_columns: key.parent_columns.clone(),
+            guaranteed: guaranteed(key, parent, source),
+        }),
+    }
+}
+
+/// Builds a reference that the job file names.
+fn from_job(child: &EntityPlan, parent: &EntityPlan, declared: &Reference) -> Result<ReferencePlan> {
+    let key = if declared.key.is_empty() { &parent.key } else { &declared.key };
+    if key.len() != declared.columns.len() {
+        let (columns, key) = (declared.columns.join(", "), key.join(", "));
+        let message = format!("the reference ({columns}) does not fit the key ({key}) of the entity {}; give key", parent.name);
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    let known = |columns: &[String], entity: &EntityPlan| match columns.iter().find(|c| entity.source.column(c).is_none()) {
+        None => Ok(()),
+        Some(column) => {
+            let hint = hint::nearest(column, entity.source.columns.iter().map(|c| c.name.as_str()));
+            Err(Error::new(ErrorKind::Config, format!("{} has no column \"{column}\"{hint}", entity.source.name)))
+        }
+    };
+    known(&declared.columns, child)?;
+    known(key, parent)?;
+    known(&declared.when.keys().cloned().collect::<Vec<_>>(), child)?;
+    let moved = |columns: &[String], entity: &EntityPlan| {
+        to_target(entity, columns).ok_or_else(|| {
+            let message =
+                format!("the columns ({}) of {} are not all written to the target", columns.join(", "), entity.source.name);
+            Error::new(ErrorKind::Config, message)
+        })
+    };
+    let mut reference = unchecked(parent, moved(&declared.columns, child)?, moved(key, parent)?, None);
+    reference.declared = true;
+    reference.when = declared.when.clone();
+    reference.source =
+        Some(SourceReference { columns: declared.columns.clone(), parent_columns: key.clone(), guaranteed: false });
+    Ok(reference)
+}
+
+/// Returns the target's names of the source's columns, if all are written as they are.
+fn to_target(entity: &EntityPlan, columns: &[String]) -> Option<Vec<String>> {
+    let find = |name: &String| entity.columns.iter().find(|c| c.source.as_ref() == Some(name)).map(|c| c.target.clone());
+    columns.iter().map(find).collect()
+}
+
+/// Returns the source's names of the target's columns, if all are fed from there.
+fn to_source(entity: &EntityPlan, columns: &[String]) -> Option<Vec<String>> {
+    let find = |name: &String| entity.columns.iter().find(|c| &c.target == name).and_then(|c| c.source.clone());
+    columns.iter().map(find).collect()
+}
+
+/// Finds a target's reference again at the source.
+fn at_source(child: &EntityPlan, parent: &EntityPlan, key: &ForeignKey, source: &DatabaseSchema) -> Option<SourceReference> {
+    let (columns, parent_columns) = (to_source(child, &key.columns)?, to_source(parent, &key.parent_columns)?);
+    let same = |other: &&ForeignKey| {
+        other.parent == parent.source.name && other.columns == columns && other.parent_columns == parent_columns
+    };
+    let guaranteed = child.source.foreign_keys.iter().find(same).is_some_and(|key| guaranteed(key, parent, source));
+    Some(SourceReference { columns, parent_columns, guaranteed })
+}
+
+/// Whether the source guarantees that every row has its parent among those that are moved.
+fn guaranteed(key: &ForeignKey, parent: &EntityPlan, source: &DatabaseSchema) -> bool {
+    key.validated && parent.parsed_filter.is_none() && source.tables.iter().any(|t| t.name == parent.source.name)
+}
