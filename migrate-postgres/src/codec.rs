@@ -5,7 +5,17 @@ use migrate_core::{Error, ErrorKind, Result};
 use std::borrow::Cow;
 
 /// Cells as PostgreSQL's binary COPY sends them; types without a [`Value`] variant of their own as their UTF-8 text.
-pub const ENCODING: Encoding = Encoding::new("postgres-binary", decode);
+pub const ENCODING: Encoding = Encoding::new("postgres-binary", decode).with_text_bytes(text_bytes);
+
+fn text_bytes<'a>(data_type: &DataType, cell: &'a [u8]) -> Option<&'a [u8]> {
+    match data_type {
+        DataType::Text { .. } | DataType::Char { .. } | DataType::Enum { .. } | DataType::Json | DataType::Other { .. } => {
+            Some(cell)
+        }
+        DataType::Jsonb => cell.split_first().filter(|(version, _)| **version == 1).map(|(_, rest)| rest),
+        _ => None,
+    }
+}
 
 /// Decodes one cell that is not NULL.
 #[inline]

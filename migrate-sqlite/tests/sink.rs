@@ -137,6 +137,48 @@ async fn a_refused_row_is_named_with_its_constraint_and_never_its_value() {
 }
 
 #[tokio::test]
+async fn a_row_that_is_refused_among_those_of_one_statement_is_named() {
+    let (_database, target) = open(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, u TEXT UNIQUE ON CONFLICT REPLACE, \
+        n TEXT NOT NULL ON CONFLICT REPLACE DEFAULT '', k INT CONSTRAINT small CHECK (k < 10));
+        INSERT INTO t VALUES (1, 'secret', 'n', 1)",
+    )
+    .await;
+    let t = target.table("t").await;
+    let good = |id: i64| vec![Value::Int(id), Value::Null, text("n"), Value::Int(1)];
+    let with = |at: usize, value: Value<'static>| {
+        let mut row = good(5);
+        row[at] = value;
+        row
+    };
+    let cases = [
+        (with(1, text("secret")), "t.u"),
+        (with(2, Value::Null), "t.n"),
+        (with(3, Value::Int(11)), "small"),
+        (with(0, Value::Int(1)), "t.id"),
+        (with(0, Value::Int(3)), "t.id"),
+        (with(0, text("secret")), ""),
+    ];
+    for (bad, names) in cases {
+        let error = target.refusal(&t, &[good(2), good(3), bad.clone(), good(4)], WriteMode::Load).await;
+        assert_eq!((error.kind(), error.row()), (ErrorKind::RowRejected, Some(2)), "{error}");
+        assert!(!format!("{error:?}").contains("secret"), "{error}");
+        assert!(error.to_string().contains(names), "{error}");
+    }
+    assert_eq!(target.rows(&t).await.len(), 1, "nothing of a refused batch stays");
+}
+
+#[tokio::test]
+async fn a_new_file_has_large_pages_and_an_old_one_keeps_its_own() {
+    for (script, pages) in [("", 16_384), ("PRAGMA page_size = 1024; CREATE TABLE t(id INTEGER PRIMARY KEY)", 1024)] {
+        let (database, target) = open(script).await;
+        target.sink.state().initialize().await.expect("the state tables are made");
+        let found: i64 = database.connect().query_row("PRAGMA page_size", [], |r| r.get(0)).expect("a number");
+        assert_eq!(found, pages);
+    }
+}
+
+#[tokio::test]
 async fn the_rows_of_a_transactions_loads_are_counted_through_and_a_failed_one_frees_the_queue() {
     let (_database, target) = open("CREATE TABLE t(id INTEGER PRIMARY KEY, n TEXT NOT NULL)").await;
     let t = target.table("t").await;

@@ -17,15 +17,32 @@ use std::sync::Arc;
 pub struct Encoding {
     name: &'static str,
     decode: for<'a> fn(&DataType, &'a [u8]) -> Result<Value<'a>>,
+    text_bytes: for<'a> fn(&DataType, &'a [u8]) -> Option<&'a [u8]>,
 }
 
 impl Encoding {
     /// Cells in the canonical encoding of [`crate::value::canonical`], whatever the column's type.
-    pub const CANONICAL: Encoding = Encoding { name: "canonical", decode: |_, bytes| canonical::decode_cell(bytes) };
+    pub const CANONICAL: Encoding = Encoding::new("canonical", |_, bytes| canonical::decode_cell(bytes))
+        .with_text_bytes(|_, bytes| canonical::text_bytes(bytes));
 
     /// Creates an adapter's own encoding. `decode` gets the column's type and the cell's bytes, never a NULL.
     pub const fn new(name: &'static str, decode: for<'a> fn(&DataType, &'a [u8]) -> Result<Value<'a>>) -> Self {
-        Encoding { name, decode }
+        Encoding { name, decode, text_bytes: |_, _| None }
+    }
+
+    /// Says how the bytes of text (text, json, jsonb, typed text) are found in a cell; by default no cell has any.
+    #[must_use]
+    pub const fn with_text_bytes(mut self, text_bytes: for<'a> fn(&DataType, &'a [u8]) -> Option<&'a [u8]>) -> Self {
+        self.text_bytes = text_bytes;
+        self
+    }
+
+    /// Returns the bytes of a cell that is text of some kind, without looking whether they are UTF-8; `None` if it is anything else.
+    ///
+    /// For those who store text as bytes, of cells that were decoded before; [`Encoding::decode`] is for all others.
+    #[inline]
+    pub fn text_bytes<'a>(&self, data_type: &DataType, cell: &'a [u8]) -> Option<&'a [u8]> {
+        (self.text_bytes)(data_type, cell)
     }
 
     /// Returns the name; two encodings are the same when their names are.

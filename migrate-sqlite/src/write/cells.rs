@@ -1,7 +1,7 @@
 //! One row in the form in which SQLite stores it.
 
 use crate::codec;
-use migrate_core::value::{Encoding, PageColumn, RowRef, Value, canonical, text};
+use migrate_core::value::{Encoding, PageColumn, RowRef, Value, text};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use std::borrow::Cow;
@@ -39,7 +39,7 @@ impl<'p> Cells<'p> {
         self.cells.clear();
         self.scratch.clear();
         self.owned.clear();
-        let (raw, canonical_page) = (encoding == codec::ENCODING, encoding == Encoding::CANONICAL);
+        let raw = encoding == codec::ENCODING;
         let mut count = 0;
         for ((cell, column), written) in row.cells().zip(columns).zip(written) {
             count += 1;
@@ -58,8 +58,8 @@ impl<'p> Cells<'p> {
                     ValueRef::Text(v) => Cell::Text(v),
                     ValueRef::Blob(v) => Cell::Blob(v),
                 }
-            } else if let Some(text) = canonical_page.then(|| canonical::text_bytes(bytes)).flatten() {
-                // SQLite stores bytes: a page made from texts needs no second look at each.
+            } else if let Some(text) = encoding.text_bytes(&column.data_type, bytes) {
+                // SQLite stores bytes: texts that were decoded when the page was shaped need no second look.
                 Cell::Text(text)
             } else {
                 let value = encoding.decode(&column.data_type, Some(bytes)).map_err(|e| e.with("column", &column.name))?;

@@ -3,6 +3,7 @@
 mod cells;
 mod delete;
 mod load;
+mod page_table;
 mod read;
 mod statement;
 mod upsert;
@@ -186,16 +187,21 @@ impl WriteJob {
         (0..all).chain(self.rows.iter().flatten().map(|row| *row as usize))
     }
 
-    /// The statement that inserts one row. `OR ABORT` overrides what the table's own constraints say should happen in a conflict:
-    /// one declared `ON CONFLICT REPLACE` would delete rows in silence.
-    fn insert_sql(&self) -> String {
+    /// The statement that inserts rows. What is to happen in a conflict overrides what the table's own constraints say: one declared
+    /// `ON CONFLICT REPLACE` would delete rows in silence.
+    fn insert_sql(&self, in_conflict: &str, rows: &str) -> String {
         let table = sql::table(&self.target.name);
-        if self.columns.is_empty() {
-            return format!("INSERT OR ABORT INTO {table} DEFAULT VALUES");
-        }
         let names = sql::idents(self.columns.iter().map(String::as_str));
+        format!("INSERT OR {in_conflict} INTO {table} ({names}) {rows}")
+    }
+
+    /// The statement that inserts one row.
+    fn insert_row_sql(&self) -> String {
+        if self.columns.is_empty() {
+            return format!("INSERT OR ABORT INTO {} DEFAULT VALUES", sql::table(&self.target.name));
+        }
         let places = (1..=self.columns.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
-        format!("INSERT OR ABORT INTO {table} ({names}) VALUES ({places})")
+        self.insert_sql("ABORT", &format!("VALUES ({places})"))
     }
 
     /// Reads the cells of a row.

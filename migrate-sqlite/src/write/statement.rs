@@ -31,8 +31,20 @@ impl<'c> Insert<'c> {
                 ffi::sqlite3_prepare_v3(handle, sql.as_ptr().cast(), length, flags, &raw mut statement, std::ptr::null_mut());
             (handle, code)
         };
-        let insert = Insert { handle, statement, connection: PhantomData };
-        if code == ffi::SQLITE_OK { Ok(insert) } else { Err(insert.error(code)) }
+        let prepared = Insert { handle, statement, connection: PhantomData };
+        if code == ffi::SQLITE_OK { Ok(prepared) } else { Err(prepared.error(code)) }
+    }
+
+    /// Inserts what the statement itself selects.
+    pub(super) fn run(&mut self) -> Result<()> {
+        // SAFETY: the statement is live.
+        let result = match unsafe { ffi::sqlite3_step(self.statement) } {
+            ffi::SQLITE_DONE => Ok(()),
+            code => Err(self.error(code)),
+        };
+        // SAFETY: the statement is live.
+        unsafe { ffi::sqlite3_reset(self.statement) };
+        result
     }
 
     /// Inserts one row.

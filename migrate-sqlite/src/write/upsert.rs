@@ -50,7 +50,7 @@ impl<'c> Merge<'c> {
             connection,
             job,
             find: connection.prepare(&find).during("preparing a look-up").map_err(|e| e.with("table", name))?,
-            insert: Insert::prepare(connection, &job.insert_sql()).map_err(|e| e.with("table", name))?,
+            insert: Insert::prepare(connection, &job.insert_row_sql()).map_err(|e| e.with("table", name))?,
             updates: HashMap::new(),
             // In an update the key's parameters are those of the columns themselves.
             condition: job.target.key_condition(job.key_places.iter().map(|place| place + 1)),
