@@ -8,13 +8,16 @@ use crate::source::{PageRequest, Snapshot};
 use crate::state::{Scope, TargetState};
 use crate::value::{Key, KeyRange, Page};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 /// Ledger blocks whose range is read by one request: about 32,000 rows.
 const BLOCKS_PER_RANGE: usize = 32;
-/// Pages that wait for the writer at most.
-const PAGES_AHEAD: usize = 2;
+/// Bytes of pages that wait for the writer at most, and one page more: what a source sends while a batch commits.
+const BYTES_AHEAD: u32 = 4 << 20;
+
+/// What an entry of an unpacked ledger block weighs, roughly.
+const ENTRY_BYTES: usize = 96;
 
 /// What a walk reads, in order.
 pub(super) enum Segment {
@@ -50,14 +53,15 @@ pub(super) enum ReadError {
 
 /// The reading task of one pass of a walk.
 pub(super) struct Reader {
-    segments: mpsc::Receiver<Result<Segment, ReadError>>,
+    segments: mpsc::UnboundedReceiver<(Result<Segment, ReadError>, OwnedSemaphorePermit)>,
     task: JoinHandle<Box<dyn Snapshot>>,
 }
 
 impl Reader {
     /// Starts to read where the cursor stands.
     pub(super) fn start(mut snapshot: Box<dyn Snapshot>, plan: ReadPlan, state: Arc<dyn TargetState>, cursor: &Cursor) -> Self {
-        let (sender, segments) = mpsc::channel(PAGES_AHEAD);
+        let (sender, segments) = mpsc::unbounded_channel();
+        let sender = Sender { segments: sender, room: Arc::new(Semaphore::new(BYTES_AHEAD as usize)) };
         let (after, from, tail) = (cursor.after, cursor.key.clone(), cursor.in_tail || !plan.follow_ledger);
         let task = tokio::spawn(async move {
             if let Err(error) = read(snapshot.as_mut(), &plan, state.as_ref(), (after, from, tail), &sender).await {
@@ -71,7 +75,8 @@ impl Reader {
 
     /// Returns the next segment; `None` when everything was read.
     pub(super) async fn next(&mut self) -> Result<Option<Segment>, ReadError> {
-        self.segments.recv().await.transpose()
+        // The room of a page is free again once it is handed over.
+        self.segments.recv().await.map(|(segment, _room)| segment).transpose()
     }
 
     /// Stops reading and gives the snapshot back.
@@ -81,12 +86,38 @@ impl Reader {
     }
 }
 
+/// The sending end of the queue to the writer.
+struct Sender {
+    segments: mpsc::UnboundedSender<(Result<Segment, ReadError>, OwnedSemaphorePermit)>,
+    room: Arc<Semaphore>,
+}
+
+impl Sender {
+    /// Waits for room and sends; an error if nobody listens any more.
+    async fn send(&self, segment: Result<Segment, ReadError>) -> std::result::Result<(), Gone> {
+        let bytes = match &segment {
+            Ok(Segment::Page(page)) => page.data().len(),
+            Ok(Segment::Range { blocks, .. }) => blocks.iter().map(|b| b.entries.len()).sum::<usize>() * ENTRY_BYTES,
+            Ok(Segment::Tail | Segment::End) | Err(_) => 0,
+        };
+        let bytes = u32::try_from(bytes).unwrap_or(BYTES_AHEAD).min(BYTES_AHEAD);
+        let room = tokio::select! {
+            room = Arc::clone(&self.room).acquire_many_owned(bytes) => room.map_err(|_| Gone)?,
+            () = self.segments.closed() => return Err(Gone),
+        };
+        self.segments.send((segment, room)).map_err(|_| Gone)
+    }
+}
+
+/// Nobody listens any more.
+struct Gone;
+
 async fn read(
     snapshot: &mut dyn Snapshot,
     plan: &ReadPlan,
     state: &dyn TargetState,
     (mut after, from, tail): (Option<i64>, Option<Key>, bool),
-    sender: &mpsc::Sender<Result<Segment, ReadError>>,
+    sender: &Sender,
 ) -> Result<(), ReadError> {
     let mut from = from.or_else(|| plan.range.after.clone());
     loop {
@@ -116,12 +147,7 @@ async fn read(
 }
 
 /// Reads one range; false if nobody listens any more.
-async fn read_range(
-    snapshot: &mut dyn Snapshot,
-    plan: &ReadPlan,
-    range: KeyRange,
-    sender: &mpsc::Sender<Result<Segment, ReadError>>,
-) -> Result<bool, ReadError> {
+async fn read_range(snapshot: &mut dyn Snapshot, plan: &ReadPlan, range: KeyRange, sender: &Sender) -> Result<bool, ReadError> {
     let columns = plan.entity.read_columns();
     let mut request = PageRequest::new(&plan.entity.source, &columns, &plan.entity.key)
         .with_filter(plan.entity.parsed_filter.as_ref())
