@@ -71,6 +71,8 @@ pub struct BlockMerge {
     /// The block that rows are being added to.
     current: usize,
     fresh: Vec<Fresh>,
+    /// The last key that was flushed.
+    flushed: Option<Key>,
     /// The small last block that the tail goes on with, and how many kept rows are its.
     reopened: Option<i64>,
     carried: usize,
@@ -115,6 +117,7 @@ impl BlockMerge {
             by_key: None,
             current: 0,
             fresh: Vec::new(),
+            flushed: None,
             reopened: None,
             carried: 0,
         };
@@ -255,6 +258,14 @@ impl BlockMerge {
             let after = self.append_tail(&mut edit);
             return Merged { edit, after, small: None };
         }
+        if let [rest] = &self.old[..]
+            && self.fresh.is_empty()
+            && self.flushed.as_ref() == Some(&rest.last_key)
+        {
+            // The range was flushed at its very last row: the rest of it is nothing.
+            edit.removed.push(rest.ordinal);
+            return Merged { edit, after: self.floor(), small: None };
+        }
         for entry in self.entries.iter().filter(|e| !e.seen) {
             self.old[entry.block].changed = true;
         }
@@ -294,8 +305,8 @@ impl BlockMerge {
         edit.removed.extend(self.old.iter().map(|b| b.ordinal));
         for (ordinal, rows) in kept_at.into_iter().zip(chunk(self.fresh.drain(..).map(|f| f.entry).collect())) {
             let Some(last) = rows.last().map(|e| e.key.clone()) else { continue };
-            edit.blocks.push(self.block(ordinal, last, rows).pack());
-            self.floor = ordinal;
+            edit.blocks.push(self.block(ordinal, last.clone(), rows).pack());
+            (self.floor, self.flushed) = (ordinal, Some(last));
         }
         let rest: Vec<Entry> = self.entries.drain(..).filter(|e| !e.seen).map(|e| e.entry).collect();
         let mut rest = chunk(rest);
@@ -438,7 +449,8 @@ mod tests {
                 _ => unreachable!("keys are integers here"),
             };
             let mut merge = BlockMerge::new(blocks.to_vec(), after, "p", "e");
-            feed(ledger, &mut merge, source.range(from..=end), flush);
+            // Empty where the range before was flushed at its very last row.
+            feed(ledger, &mut merge, source.range(from..end + 1), flush);
             gone.extend(merge.gone().map(|e| e.key.clone()));
             let merged = merge.finish();
             ledger.apply(merged.edit);
@@ -492,6 +504,20 @@ mod tests {
         walk(&mut ledger, &source, 2, usize::MAX);
         assert_eq!(ledger.blocks(), before);
         assert_eq!(before.len(), 5);
+    }
+
+    #[test]
+    fn a_flush_at_the_last_row_of_a_range_leaves_no_block_without_rows() {
+        let mut ledger = Ledger::default();
+        let source: BTreeMap<i64, i64> = (0..900).map(|k| (k, k)).collect();
+        walk(&mut ledger, &source, 2, usize::MAX);
+        let changed: BTreeMap<i64, i64> = (0..900).map(|k| (k, k + 1)).collect();
+        for _ in 0..3 {
+            assert!(walk(&mut ledger, &changed, 1, 900).is_empty());
+            assert_eq!(ledger.rows(), changed.iter().map(|(k, v)| (*k, sum(*v))).collect());
+        }
+        let sizes: Vec<usize> = ledger.blocks().iter().map(|b| b.entries.len()).collect();
+        assert_eq!(sizes, [900]);
     }
 
     #[test]
