@@ -21,6 +21,8 @@ pub struct PostgresConfig {
     server: String,
     database: String,
     connect_timeout: Duration,
+    /// The files that the URL names, with the parameters that name them.
+    files: Vec<(&'static str, String)>,
 }
 
 impl PostgresConfig {
@@ -73,6 +75,19 @@ impl PostgresConfig {
 
     pub(crate) fn options(&self) -> &PgConnectOptions {
         &self.options
+    }
+
+    /// Checks that the certificates and keys that the URL names can be read.
+    ///
+    /// # Errors
+    /// [`migrate_core::ErrorKind::Config`] naming the parameter and the file.
+    pub(crate) fn check_files(&self) -> Result<()> {
+        for (parameter, file) in &self.files {
+            std::fs::File::open(file).map_err(|error| {
+                config(format!("the file of the URL's {parameter} cannot be read")).with("file", file).caused_by(error)
+            })?;
+        }
+        Ok(())
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {
@@ -165,18 +180,22 @@ impl Parts {
             .application_name(self.application_name.as_deref().unwrap_or("migrate"))
             .extra_float_digits(1)
             .disable_statement_logging();
+        let mut files = Vec::new();
         if let Some(path) = self.ssl_root_cert {
-            options = options.ssl_root_cert(path);
+            options = options.ssl_root_cert(&path);
+            files.push(("sslrootcert", path));
         }
         if let Some(path) = self.ssl_cert {
-            options = options.ssl_client_cert(path);
+            options = options.ssl_client_cert(&path);
+            files.push(("sslcert", path));
         }
         if let Some(path) = self.ssl_key {
-            options = options.ssl_client_key(path);
+            options = options.ssl_client_key(&path);
+            files.push(("sslkey", path));
         }
         let server = if host.starts_with('/') { format!("{host}:{port}") } else { format!("{}:{port}", bracketed(&host)) };
         let connect_timeout = self.connect_timeout.filter(|t| !t.is_zero()).unwrap_or(Duration::from_secs(30));
-        Ok(PostgresConfig { options, server, database, connect_timeout })
+        Ok(PostgresConfig { options, server, database, connect_timeout, files })
     }
 }
 

@@ -45,6 +45,7 @@ const COMMON: &str = "\
 /// # Errors
 /// [`ErrorKind::Connection`], [`ErrorKind::Authentication`], and [`ErrorKind::Unsupported`] for servers older than version 14.
 pub(crate) async fn connect(config: &PostgresConfig, role: SessionRole) -> Result<PgConnection> {
+    config.check_files()?;
     let connecting = config.options().connect();
     let mut connection = match tokio::time::timeout(config.connect_timeout(), connecting).await {
         Ok(connection) => connection.map_err(|e| from_connect(e, config))?,

@@ -5,7 +5,8 @@ use sqlx::{Connection, PgConnection, Row, ValueRef};
 use std::fs::File;
 use std::future::Future;
 use std::io::{Read, Seek};
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -55,6 +56,27 @@ impl OwnServer {
         // Not a private folder of the test's: the server runs as another user.
         let mut server = OwnServer { folder: std::env::temp_dir().join(name), url: String::new() };
         server.url = server.script("create").trim().to_owned();
+        server
+    }
+
+    /// Makes and starts a server that takes encrypted connections only; it proves itself as 127.0.0.1 with the certificate that is
+    /// written to `authority`.
+    pub fn encrypted(authority: &Path) -> Self {
+        let server = Self::new();
+        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate can be made");
+        std::fs::write(authority, certified.cert.pem()).expect("the certificate can be written");
+        let data = server.folder.join("data");
+        for (name, content) in [("server.crt", certified.cert.pem()), ("server.key", certified.signing_key.serialize_pem())] {
+            let path = data.join(name);
+            std::fs::write(&path, content).expect("the server's files can be written");
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("the key can be protected");
+            let owner = std::fs::metadata(&data).expect("the server has a folder");
+            std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).expect("the server may have its files");
+        }
+        std::fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 trust\n").expect("the rules can be written");
+        run_on(&server.url, "ALTER SYSTEM SET ssl = on");
+        server.kill();
+        server.up();
         server
     }
 
