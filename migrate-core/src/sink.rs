@@ -7,6 +7,7 @@ use crate::state::{Fence, StateChanges, TargetState};
 use crate::value::{Key, Page};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -197,6 +198,10 @@ pub trait SinkTransaction: Send {
     /// where the engine can. The request's range, filter and limits are passed over; [`Page::next`] is `None`. Keys are compared as the
     /// table's own index does, or [to the letter](PageRequest::to_the_letter) as [`SinkTransaction::delete`] does.
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page>;
+
+    /// Returns which of these keys some row has in the columns `key`, as the transaction sees them and the engine compares them. Nothing
+    /// is locked. A key that the columns cannot hold is no row's.
+    async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>>;
 
     /// Deletes the rows of these keys that exist and returns how many did.
     ///

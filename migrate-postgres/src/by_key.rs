@@ -12,6 +12,7 @@ use migrate_core::value::{Key, Page, PageBuilder, text};
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
+use std::collections::HashSet;
 
 /// Keys that one statement names at most.
 const KEYS_PER_READ: usize = 1_000;
@@ -63,26 +64,16 @@ pub(crate) async fn delete(
     key: &[String],
     keys: &[Key],
 ) -> Result<u64> {
-    let cells = cells(table, key, keys)?;
+    let (cells, _) = cells(table, key, keys)?;
     if cells.first().is_none_or(Vec::is_empty) {
         return Ok(0);
     }
-    let mut columns = Vec::new();
-    let mut conditions = Vec::new();
+    let (given, mut conditions) = given(facts, key)?;
     for (i, name) in key.iter().enumerate() {
-        columns.push(format!("u.c{i}::{} AS c{i}", facts.column(name)?.type_sql));
-        conditions.push(facts.equals(name, &format!("s.c{i}"))?);
         conditions.extend(facts.spelled_alike(name, &format!("s.c{i}"))?);
     }
-    let arrays = (1..=key.len()).map(|i| format!("pg_catalog.unnest(${i}::pg_catalog.text[])")).collect::<Vec<_>>().join(", ");
-    let names = (0..key.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
-    let sql = format!(
-        "DELETE FROM {}{} t USING (SELECT {} FROM ROWS FROM ({arrays}) AS u({names})) s WHERE {}",
-        facts.only_by_key,
-        facts.qualified,
-        columns.join(", "),
-        conditions.join(" AND ")
-    );
+    let conditions = conditions.join(" AND ");
+    let sql = format!("DELETE FROM {}{} t USING {given} s WHERE {conditions}", facts.only_by_key, facts.qualified);
     let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
     for column in cells {
         query = query.bind(column);
@@ -90,10 +81,55 @@ pub(crate) async fn delete(
     Ok(query.execute(connection).await.map_err(from_sqlx)?.rows_affected())
 }
 
-/// Returns the keys' values as text, column by column. A key that the table cannot hold is no row's and is left out.
-fn cells(table: &TableSchema, key: &[String], keys: &[Key]) -> Result<Vec<Vec<Option<String>>>> {
-    let mut cells: Vec<Vec<Option<String>>> = vec![Vec::with_capacity(keys.len()); key.len()];
-    for one in keys {
+/// Returns which of these keys some row has.
+pub(crate) async fn existing(
+    connection: &mut PgConnection,
+    table: &TableSchema,
+    facts: &Facts,
+    key: &[String],
+    keys: &[Key],
+) -> Result<HashSet<Key>> {
+    let mut found = HashSet::new();
+    for some in keys.chunks(KEYS_PER_READ) {
+        let (cells, places) = cells(table, key, some)?;
+        let (given, conditions) = given(facts, key)?;
+        let there = format!("SELECT FROM {}{} t WHERE {}", facts.only_by_key, facts.qualified, conditions.join(" AND "));
+        let sql = format!("SELECT s.o FROM {given} s WHERE EXISTS ({there})");
+        let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).persistent(false);
+        for column in cells {
+            query = query.bind(column);
+        }
+        for ordinal in query.fetch_all(&mut *connection).await.map_err(from_sqlx)? {
+            let place = usize::try_from(ordinal - 1).ok().and_then(|at| places.get(at));
+            found.extend(place.and_then(|place| some.get(*place)).cloned());
+        }
+    }
+    Ok(found)
+}
+
+/// Returns a table of the keys that are bound as arrays of texts, one for each column, with each one's number as `o`; and the
+/// conditions that such a key, `s`, is that of a row, `t`.
+fn given(facts: &Facts, key: &[String]) -> Result<(String, Vec<String>)> {
+    let (mut columns, mut conditions) = (Vec::new(), Vec::new());
+    for (i, name) in key.iter().enumerate() {
+        columns.push(format!("u.c{i}::{} AS c{i}", facts.column(name)?.type_sql));
+        conditions.push(facts.equals(name, &format!("s.c{i}"))?);
+    }
+    let arrays = (1..=key.len()).map(|i| format!("pg_catalog.unnest(${i}::pg_catalog.text[])")).collect::<Vec<_>>().join(", ");
+    let names = (0..key.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
+    let columns = columns.join(", ");
+    Ok((format!("(SELECT u.o, {columns} FROM ROWS FROM ({arrays}) WITH ORDINALITY AS u({names}, o))"), conditions))
+}
+
+/// Values as text, column by column.
+type TextColumns = Vec<Vec<Option<String>>>;
+
+/// Returns the keys' values as text, column by column, and each one's place among the keys. A key that the table cannot hold is no
+/// row's and is left out.
+fn cells(table: &TableSchema, key: &[String], keys: &[Key]) -> Result<(TextColumns, Vec<usize>)> {
+    let mut places = Vec::with_capacity(keys.len());
+    let mut cells: TextColumns = vec![Vec::with_capacity(keys.len()); key.len()];
+    for (place, one) in keys.iter().enumerate() {
         let values = one.values()?;
         if values.len() != key.len() {
             return Err(Error::new(ErrorKind::Internal, "a key has another number of columns").with("table", &table.name));
@@ -107,10 +143,11 @@ fn cells(table: &TableSchema, key: &[String], keys: &[Key]) -> Result<Vec<Vec<Op
             row.push((!value.is_null()).then(|| text::to_text(&value).into_owned()));
         }
         if row.len() == key.len() {
+            places.push(place);
             for (cells, cell) in cells.iter_mut().zip(row) {
                 cells.push(cell);
             }
         }
     }
-    Ok(cells)
+    Ok((cells, places))
 }

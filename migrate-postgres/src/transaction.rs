@@ -20,7 +20,7 @@ use migrate_core::value::{Key, Page};
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -216,6 +216,11 @@ impl SinkTransaction for PgTransaction {
                 self.stage(&request, &facts).await.map_err(|e| e.with("table", &request.table.name))
             }
         }
+    }
+
+    async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>> {
+        let facts = self.facts(&table.name).await?;
+        by_key::existing(self.connection().await?, table, &facts, key, keys).await.map_err(|e| e.with("table", &table.name))
     }
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {

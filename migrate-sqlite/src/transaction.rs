@@ -14,7 +14,7 @@ use migrate_core::state::{Fence, StateChanges};
 use migrate_core::value::{Key, Page};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -194,6 +194,16 @@ impl SinkTransaction for SqliteTransaction {
         self.step(move |connection| {
             set_references(connection, job.target(), job.only_inserts(), touched, &fence)?;
             job.run(connection)
+        })
+        .await
+    }
+
+    async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>> {
+        let target = Target::new(table, key)?;
+        let (keys, touched, fence) = (keys.to_vec(), self.touched, self.fence.clone());
+        self.step(move |connection| {
+            set_references(connection, &target, false, touched, &fence)?;
+            write::existing(connection, &target, keys)
         })
         .await
     }

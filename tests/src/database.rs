@@ -64,6 +64,15 @@ impl Database {
         }
     }
 
+    /// Returns the number of rows under a condition.
+    pub fn matching(&self, table: &str, condition: &str) -> u64 {
+        let sql = format!("SELECT count(*) FROM {} WHERE {condition}", identifier(table));
+        match self {
+            Database::Postgres(database) => database.count(&sql),
+            Database::Sqlite(database) => database.count(&sql),
+        }
+    }
+
     /// Asserts that another database holds the same rows of these tables, and nothing else in them.
     pub fn assert_holds(&self, other: &Database, tables: &[&str]) {
         let mut text = String::new();

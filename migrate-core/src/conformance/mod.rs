@@ -170,6 +170,7 @@ cases! { $
         a_dropped_transaction_leaves_nothing;
         an_abandoned_write_leaves_the_sink_usable;
         rows_are_read_by_key_as_the_transaction_sees_them;
+        keys_that_exist_are_found_as_the_transaction_sees_them;
         rows_are_deleted_by_key_and_counted;
         a_table_is_cleared_and_its_rows_counted;
         a_large_cell_is_written;

@@ -321,6 +321,26 @@ pub(super) async fn rows_are_read_by_key_as_the_transaction_sees_them(harness: &
     ensure_rows(&writing.database.rows(&items()).await?, &expected, "the target")
 }
 
+pub(super) async fn keys_that_exist_are_found_as_the_transaction_sees_them(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[&items()]).await?;
+    writing.database.insert(&items(), &item_rows(3)).await?;
+    let target = writing.table(&items().name).await?;
+    let page = page(&target, &names(&items()), &[item(7)])?;
+    let keys = |ids: &[i64]| ids.iter().map(|id| Key::from_values(&[Value::Int(*id)])).collect::<Vec<Key>>();
+    let mut transaction = writing.begin().await?;
+    write(&mut *transaction, &target, &key_of(&items()), &page, WriteMode::Load).await?;
+    transaction.delete(&target, &key_of(&items()), &keys(&[2])).await?;
+    let found = transaction.existing(&target, &key_of(&items()), &keys(&[1, 2, 3, 4, 7, i64::MIN, i64::MAX])).await?;
+    ensure_eq(found, keys(&[1, 3, 7]).into_iter().collect(), "the keys that exist")?;
+    let (column, name) = (["name".to_owned()], &item(3)[1]);
+    let names = [Key::from_values(std::slice::from_ref(name)), Key::from_values(&[text("nobody")])];
+    let found = transaction.existing(&target, &column, &names).await?;
+    ensure_eq(found, [names[0].clone()].into_iter().collect(), "the names that exist")?;
+    ensure(transaction.existing(&target, &column, &[]).await?.is_empty(), || "none of no keys exists".to_owned())?;
+    transaction.rollback().await?;
+    Ok(())
+}
+
 pub(super) async fn rows_are_deleted_by_key_and_counted(harness: &dyn Harness) -> Outcome {
     let keys: Vec<Vec<Value<'static>>> = (0..10).map(|n| vec![text(format!("it's {n}")), Value::Int(-n)]).collect();
     let (schema, rows) = keyed(&[DataType::TEXT, DataType::Int64], &keys);

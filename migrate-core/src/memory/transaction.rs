@@ -11,7 +11,7 @@ use crate::source::PageRequest;
 use crate::state::{Fence, StateChanges};
 use crate::value::{Key, Page, Row, Value};
 use async_trait::async_trait;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 #[derive(Debug)]
 pub(super) struct MemoryTransaction {
@@ -100,6 +100,11 @@ impl SinkTransaction for MemoryTransaction {
             return Err(Error::new(ErrorKind::Internal, "a transaction was used after it had failed"));
         }
         source::rows_by_key(&self.view, request, keys)
+    }
+
+    async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>> {
+        let found = self.view.get(&table.name)?.find(key, keys)?;
+        Ok(found.into_keys().cloned().collect())
     }
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {

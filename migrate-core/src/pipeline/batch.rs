@@ -21,6 +21,31 @@ pub(super) struct Waiting {
     pub(super) bases: Vec<Option<Base>>,
 }
 
+impl Waiting {
+    /// Parts the rows by what this execution did to them before.
+    pub(super) fn split(self, first: impl Fn(Outcome) -> bool) -> (Waiting, Waiting) {
+        let empty = || Waiting {
+            page: self.page.clone(),
+            rows: Vec::new(),
+            keys: Vec::new(),
+            kept: Vec::new(),
+            before: Vec::new(),
+            bases: Vec::new(),
+        };
+        let (mut yes, mut no) = (empty(), empty());
+        let rows = self.rows.into_iter().zip(self.keys).zip(self.kept).zip(self.before).zip(self.bases);
+        for ((((row, key), kept), before), base) in rows {
+            let part = if first(before) { &mut yes } else { &mut no };
+            part.rows.push(row);
+            part.keys.push(key);
+            part.kept.push(kept);
+            part.before.push(before);
+            part.bases.push(base);
+        }
+        (yes, no)
+    }
+}
+
 /// Keys in order, back to back: a batch has many, and one of them at most is asked for.
 #[derive(Debug, Default)]
 pub(super) struct KeyList {

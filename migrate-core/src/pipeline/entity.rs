@@ -29,6 +29,8 @@ pub(super) struct EntityRun {
     pub(super) occupied: bool,
     /// Whether rows stayed refused for a constraint: other rows' deletion may let them in.
     pub(super) refused: Arc<AtomicBool>,
+    /// Whether rows were written without their parents.
+    pub(super) incomplete: Arc<AtomicBool>,
 }
 
 impl EntityRun {
@@ -47,6 +49,7 @@ impl EntityRun {
             checkpoints: if keep { found } else { Vec::new() },
             occupied,
             refused: Arc::default(),
+            incomplete: Arc::default(),
         })
     }
 
@@ -70,7 +73,8 @@ impl EntityRun {
         let result = self.walk(context, snapshot).await;
         match result {
             Ok((counters, snapshot)) => {
-                let state = if counters.quarantined > 0 { ExecutionState::Partial } else { ExecutionState::Succeeded };
+                let partial = counters.quarantined > 0 || counters.pending > 0;
+                let state = if partial { ExecutionState::Partial } else { ExecutionState::Succeeded };
                 context.emit(&Event::EntityFinished { entity: name.clone(), counters, state, error: None });
                 Ok(snapshot)
             }
@@ -135,6 +139,7 @@ impl EntityRun {
             trigger_columns: checkpoint.map(|c| c.trigger_columns.clone()).unwrap_or_default(),
             deleted: checkpoint.filter(|c| c.execution == context.execution).map_or(0, |c| c.counters.deleted),
             refused: Arc::clone(&self.refused),
+            incomplete: Arc::clone(&self.incomplete),
         }
     }
 

@@ -76,7 +76,9 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             Ok(counters) if counters.quarantined > 0 && counters.quarantined == counters.read => {
                 (ExecutionState::Failed, Some("every row was refused".to_owned()))
             }
-            Ok(counters) if counters.quarantined > 0 || counters.conflicts > 0 => (ExecutionState::Partial, None),
+            Ok(counters) if counters.quarantined > 0 || counters.conflicts > 0 || counters.pending > 0 => {
+                (ExecutionState::Partial, None)
+            }
             Ok(_) => (ExecutionState::Succeeded, None),
             Err(error) if error.kind() == ErrorKind::Cancelled => (ExecutionState::Cancelled, None),
             Err(error) => (ExecutionState::Failed, Some(describe(error))),
@@ -220,11 +222,17 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         context.sink.build_keys(&plan.schema, &context.fence).await?;
     }
     let mut snapshot = run_entities(context, &mut runs, snapshot).await?;
+    if context.limits.rows.is_none() && runs.iter().any(|run| run.incomplete.load(Ordering::Relaxed)) {
+        step(context, "references to rows that came later");
+        let incomplete = |run: &EntityRun| run.incomplete.load(Ordering::Relaxed);
+        snapshot = walk_again(context, plan, &runs, incomplete, snapshot).await?;
+    }
     if context.limits.rows.is_none() && context.purpose != Purpose::Adopt {
         let deleted = sweep(context, &runs, snapshot.as_mut()).await?;
         if deleted > 0 && runs.iter().any(|run| run.refused.load(Ordering::Relaxed)) {
             step(context, "rows that were refused while others held their unique values");
-            snapshot = try_refused_again(context, plan, &runs, snapshot).await?;
+            let refused = |run: &EntityRun| run.refused.load(Ordering::Relaxed);
+            snapshot = walk_again(context, plan, &runs, refused, snapshot).await?;
         }
     }
     drop(snapshot);
@@ -234,15 +242,16 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
     Ok(context.total())
 }
 
-/// Walks entities again some of whose rows broke a constraint, now that rows which were gone from the source are gone here too.
-async fn try_refused_again(
+/// Walks entities again, now that the other entities' rows are there, or what was gone from the source is gone here too.
+async fn walk_again(
     context: &Context,
     plan: &Plan,
     runs: &[EntityRun],
+    which: impl Fn(&EntityRun) -> bool,
     snapshot: Box<dyn Snapshot>,
 ) -> Result<Box<dyn Snapshot>> {
     let mut again = Vec::new();
-    for run in runs.iter().filter(|run| run.refused.load(Ordering::Relaxed)) {
+    for run in runs.iter().filter(|run| which(run)) {
         again.push(look_up(context, plan, &run.entity).await?);
     }
     run_entities(context, &mut again, snapshot).await

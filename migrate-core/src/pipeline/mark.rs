@@ -1,4 +1,4 @@
-//! Marks rows of the target as deleted, where the job does so instead of deleting them.
+//! Overwrites columns of rows that are gone from the source: marks them as deleted, or takes their references away.
 
 use super::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,6 +10,7 @@ use crate::source::PageRequest;
 use crate::value::conform::conform;
 use crate::value::text::parse;
 use crate::value::{DataType, Encoding, Key, PageBuilder, PageColumn, Value};
+use std::collections::BTreeSet;
 
 /// Marks the rows of these keys that exist and are not marked yet, and returns how many there were.
 pub(super) async fn mark(
@@ -22,14 +23,34 @@ pub(super) async fn mark(
     if keys.is_empty() {
         return Ok(0);
     }
-    let find = |name: &str| {
-        entity.target.column(name).ok_or_else(|| {
-            Error::new(ErrorKind::Schema, "the target has no such column").with("column", name).with("table", &entity.target.name)
-        })
-    };
-    let sign = sign(context, find(column)?)?;
+    let sign = sign(context, find(entity, column)?)?;
+    // A row that bears a mark has been deleted before; its time stays what it was.
+    let unmarked = |value: &Value<'_>| matches!(value, Value::Null | Value::Bool(false) | Value::Int(0));
+    overwrite(entity, &[(column, sign)], unmarked, transaction, keys).await
+}
+
+/// Takes the late references of the rows of these keys away, so that rows which refer to each other can be deleted one after another.
+pub(super) async fn unbind(entity: &EntityPlan, transaction: &mut dyn SinkTransaction, keys: &[Key]) -> Result<u64> {
+    let late = entity.references.iter().filter_map(|reference| reference.late.as_ref());
+    let names: BTreeSet<&str> = late.flat_map(|late| late.columns.iter().map(String::as_str)).collect();
+    let columns: Vec<(&str, Value<'static>)> = names.into_iter().map(|name| (name, Value::Null)).collect();
+    if columns.is_empty() || keys.is_empty() {
+        return Ok(0);
+    }
+    overwrite(entity, &columns, |value| !value.is_null(), transaction, keys).await
+}
+
+/// Gives columns of the rows of these keys other values, where one of them holds what is to be overwritten; returns how many rows.
+async fn overwrite(
+    entity: &EntityPlan,
+    values: &[(&str, Value<'static>)],
+    overwritten: impl Fn(&Value<'_>) -> bool,
+    transaction: &mut dyn SinkTransaction,
+    keys: &[Key],
+) -> Result<u64> {
+    let find = |name: &str| find(entity, name);
     let mut columns = entity.target_key.clone();
-    columns.push(column.to_owned());
+    columns.extend(values.iter().map(|(name, _)| (*name).to_owned()));
     let request = PageRequest::new(&entity.target, &columns, &entity.target_key).to_the_letter();
     let found = transaction.read_rows(&request, keys).await?;
     let types: Vec<PageColumn> = columns
@@ -38,20 +59,19 @@ pub(super) async fn mark(
         .collect::<Result<_>>()?;
     let mut page = PageBuilder::new(types.into(), Encoding::CANONICAL);
     for row in found.rows() {
-        let values = row.values()?;
-        // A row that bears a mark has been deleted before; its time stays what it was.
-        if !matches!(values.last(), Some(Value::Null | Value::Bool(false) | Value::Int(0))) {
+        let held = row.values()?;
+        if !held.iter().skip(entity.target_key.len()).any(&overwritten) {
             continue;
         }
         page.begin_row();
-        for (value, column) in values.into_iter().zip(&entity.target_key) {
+        for (value, column) in held.into_iter().zip(&entity.target_key) {
             let value = conform(value, &find(column)?.data_type).map_err(|refusal| {
                 Error::new(ErrorKind::Corrupt, format!("a key of the target does not fit its own column: {}", refusal.reason))
                     .with("column", column)
             })?;
             page.push_value(&value)?;
         }
-        page.push_value(&sign)?;
+        values.iter().try_for_each(|(_, value)| page.push_value(value))?;
         page.end_row();
     }
     let page = page.finish(None);
@@ -93,4 +113,10 @@ fn sign(context: &Context, column: &ColumnSchema) -> Result<Value<'static>> {
         data_type @ DataType::Date => parse(&now.to_string()[..10], data_type).ok_or_else(wrong),
         _ => Err(wrong()),
     }
+}
+
+fn find<'e>(entity: &'e EntityPlan, name: &str) -> Result<&'e ColumnSchema> {
+    entity.target.column(name).ok_or_else(|| {
+        Error::new(ErrorKind::Schema, "the target has no such column").with("column", name).with("table", &entity.target.name)
+    })
 }

@@ -13,6 +13,7 @@ mod entity;
 mod execute;
 mod fingerprint;
 mod keyless;
+mod late;
 mod mark;
 mod orphans;
 pub(crate) mod park;

@@ -11,7 +11,7 @@
 
 use super::context::Context;
 use super::entity::EntityRun;
-use super::mark::mark;
+use super::mark::{mark, unbind};
 use super::respelled::settle_respelled;
 use super::shape::target_key;
 use crate::error::{Error, ErrorKind, Result};
@@ -55,7 +55,7 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
     guard(context, &runs, &scopes).await?;
     // What is referred to from elsewhere may be free once those rows are gone: as long as that helps, it is tried again. Batches are
     // tried whole, as rows that refer to each other can go by one statement; only where none can are they taken apart.
-    let mut whole = true;
+    let (mut whole, mut bound) = (true, true);
     loop {
         let mut deleted = 0;
         for swept in &mut scopes {
@@ -64,6 +64,13 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
         let blocked = scopes.iter().any(|s| s.blocked > 0);
         match (blocked, deleted) {
             (false, _) => break,
+            // Rows of a cycle hold one another until their references are taken away.
+            (true, 0) if !whole && bound => {
+                bound = false;
+                for swept in &scopes {
+                    unbind_all(context, swept).await?;
+                }
+            }
             (true, 0) if !whole => break,
             (true, deleted) => whole = deleted > 0,
         }
@@ -177,6 +184,25 @@ async fn delete(context: &Context, swept: &mut Swept<'_>, whole: bool) -> Result
             }
             context.check_cancelled()?;
         }
+    }
+}
+
+/// Takes away the references of a scope's gone rows that may be NULL.
+async fn unbind_all(context: &Context, swept: &Swept<'_>) -> Result<()> {
+    let entity = &swept.run.entity;
+    if entity.references.iter().all(|reference| reference.late.is_none()) {
+        return Ok(());
+    }
+    let mut before = None;
+    loop {
+        let rows = context.state.gone_rows(&swept.scope, before, AT_ONCE).await?;
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        before = Some(*last);
+        let keys: Vec<Key> = rows.iter().map(|(_, row)| target_key(entity, &Key::from_bytes(&row.key))).collect::<Result<_>>()?;
+        let mut transaction = context.sink.begin(&context.fence).await?;
+        unbind(entity, transaction.as_mut(), &keys).await?;
+        transaction.commit(&StateChanges::default()).await?;
+        context.check_cancelled()?;
     }
 }
 

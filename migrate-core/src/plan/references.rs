@@ -32,9 +32,22 @@ pub struct ReferencePlan {
     pub check: ReferenceCheck,
     /// When it is bound.
     pub binding: Binding,
+    /// What is needed to bind it late, where that is so.
+    #[serde(skip)]
+    pub late: Option<LateReference>,
     /// The same reference at the source, where all of its columns come from there and an entity feeds the parents.
     #[serde(skip)]
     pub source: Option<SourceReference>,
+}
+
+/// A reference whose rows may be written before their parents.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct LateReference {
+    /// The columns of the reference that are NULL until the parent is there.
+    pub columns: Vec<String>,
+    /// The target's table that is referred to.
+    pub parent: TableSchema,
 }
 
 /// A reference as the source's columns make it.
@@ -71,6 +84,8 @@ pub enum Binding {
     WithRow,
     /// The value is written with the row; that it has a parent is checked, and the constraint made, after the last row.
     AfterLoad,
+    /// NULL is written where the parent is not there yet, and the value once all rows are.
+    Late,
     /// The value is written with the row, and nothing of the target checks it.
     Unchecked,
     /// It cannot be: the rows of a cycle would all have to be there first.
@@ -83,6 +98,7 @@ impl Binding {
         match self {
             Binding::WithRow => "parents load first",
             Binding::AfterLoad => "the job creates the table: the constraint is made, and checked, after the load",
+            Binding::Late => "in a cycle of existing tables: NULL until the parent is there",
             Binding::Unchecked => "no constraint of the target checks it",
             Binding::InCycle => "in a cycle of existing tables: a first load is refused",
         }
@@ -134,6 +150,17 @@ pub(super) fn plan(
         let reference = &mut found[child][at].0;
         match (edge.bond, timing) {
             (_, Timing::WithRow) | (Bond::Loose, Timing::Late | Timing::Together) => {}
+            (Bond::Nullable, Timing::Late) => {
+                let (own, parent) = (&entities[edge.child], &entities[edge.parent]);
+                let columns = reference.columns.iter().filter(|name| is_open(own, name)).cloned().collect();
+                reference.binding = Binding::Late;
+                reference.late = Some(LateReference { columns, parent: parent.target.clone() });
+                let names = reference.columns.join(", ");
+                notes.push(format!(
+                    "{}: ({names}) refers to {} in a cycle: a row whose parent is not there yet is written twice, first with NULL",
+                    own.name, parent.name
+                ));
+            }
             (Bond::Rigid | Bond::Nullable, Timing::Late | Timing::Together) => {
                 reference.binding = Binding::InCycle;
                 let names = [edge.child, edge.parent].map(|i| entities[i].name.clone());
@@ -189,6 +216,7 @@ fn references_of(
             declared: false,
             check,
             binding: if child.create { Binding::AfterLoad } else { Binding::WithRow },
+            late: None,
             source: parent.and_then(|parent| at_source(child, parent, key, source)),
         };
         add(&mut found, reference, bond);
@@ -222,14 +250,17 @@ fn declared<'j>(job: &'j Job, entity: &str) -> &'j [Reference] {
 
 /// How firmly an existing table holds a reference.
 fn bond(child: &EntityPlan, key: &ForeignKey) -> Bond {
-    let open = |name: &String| {
-        child.target.column(name).is_some_and(|c| c.nullable)
-            && !child.target_key.contains(name)
-            && child.columns.iter().any(|c| &c.target == name)
-    };
+    let open = |name: &String| is_open(child, name);
     // One NULL among its columns frees a row of a reference, unless it must be full: then all must be NULL.
     let nullable = if key.match_full { key.columns.iter().all(open) } else { key.columns.iter().any(open) };
     if nullable { Bond::Nullable } else { Bond::Rigid }
+}
+
+/// Whether a column of the target may be NULL for a while.
+fn is_open(entity: &EntityPlan, name: &String) -> bool {
+    entity.target.column(name).is_some_and(|c| c.nullable)
+        && !entity.target_key.contains(name)
+        && entity.columns.iter().any(|c| &c.target == name)
 }
 
 fn unchecked(
@@ -247,6 +278,7 @@ fn unchecked(
         declared: false,
         check: ReferenceCheck::Never,
         binding: Binding::Unchecked,
+        late: None,
         source: at_source.map(|(key, source)| SourceReference {
             columns: key.columns.clone(),
             parent_columns: key.parent_columns.clone(),

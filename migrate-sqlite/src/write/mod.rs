@@ -9,7 +9,7 @@ mod statement;
 mod upsert;
 
 pub(crate) use delete::{clear, delete};
-pub(crate) use read::read;
+pub(crate) use read::{existing, read};
 
 use crate::error::SqliteContext;
 use crate::sql;

@@ -7,6 +7,7 @@ use crate::sql;
 use migrate_core::value::{Key, Page, PageBuilder, PageColumn};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Reads the rows that have these keys, as the table's own index compares them or spelled to the letter.
@@ -43,4 +44,22 @@ pub(crate) fn read(
         }
     }
     Ok(page.finish(None))
+}
+
+/// Returns which of these keys some row has.
+pub(crate) fn existing(connection: &Connection, target: &Target, keys: Vec<Key>) -> Result<HashSet<Key>> {
+    let context = |e: Error| e.with("table", &target.name);
+    let doing = "looking for rows by their keys";
+    let query = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {})", sql::table(&target.name), target.key_condition(1..));
+    let mut statement = connection.prepare(&query).during(doing).map_err(context)?;
+    let mut found = HashSet::new();
+    for key in keys {
+        let values = target.key_values(&key)?;
+        let bound = rusqlite::params_from_iter(values.iter().map(codec::bind));
+        if statement.query_row(bound, |row| row.get(0)).during(doing).map_err(context)? {
+            drop(values);
+            found.insert(key);
+        }
+    }
+    Ok(found)
 }

@@ -248,6 +248,11 @@ impl SinkTransaction for DryTransaction {
         self.sink.read_rows(request, keys).await
     }
 
+    async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>> {
+        let there = self.sink.look_up(&PageRequest::new(table, key, key), keys).await?;
+        Ok(keys.iter().filter(|key| there.contains_key(key)).cloned().collect())
+    }
+
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
         let there = self.sink.look_up(&PageRequest::new(table, key, key), keys).await?;
         let tally = self.tally.table(&table.name.to_string());

@@ -15,6 +15,7 @@ mod write;
 
 use super::batch::Batch;
 use super::context::{Context, Purpose};
+use super::late::LateBinder;
 use super::park::{Parked, park, unpark};
 use super::reader::{ReadError, ReadPlan, Reader, Segment};
 use super::retry::Backoff;
@@ -24,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::Level;
 use crate::source::Snapshot;
 use crate::state::{Counters, Scope, TargetState};
-use crate::value::Key;
+use crate::value::{Key, KeyRange};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,6 +72,9 @@ pub(super) struct Walk {
     met: HashSet<Key>,
     /// Told when rows stay refused for a constraint.
     leftover: Arc<AtomicBool>,
+    late: LateBinder,
+    /// Told when rows were written without their parents.
+    incomplete: Arc<AtomicBool>,
     sequence: u64,
     /// Whether a commit was sent whose answer did not come.
     in_doubt: bool,
@@ -102,6 +106,8 @@ pub(super) struct Start {
     pub(super) deleted: u64,
     /// Takes note of rows that stay refused for a constraint.
     pub(super) refused: Arc<AtomicBool>,
+    /// Takes note of rows that were written without their parents.
+    pub(super) incomplete: Arc<AtomicBool>,
 }
 
 enum Failure {
@@ -138,6 +144,8 @@ impl Walk {
             quarantined: HashSet::new(),
             met: HashSet::new(),
             leftover: start.refused,
+            late: LateBinder::new(&plan.entity, plan.range == KeyRange::ALL),
+            incomplete: start.incomplete,
             sequence: start.sequence,
             in_doubt: false,
             fingerprint: start.fingerprint,

@@ -11,6 +11,7 @@ use crate::job::{Level, Mode};
 use crate::sink::{Outcome, WriteMode};
 use crate::value::{Key, Page};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 impl Walk {
     /// Writes the rows of a page that are to be written: now in the tail, at the end of the range elsewhere.
@@ -87,14 +88,41 @@ impl Walk {
         Ok(())
     }
 
-    pub(super) async fn write_whole(&mut self, waiting: Waiting) -> Result<()> {
-        let mode = match self.context.job.mode {
-            _ if self.live.in_tail && self.loadable => WriteMode::Load,
-            Mode::Append => WriteMode::InsertMissing,
-            Mode::Init | Mode::Replace | Mode::Update => WriteMode::Upsert,
-        };
+    async fn write_whole(&mut self, waiting: Waiting) -> Result<()> {
+        if self.live.in_tail && self.loadable {
+            return self.write_as(waiting, WriteMode::Load).await;
+        }
+        match self.context.job.mode {
+            Mode::Init | Mode::Replace | Mode::Update => self.write_as(waiting, WriteMode::Upsert).await,
+            // What this very execution has inserted is its own to complete.
+            Mode::Append if waiting.before.contains(&Outcome::Inserted) => {
+                let (own, others) = waiting.split(|before| before == Outcome::Inserted);
+                self.write_as(own, WriteMode::Upsert).await?;
+                if others.rows.is_empty() { Ok(()) } else { self.write_as(others, WriteMode::InsertMissing).await }
+            }
+            Mode::Append => self.write_as(waiting, WriteMode::InsertMissing).await,
+        }
+    }
+
+    async fn write_as(&mut self, waiting: Waiting, mode: WriteMode) -> Result<()> {
         let Waiting { page, rows, keys, kept, before, .. } = waiting;
         let entity = self.plan.entity.clone();
+        let incomplete = match self.late.is_empty() || self.context.purpose != Purpose::Run {
+            true => None,
+            false => self.late.defer(&self.context, &mut self.batch, &page, &rows, mode).await?,
+        };
+        let (page, rows) = match &incomplete {
+            Some(incomplete) => (incomplete.page.clone(), (0..incomplete.page.row_count() as u32).collect()),
+            None => (page, rows),
+        };
+        if let Some(incomplete) = incomplete {
+            let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
+            self.live.counters.pending += incomplete.rows.len() as u64;
+            self.incomplete.store(true, Ordering::Relaxed);
+            for (at, checksum, columns) in incomplete.rows {
+                merge.restore(kept[at], checksum, columns);
+            }
+        }
         let outcomes = self.batch.write(&self.context, &entity, &page, &rows, keys, mode).await?;
         if self.context.purpose == Purpose::Run
             && mode != WriteMode::InsertMissing

@@ -1,0 +1,159 @@
+//! References that close a cycle: a row whose parent is not there yet is written without it, and again once all rows are there.
+//!
+//! ```text
+//! page ──▶ whose parents are missing? ──▶ NULL in their columns ──▶ written, and its own checksum in the ledger
+//!                                                                       │ all entities are walked
+//! walked again: the source's row differs from the ledger's ◀────────────┘
+//! ```
+//!
+//! The ledger holds what was written, so an incomplete row counts as changed until it is complete: whatever happens in between, the
+//! next walk completes it.
+
+use super::batch::Batch;
+use super::context::Context;
+use super::update::column_sums;
+use crate::diff::ColumnSums;
+use crate::error::Result;
+use crate::job::Mode;
+use crate::plan::EntityPlan;
+use crate::schema::TableSchema;
+use crate::sink::WriteMode;
+use crate::value::canonical::{self, Checksum};
+use crate::value::{DataType, Encoding, Key, Page, PageBuilder, PageColumn, Value};
+use std::collections::BTreeSet;
+
+/// The references of one entity that are bound late.
+pub(super) struct LateBinder {
+    references: Vec<Late>,
+    columns: std::sync::Arc<[PageColumn]>,
+}
+
+struct Late {
+    parent: TableSchema,
+    parent_columns: Vec<String>,
+    /// The places, in a page of the entity, of the columns that refer.
+    columns: Vec<usize>,
+    /// Of them, those that are NULL for a while.
+    open: Vec<usize>,
+    /// The place of the key, where the parents are earlier rows of this very table whenever their number is smaller.
+    own: Option<usize>,
+}
+
+/// A page some of whose rows do without their parents for now.
+pub(super) struct Incomplete {
+    pub(super) page: Page,
+    /// The checksums of the rows that are incomplete, as they are written, with their places.
+    pub(super) rows: Vec<(usize, Checksum, ColumnSums)>,
+}
+
+impl LateBinder {
+    /// Takes the late references of an entity. `whole` says that all of its rows are walked in order by one walk.
+    pub(super) fn new(entity: &EntityPlan, whole: bool) -> Self {
+        let place = |name: &String| entity.columns.iter().position(|c| &c.target == name);
+        let mut references = Vec::new();
+        for reference in &entity.references {
+            let Some(late) = &reference.late else { continue };
+            let columns: Option<Vec<usize>> = reference.columns.iter().map(place).collect();
+            let open: Option<Vec<usize>> = late.columns.iter().map(place).collect();
+            let (Some(columns), Some(open)) = (columns, open) else { continue };
+            let own = whole && late.parent.name == entity.target.name && reference.parent_columns == entity.target_key;
+            references.push(Late {
+                parent: late.parent.clone(),
+                parent_columns: reference.parent_columns.clone(),
+                own: entity.target_key.first().filter(|_| own && entity.target_key.len() == 1).and_then(place),
+                columns,
+                open,
+            });
+        }
+        let columns = entity.columns.iter().map(|c| PageColumn { name: c.target.clone(), data_type: c.target_type.clone() });
+        LateBinder { references, columns: columns.collect() }
+    }
+
+    /// Whether no reference of the entity is bound late.
+    pub(super) fn is_empty(&self) -> bool {
+        self.references.is_empty()
+    }
+
+    /// Looks for parents, and returns what is to be written instead of these rows where some are missing.
+    ///
+    /// A bulk load is not interrupted to ask: whatever may be missing counts as missing.
+    pub(super) async fn defer(
+        &self,
+        context: &Context,
+        batch: &mut Batch,
+        page: &Page,
+        rows: &[u32],
+        mode: WriteMode,
+    ) -> Result<Option<Incomplete>> {
+        // The rows' columns that are to be NULL, by their places among the rows.
+        let mut open: BTreeSet<(usize, usize)> = BTreeSet::new();
+        for late in &self.references {
+            let mut missing = late.referring(page, rows, mode)?;
+            if mode != WriteMode::Load && !missing.is_empty() {
+                let mut keys: Vec<Key> = missing.iter().map(|(_, key)| key.clone()).collect();
+                keys.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+                keys.dedup();
+                let transaction = batch.transaction(context).await?;
+                let there = transaction.existing(&late.parent, &late.parent_columns, &keys).await?;
+                missing.retain(|(_, key)| !there.contains(key));
+            }
+            open.extend(missing.iter().flat_map(|(at, _)| late.open.iter().map(|column| (*at, *column))));
+        }
+        if open.is_empty() {
+            return Ok(None);
+        }
+        let mut builder = PageBuilder::new(self.columns.clone(), Encoding::CANONICAL).with_capacity(page.data().len());
+        let mut incomplete = Vec::new();
+        let mut bytes = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            let mut values = page.row(*row as usize).values()?;
+            let mut whole = true;
+            for (_, column) in open.range((at, 0)..=(at, usize::MAX)) {
+                values[*column] = Value::Null;
+                whole = false;
+            }
+            builder.begin_row();
+            values.iter().try_for_each(|value| builder.push_value(value))?;
+            builder.end_row();
+            if !whole {
+                bytes.clear();
+                values.iter().for_each(|value| canonical::encode_value(value, &mut bytes));
+                let columns = if context.job.mode == Mode::Update { Some(column_sums(&values)) } else { None };
+                incomplete.push((at, canonical::checksum(&bytes), columns));
+            }
+        }
+        Ok(Some(Incomplete { page: builder.finish(None), rows: incomplete }))
+    }
+}
+
+impl Late {
+    /// Returns the rows that refer to a parent, by their places among the rows, with its key; without those whose parent must be there.
+    fn referring(&self, page: &Page, rows: &[u32], mode: WriteMode) -> Result<Vec<(usize, Key)>> {
+        let mut found = Vec::new();
+        for (at, row) in rows.iter().enumerate() {
+            let values = page.row(*row as usize).values()?;
+            let refers: Vec<&Value<'_>> = self.columns.iter().map(|place| &values[*place]).collect();
+            if refers.iter().any(|value| value.is_null()) {
+                continue;
+            }
+            if mode == WriteMode::Load
+                && let (Some(own), [Value::Int(parent)]) = (self.own.map(|place| &values[place]), &refers[..])
+                && matches!(own, Value::Int(own) if parent <= own)
+                && is_integer(&page.columns()[self.columns[0]].data_type)
+            {
+                // Earlier in the order of the key; if it is nowhere after all, the target says so.
+                continue;
+            }
+            found.push((at, Key::from_values(refers)));
+        }
+        Ok(found)
+    }
+}
+
+fn is_integer(data_type: &DataType) -> bool {
+    use crate::value::Affinity::{Integer, StrictInteger};
+    matches!(
+        data_type,
+        DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Dynamic { affinity: Integer | StrictInteger }
+    )
+}

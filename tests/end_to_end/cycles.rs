@@ -1,0 +1,169 @@
+//! References that form cycles, into tables that exist and whose constraints are live.
+
+use crate::kills::BATCH;
+use migrate_tests::{Database, Engine, Project, Random, Server};
+use serde_json::Value;
+
+const PAIRS: [(Engine, Engine); 4] = [
+    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
+    (Engine::Postgres(Server::First), Engine::Sqlite),
+    (Engine::Sqlite, Engine::Postgres(Server::Second)),
+    (Engine::Sqlite, Engine::Sqlite),
+];
+
+/// A department has a head, who is in some department, as everybody is, and may have a boss.
+fn tables(database: &Database) {
+    let [head, boss] = ["head integer", "boss integer"];
+    let employee =
+        "CREATE TABLE employee (id integer PRIMARY KEY, department integer NOT NULL REFERENCES department (id), name text";
+    match database {
+        Database::Postgres(_) => database.run(&format!(
+            "CREATE TABLE department (id integer PRIMARY KEY, {head}); {employee}, {boss} REFERENCES employee (id));
+             ALTER TABLE department ADD FOREIGN KEY (head) REFERENCES employee (id);"
+        )),
+        Database::Sqlite(_) => database.run(&format!(
+            "CREATE TABLE department (id integer PRIMARY KEY, {head} REFERENCES employee (id));
+             {employee}, {boss} REFERENCES employee (id));"
+        )),
+    }
+}
+
+/// The same without constraints, so that rows may come in any order and without their parents.
+fn loose_tables(database: &Database) {
+    database.run(
+        "CREATE TABLE department (id integer PRIMARY KEY, head integer);
+         CREATE TABLE employee (id integer PRIMARY KEY, department integer NOT NULL, name text, boss integer);",
+    );
+}
+
+const DEPARTMENTS: u64 = 120;
+const EMPLOYEES: u64 = 1200;
+
+fn rows(random: &mut Random) -> String {
+    let mut sql = String::new();
+    for id in 1..=DEPARTMENTS {
+        sql.push_str(&format!("INSERT INTO department VALUES ({id}, {});", 1 + random.below(EMPLOYEES)));
+    }
+    for id in 1..=EMPLOYEES {
+        let boss = if id % 10 == 0 { "NULL".to_owned() } else { (1 + random.below(EMPLOYEES)).to_string() };
+        sql.push_str(&format!("INSERT INTO employee VALUES ({id}, {}, 'e{id}', {boss});", 1 + random.below(DEPARTMENTS)));
+    }
+    sql
+}
+
+/// New heads and bosses, among them people that are new themselves and come later than those who refer to them.
+const CHANGES: &str = "
+    INSERT INTO employee VALUES (9001, 500, 'new', 9002), (9002, 7, 'newer', 9001);
+    INSERT INTO department VALUES (500, 9002);
+    UPDATE department SET head = 9001 WHERE id <= 20;
+    UPDATE employee SET boss = 9002 WHERE id <= 50;
+    UPDATE employee SET boss = NULL WHERE id > 1190 AND id < 9000;";
+
+const SETTINGS: &str = "mode = \"replace\"\n";
+
+fn sum(report: &Value, counter: &str) -> u64 {
+    report["entities"].as_array().expect("entities").iter().filter_map(|e| e[counter].as_u64()).sum()
+}
+
+#[test]
+fn rows_of_a_cycle_arrive_with_all_references_while_constraints_are_live() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        loose_tables(&source);
+        source.run(&rows(&mut Random::seeded("cycles")));
+        tables(&target);
+        project.write_job(&source.url(), &target.url(), SETTINGS);
+        let graph = project.run(["graph"]).expect(0).output();
+        assert!(graph.contains("NULL until the parent is there"), "{graph}");
+
+        let report = project.copy();
+        assert_eq!((sum(&report, "inserted"), sum(&report, "pending")), (DEPARTMENTS + EMPLOYEES, 0), "{from:?} {to:?} {report}");
+        target.assert_holds(&source, &["department", "employee"]);
+        let again = project.copy();
+        assert_eq!(sum(&again, "unchanged"), DEPARTMENTS + EMPLOYEES, "P4: {again}");
+
+        source.run(CHANGES);
+        let report = project.copy();
+        assert_eq!((sum(&report, "inserted"), sum(&report, "pending")), (3, 0), "{from:?} {to:?} {report}");
+        target.assert_holds(&source, &["department", "employee"]);
+        let again = project.copy();
+        assert_eq!(sum(&again, "unchanged"), DEPARTMENTS + EMPLOYEES + 3, "P4: {again}");
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_anywhere_completes_the_references_when_it_goes_on() {
+    for (from, to) in PAIRS {
+        for commits in [1, 4, 7, 12] {
+            let project = Project::new();
+            let source = Database::new(from, project.path(), "source");
+            let target = Database::new(to, project.path(), "target");
+            loose_tables(&source);
+            source.run(&rows(&mut Random::seeded(&format!("cycles {commits}"))));
+            tables(&target);
+            project.write_job(&source.url(), &target.url(), SETTINGS);
+            let mut running = project.start(BATCH);
+            assert!(running.wait_for_commits(commits) || commits > 7, "there are more commits than {commits}");
+            running.kill();
+            source.run(CHANGES);
+            let report = project.copy();
+            assert_eq!(sum(&report, "pending"), 0, "{from:?} {to:?} {commits} {report}");
+            target.assert_holds(&source, &["department", "employee"]);
+            assert_eq!(sum(&project.copy(), "unchanged"), DEPARTMENTS + EMPLOYEES + 3, "P4");
+        }
+    }
+}
+
+#[test]
+fn a_row_without_its_parent_waits_with_null_is_reported_and_is_completed_once_the_parent_is_there() {
+    for (from, to) in PAIRS {
+        for mode in ["replace", "append"] {
+            let project = Project::new();
+            let source = Database::new(from, project.path(), "source");
+            let target = Database::new(to, project.path(), "target");
+            loose_tables(&source);
+            source.run(
+                "INSERT INTO department VALUES (1, 2), (2, 77);
+                 INSERT INTO employee VALUES (1, 1, 'a', 2), (2, 2, 'b', NULL), (3, 1, 'c', 88), (4, 2, 'd', 4);",
+            );
+            tables(&target);
+            project.write_job(&source.url(), &target.url(), &SETTINGS.replace("replace", mode));
+            let report = project.run(["run", "--json"]).expect(3).json();
+            assert_eq!((sum(&report, "inserted"), sum(&report, "pending")), (6, 2), "{from:?} {to:?} {mode} {report}");
+            assert_eq!(target.matching("department", "id = 1 AND head = 2"), 1);
+            assert_eq!(target.matching("employee", "id IN (1, 4) AND boss IS NOT NULL"), 2);
+            assert_eq!(target.matching("employee", "id = 3 AND boss IS NULL"), 1);
+            if mode == "append" {
+                continue;
+            }
+            source.run("INSERT INTO employee VALUES (77, 1, 'late', NULL), (88, 1, 'later', 77);");
+            let report = project.copy();
+            assert_eq!((sum(&report, "inserted"), sum(&report, "updated"), sum(&report, "pending")), (2, 2, 0), "{report}");
+            target.assert_holds(&source, &["department", "employee"]);
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_cycle_that_refer_to_one_another_are_deleted() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        loose_tables(&source);
+        source.run(
+            "INSERT INTO department VALUES (1, 1), (2, 3), (3, NULL);
+             INSERT INTO employee VALUES (1, 1, 'a', 2), (2, 1, 'b', 1), (3, 2, 'c', NULL), (4, 3, 'd', 3);",
+        );
+        tables(&target);
+        project.write_job(&source.url(), &target.url(), &format!("deletes = \"hard\"\n{}", SETTINGS));
+        project.copy();
+        target.assert_holds(&source, &["department", "employee"]);
+        source.run("DELETE FROM employee WHERE id <= 3; DELETE FROM department WHERE id <= 2; UPDATE employee SET boss = NULL;");
+        let report = project.copy();
+        assert_eq!(sum(&report, "deleted"), 5, "{from:?} {to:?} {report}");
+        target.assert_holds(&source, &["department", "employee"]);
+    }
+}
