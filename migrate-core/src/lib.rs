@@ -20,6 +20,7 @@ pub mod schema;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod transform;
 pub mod value;
 pub mod verify;
 

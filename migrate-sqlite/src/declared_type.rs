@@ -87,6 +87,17 @@ pub(crate) fn affinity(declared: &str) -> Affinity {
     }
 }
 
+/// Returns what to declare for a type, and that as it will be read back, so that a plan and a later look at the table agree.
+pub(crate) fn declare(data_type: &DataType) -> (String, DeclaredType) {
+    let native_type = render(data_type);
+    let shown = match native_type.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
+        Some(inner) => inner.replace("\"\"", "\""),
+        None => native_type.clone(),
+    };
+    let declared = parse(&shown, false);
+    (native_type, declared)
+}
+
 /// Spells a logical type as this library declares it, ready for DDL.
 pub(crate) fn render(data_type: &DataType) -> String {
     let digits = |name: &str, precision: &Option<u32>| match precision {

@@ -19,6 +19,7 @@ mod references;
 mod rights;
 mod secrets;
 mod tls;
+mod transforms;
 mod type_matrix;
 mod updates;
 mod verify;

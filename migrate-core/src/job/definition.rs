@@ -3,6 +3,7 @@
 use super::options::QuarantineLimit;
 use super::reference::Reference;
 use super::sync::{Deletes, LeftFilter, OnConflict};
+use super::transform::Transform;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use schemars::JsonSchema;
@@ -347,6 +348,9 @@ pub struct Entity {
     /// References to other entities that the databases do not declare.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<Reference>,
+    /// What happens to values on the way, step by step; `columns` applies to what comes out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transform: Vec<Transform>,
 }
 
 impl Entity {
@@ -416,9 +420,17 @@ impl Entity {
         self
     }
 
+    /// Adds a step of the transformation.
+    #[must_use]
+    pub fn with_transform(mut self, step: Transform) -> Self {
+        self.transform.push(step);
+        self
+    }
+
     fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::new(ErrorKind::Config, message));
         self.references.iter().try_for_each(Reference::check)?;
+        self.transform.iter().try_for_each(Transform::check)?;
         if self.source.is_empty() || self.target.as_deref() == Some("") || self.name.as_deref() == Some("") {
             return wrong("name, source and target must not be empty".to_owned());
         }

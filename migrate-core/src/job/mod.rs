@@ -22,6 +22,7 @@ mod state;
 pub mod suite;
 mod sync;
 mod time;
+mod transform;
 mod url;
 
 pub use cancel::{CancelToken, Stop};
@@ -39,4 +40,5 @@ pub use reference::Reference;
 pub use state::ExecutionState;
 pub use sync::{DeleteGuard, DeleteMode, Deletes, LeftFilter, OnConflict};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use transform::{Join, Mask, OnError, Other, ParseJson, TextStep, Transform, Unix, ValueMap};
 pub use url::ConnectionUrl;

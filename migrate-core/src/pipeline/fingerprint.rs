@@ -21,6 +21,9 @@ pub(super) fn fingerprint(plan: &Plan, entity: &EntityPlan) -> String {
     if let Some(filter) = &entity.parsed_filter {
         text.push_str(&format!("{:?} {:?}", filter.pieces(), filter.parameters()));
     }
+    if let Some(transform) = &entity.transform {
+        text.push_str(transform.text());
+    }
     let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     to_hex(&digest[..16])
 }

@@ -112,15 +112,21 @@ impl Shaper {
     }
 
     fn recipe(&self, page: &Page) -> Result<Recipe> {
+        let transform = self.entity.transform.as_deref();
         let find = |name: &str| {
-            page.column_index(name).ok_or_else(|| {
+            let place = match transform {
+                Some(transform) => transform.table().columns.iter().position(|c| c.name == name),
+                None => page.column_index(name),
+            };
+            place.ok_or_else(|| {
                 Error::new(ErrorKind::Internal, format!("a page lacks the column {name}")).with("entity", &self.entity.name)
             })
         };
         let mut steps = Vec::with_capacity(self.entity.columns.len());
         for column in &self.entity.columns {
             let from = column.source.as_deref().map(find).transpose()?;
-            let identity = from.is_some_and(|i| is_identity(&page.columns()[i].data_type, &column.target_type));
+            let identity =
+                transform.is_none() && from.is_some_and(|i| is_identity(&page.columns()[i].data_type, &column.target_type));
             steps.push(Step { from, identity });
         }
         let key = self.entity.key.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
@@ -198,6 +204,15 @@ fn conform_row<'p>(
                 outcome = outcome.and(Err(refusal(&recipe.sources[i].name, reason)));
                 values.push(None);
             }
+        }
+    }
+    if let Some(transform) = &entity.transform {
+        // What could not be decoded is NULL to the steps; its row is refused all the same, with its key.
+        let row = values.into_iter().map(|value| value.unwrap_or(Value::Null)).collect();
+        let (row, refused) = transform.apply(row);
+        values = row.into_iter().map(Some).collect();
+        if let Some(refused) = refused {
+            outcome = outcome.and(Err(refusal(&refused.column, refused.reason)));
         }
     }
     for &place in &recipe.key {

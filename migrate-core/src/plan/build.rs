@@ -8,12 +8,14 @@ use super::names::{self, Chosen};
 use super::references::{self, Refusal};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::Filter;
-use crate::job::{Job, Mode, RunOptions};
+use crate::job::{Entity, Job, Mode, RunOptions};
 use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema, TypeSchema};
 use crate::sink::{CreateRequest, SchemaPlan, Sink, TablePlan};
 use crate::source::Source;
 use crate::state::TargetState;
+use crate::transform::TransformPlan;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Plans a run of a job.
 ///
@@ -48,12 +50,14 @@ async fn draft(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn 
 
     let mut drafts = Vec::with_capacity(chosen.len());
     for chosen in chosen {
-        columns::check_names(&chosen.entity, chosen.table)?;
+        let key = key_of(&chosen.entity, chosen.table);
+        let transform = TransformPlan::new(&chosen.entity, chosen.table, &key)?.map(Arc::new);
+        columns::check_names(&chosen.entity, chosen.table, transform.as_ref().map(|t| t.table()))?;
         let mut entity_notes = Vec::new();
         let (name, existing) = names::target_name(&chosen, &target_schema, default.as_deref(), &mut entity_notes)?;
         let existing = existing.cloned();
         let started = unfinished.iter().find(|u| u.name == name).map(|u| u.plan.clone());
-        drafts.push(Draft { chosen, name, existing, started, notes: entity_notes });
+        drafts.push(Draft { chosen, name, transform, existing, started, notes: entity_notes });
     }
     refuse_shared_targets(&drafts)?;
     // Only a target that exists has an identity, and only one with the table can be copied into itself.
@@ -106,6 +110,7 @@ async fn note_trigger_columns(job: &str, entities: &mut [EntityPlan], state: &dy
 struct Draft<'a> {
     chosen: Chosen<'a>,
     name: TableName,
+    transform: Option<Arc<TransformPlan>>,
     existing: Option<TableSchema>,
     started: Option<TablePlan>,
     notes: Vec<String>,
@@ -166,7 +171,11 @@ async fn plan_tables(
         }
         let table = refined.next().unwrap_or_else(|| draft.chosen.table.clone());
         draft.notes.extend(table.not_described.iter().map(|what| format!("{what} is not carried over")));
-        let mut projected = columns::project(&draft.chosen.entity, &table, &mut draft.notes);
+        // The columns that are moved as they are have been looked at more closely.
+        let key = key_of(&draft.chosen.entity, &table);
+        let refined = TransformPlan::new(&draft.chosen.entity, &table, &key)?;
+        let after = refined.as_ref().map_or(&table, TransformPlan::table);
+        let mut projected = columns::project(&draft.chosen.entity, after, refined.as_ref(), &mut draft.notes);
         if let Some(mark) = mark {
             columns::add_mark(&mut projected, mark);
         }
@@ -244,11 +253,17 @@ fn mentions(text: &str, name: &str) -> bool {
     })
 }
 
+/// The columns that identify a row: those that the job names, else the source's own key.
+fn key_of(entity: &Entity, source: &TableSchema) -> Vec<String> {
+    if entity.key.is_empty() { source.natural_key().unwrap_or_default() } else { entity.key.clone() }
+}
+
 fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOptions) -> Result<EntityPlan> {
-    let Draft { chosen, mut notes, .. } = draft;
+    let Draft { chosen, transform, mut notes, .. } = draft;
     let Chosen { entity, table: source } = chosen;
-    let columns = columns::pair_all(&entity, source, table, job.deletes.column.as_deref(), &mut notes)?;
-    let key = if entity.key.is_empty() { source.natural_key().unwrap_or_default() } else { entity.key.clone() };
+    let after = transform.as_ref().map_or(source, |transform| transform.table());
+    let columns = columns::pair_all(&entity, after, table, job.deletes.column.as_deref(), &mut notes)?;
+    let key = key_of(&entity, source);
     let mut target_key = Vec::with_capacity(key.len());
     for column in &key {
         match columns.iter().find(|c| c.source.as_ref() == Some(column)) {
@@ -291,6 +306,7 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         filter: entity.filter.clone(),
         row_estimate: source.row_estimate,
         references: Vec::new(),
+        transform,
         notes,
         parsed_filter,
     })

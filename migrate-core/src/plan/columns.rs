@@ -8,12 +8,15 @@ use crate::hint;
 use crate::job::Entity;
 use crate::schema::{ColumnSchema, TableSchema};
 use crate::sink::TablePlan;
+use crate::transform::TransformPlan;
 use crate::value::conform::conform;
 use crate::value::{DataType, Value};
 use std::borrow::Cow;
 
 /// Checks that every column the entity names exists at the source.
-pub(super) fn check_names(entity: &Entity, source: &TableSchema) -> Result<()> {
+///
+/// `after` is the table as a transformation leaves it, where there is one.
+pub(super) fn check_names(entity: &Entity, source: &TableSchema, after: Option<&TableSchema>) -> Result<()> {
     let named = entity
         .columns
         .rename
@@ -22,6 +25,7 @@ pub(super) fn check_names(entity: &Entity, source: &TableSchema) -> Result<()> {
         .chain(entity.columns.exclude.iter().map(|c| ("columns.exclude", c)))
         .chain(entity.key.iter().map(|c| ("key", c)));
     for (field, column) in named {
+        let source = after.filter(|_| field != "key").unwrap_or(source);
         if source.column(column).is_none() {
             let hint = hint::nearest(column, source.columns.iter().map(|c| c.name.as_str()));
             let message = format!("{} has no column \"{column}\"{hint}", source.name);
@@ -33,9 +37,18 @@ pub(super) fn check_names(entity: &Entity, source: &TableSchema) -> Result<()> {
 
 /// Returns the source's table as the entity wants to see it created: columns renamed, excluded and added, and everything that
 /// mentions columns along with them. What cannot follow is noted.
-pub(super) fn project(entity: &Entity, source: &TableSchema, notes: &mut Vec<String>) -> TableSchema {
+///
+/// What mentions a column that a transformation has made, or taken away, is not carried over either, but for indexes on what it has made.
+pub(super) fn project(
+    entity: &Entity,
+    source: &TableSchema,
+    transform: Option<&TransformPlan>,
+    notes: &mut Vec<String>,
+) -> TableSchema {
+    let made = |column: &str| transform.is_some_and(|t| t.makes(column));
+    let dropped = |column: &str| transform.is_some_and(|t| t.drops(column));
     let rename = |column: &str| entity.columns.rename.get(column).cloned().unwrap_or_else(|| column.to_owned());
-    let excluded = |column: &str| entity.columns.exclude.iter().any(|c| c == column);
+    let excluded = |column: &str| dropped(column) || entity.columns.exclude.iter().any(|c| c == column);
     let mut table = source.clone();
     table.columns.retain(|c| !excluded(&c.name));
     for column in &mut table.columns {
@@ -45,13 +58,13 @@ pub(super) fn project(entity: &Entity, source: &TableSchema, notes: &mut Vec<Str
         table.columns.retain(|c| &c.name != name);
         table.columns.push(constant_column(name, value));
     }
-    if entity.columns.exclude.is_empty() && entity.columns.rename.is_empty() {
+    if entity.columns.exclude.is_empty() && entity.columns.rename.is_empty() && transform.is_none() {
         return table;
     }
     let keep = |columns: &mut Vec<String>, what: &str, notes: &mut Vec<String>| {
         let whole = !columns.iter().any(|c| excluded(c));
         if !whole {
-            notes.push(format!("{what} ({}) is not carried over: it needs a column that is excluded", columns.join(", ")));
+            notes.push(format!("{what} ({}) is not carried over: it needs a column that is left out", columns.join(", ")));
         }
         columns.iter_mut().for_each(|c| *c = rename(c));
         whole
@@ -62,7 +75,13 @@ pub(super) fn project(entity: &Entity, source: &TableSchema, notes: &mut Vec<Str
         table.primary_key = Some(key);
     }
     table.unique_keys.retain_mut(|k| keep(&mut k.columns, "unique key", notes));
-    table.foreign_keys.retain_mut(|k| keep(&mut k.columns, "foreign key", notes));
+    table.foreign_keys.retain_mut(|k| {
+        let changed = k.columns.iter().any(|c| made(c));
+        if changed {
+            notes.push(format!("foreign key ({}) is not carried over: a transformation makes its values", k.columns.join(", ")));
+        }
+        !changed && keep(&mut k.columns, "foreign key", notes)
+    });
     table.indexes.retain_mut(|index| {
         let plain: Option<Vec<String>> = index.parts.iter().map(|p| p.column.clone()).collect();
         match plain {
@@ -77,7 +96,7 @@ pub(super) fn project(entity: &Entity, source: &TableSchema, notes: &mut Vec<Str
             }
             _ => {
                 notes.push(format!(
-                    "index {} is not carried over: it has an expression, and columns are renamed or excluded",
+                    "index {} is not carried over: it has an expression, and columns are renamed, left out or transformed",
                     index.name
                 ));
                 false
@@ -86,12 +105,12 @@ pub(super) fn project(entity: &Entity, source: &TableSchema, notes: &mut Vec<Str
     });
     for check in std::mem::take(&mut table.checks) {
         let name = check.name.as_deref().unwrap_or("without a name");
-        notes.push(format!("check {name} is not carried over: columns are renamed or excluded"));
+        notes.push(format!("check {name} is not carried over: columns are renamed, left out or transformed"));
     }
     for column in &mut table.columns {
         if column.generated.take().is_some() {
             notes.push(format!(
-                "column {} is filled with values instead of being generated: columns are renamed or excluded",
+                "column {} is filled with values instead of being generated: columns are renamed, left out or transformed",
                 column.name
             ));
         }

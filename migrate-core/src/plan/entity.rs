@@ -3,8 +3,10 @@
 use super::references::ReferencePlan;
 use crate::filter::Filter;
 use crate::schema::{ColumnSchema, TableName, TableSchema};
+use crate::transform::TransformPlan;
 use crate::value::{DataType, Value};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// One entity: a source table, the target table it feeds, and how columns meet.
 #[derive(Debug, Clone, Serialize)]
@@ -37,6 +39,9 @@ pub struct EntityPlan {
     /// The entity's references, and when each is bound.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<ReferencePlan>,
+    /// What happens to values on the way.
+    #[serde(skip)]
+    pub transform: Option<Arc<TransformPlan>>,
     /// What a reader of the plan should know.
     pub notes: Vec<String>,
     /// The parsed condition.
@@ -68,8 +73,17 @@ impl EntityPlan {
         })
     }
 
+    /// Returns the column of the target that a column of the source feeds as it is.
+    pub(crate) fn fed_by(&self, source: &str) -> Option<&ColumnPlan> {
+        let made = self.transform.as_ref().is_some_and(|transform| transform.makes(source));
+        self.columns.iter().find(|c| !made && c.source.as_deref() == Some(source))
+    }
+
     /// Returns the source's columns that are read, in order. Key columns that are not written come last.
     pub fn read_columns(&self) -> Vec<String> {
+        if let Some(transform) = &self.transform {
+            return transform.reads().to_vec();
+        }
         let mut columns: Vec<String> = self.columns.iter().filter_map(|c| c.source.clone()).collect();
         for key in &self.key {
             if !columns.contains(key) {
@@ -88,7 +102,7 @@ fn table_name<S: serde::Serializer>(table: &TableSchema, serializer: S) -> Resul
 /// One column that is written.
 #[derive(Debug, Clone, Serialize)]
 pub struct ColumnPlan {
-    /// The source's column; `None` for a constant.
+    /// The source's column, or the one that a transformation has made; `None` for a constant.
     pub source: Option<String>,
     /// The target's column.
     pub target: String,

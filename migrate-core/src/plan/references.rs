@@ -322,13 +322,16 @@ fn from_job(child: &EntityPlan, parent: &EntityPlan, declared: &Reference) -> Re
 
 /// Returns the target's names of the source's columns, if all are written as they are.
 fn to_target(entity: &EntityPlan, columns: &[String]) -> Option<Vec<String>> {
-    let find = |name: &String| entity.columns.iter().find(|c| c.source.as_ref() == Some(name)).map(|c| c.target.clone());
+    let find = |name: &String| entity.fed_by(name).map(|c| c.target.clone());
     columns.iter().map(find).collect()
 }
 
 /// Returns the source's names of the target's columns, if all are fed from there.
 fn to_source(entity: &EntityPlan, columns: &[String]) -> Option<Vec<String>> {
-    let find = |name: &String| entity.columns.iter().find(|c| &c.target == name).and_then(|c| c.source.clone());
+    let find = |name: &String| {
+        let source = entity.columns.iter().find(|c| &c.target == name).and_then(|c| c.source.clone())?;
+        entity.fed_by(&source).map(|_| source)
+    };
     columns.iter().map(find).collect()
 }
 

@@ -76,6 +76,7 @@ impl Side {
         mirror.source = mirror.target.clone();
         mirror.key.clone_from(&mirror.target_key);
         mirror.filter = None;
+        mirror.transform = None;
         mirror.parsed_filter = None;
         Side::new(mirror, strangers, true)
     }

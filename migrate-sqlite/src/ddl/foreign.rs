@@ -86,9 +86,7 @@ fn column(source: &ColumnSchema, table: &TableSchema, notes: &mut Vec<String>) -
         other => other.clone(),
     };
     let name = &source.name;
-    let native_type = declared_type::render(&logical);
-    // The type as it will be read back, so that a plan and a later look at the table agree.
-    let declared = declared_type::parse(&unquoted(&native_type), false);
+    let (native_type, declared) = declared_type::declare(&logical);
     let mut default = None;
     if source.generated.is_some() {
         notes.push(format!("column {name} is generated at the source; the target holds its values in a plain column"));
@@ -126,14 +124,6 @@ fn column(source: &ColumnSchema, table: &TableSchema, notes: &mut Vec<String>) -
         identity: None,
         collation: None,
         comment: None,
-    }
-}
-
-/// A type as SQLite's catalog shows it.
-fn unquoted(native_type: &str) -> String {
-    match native_type.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
-        Some(inner) => inner.replace("\"\"", "\""),
-        None => native_type.to_owned(),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::tokens::tokenize;
 use super::{PLACEHOLDER_COLUMN, has_columns, listed, own_name};
+use crate::declared_type;
 use migrate_core::schema::{ColumnSchema, TableKind, TableName, TableSchema};
 use migrate_core::sink::CreateRequest;
+use migrate_core::value::DataType;
 
 /// Takes over a table; what mentions a column that the target lacks is noted and left out.
 pub(super) fn adopt(request: &CreateRequest<'_>, name: TableName, notes: &mut Vec<String>) -> TableSchema {
@@ -19,6 +21,16 @@ pub(super) fn adopt(request: &CreateRequest<'_>, name: TableName, notes: &mut Ve
     table.options.clone_from(&source.options);
     for column in &source.columns {
         let mut column = column.clone();
+        if column.native_type.is_empty() && !matches!(column.data_type, DataType::Dynamic { .. }) {
+            // A column that the job adds has no type of this engine yet; a STRICT table knows few.
+            let strict = source.options.iter().any(|option| option == "STRICT");
+            let (native_type, declared) = match strict {
+                true => ("ANY".to_owned(), declared_type::parse("ANY", true)),
+                false => declared_type::declare(&column.data_type),
+            };
+            column.native_type = native_type;
+            (column.data_type, column.portable_type) = (declared.data_type, declared.portable_type);
+        }
         if column
             .generated
             .as_ref()

@@ -1,0 +1,216 @@
+//! Transformations of rows: what the job says, made ready for a table, and applied to its rows.
+//!
+//! ```text
+//! source's columns ──▶ step ──▶ step ──▶ … ──▶ columns as the target is to have them ──▶ rename, exclude, conform
+//!                        └── refused: the row is quarantined
+//! ```
+
+mod json;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::hint;
+use crate::job::{Entity, Transform};
+use crate::schema::{ColumnSchema, TableSchema};
+use crate::value::{DataType, Value};
+use std::collections::BTreeSet;
+use step::{Operation, operation};
+
+/// Why a row was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) column: String,
+    /// Never holds a value.
+    pub(crate) reason: String,
+}
+
+/// An entity's transformation, ready for the rows of its table.
+#[derive(Debug, Clone)]
+pub struct TransformPlan {
+    /// The source's columns that are read.
+    reads: Vec<String>,
+    /// What rows look like afterwards: the source's table with other columns.
+    table: TableSchema,
+    /// Of those columns, the ones that a step has made.
+    made: BTreeSet<String>,
+    /// The source's columns that are there no more.
+    dropped: BTreeSet<String>,
+    steps: Vec<Step>,
+    /// For each column of the table its slot.
+    slots: Vec<usize>,
+    /// How many slots a row needs.
+    width: usize,
+    /// What the steps are, to tell one transformation from another.
+    text: String,
+}
+
+#[derive(Debug, Clone)]
+struct Step {
+    column: String,
+    operation: Operation,
+    inputs: Vec<usize>,
+}
+
+impl TransformPlan {
+    /// Makes an entity's steps ready; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where a step names a column that is not there, or changes one of the key.
+    pub(crate) fn new(entity: &Entity, source: &TableSchema, key: &[String]) -> Result<Option<Self>> {
+        if entity.transform.is_empty() {
+            return Ok(None);
+        }
+        let mut plan = TransformPlan {
+            reads: source.columns.iter().map(|c| c.name.clone()).collect(),
+            table: source.clone(),
+            made: BTreeSet::new(),
+            dropped: BTreeSet::new(),
+            steps: Vec::new(),
+            slots: (0..source.columns.len()).collect(),
+            width: source.columns.len(),
+            text: serde_json::to_string(&entity.transform)
+                .map_err(|e| Error::new(ErrorKind::Internal, "a transformation cannot be spelled").caused_by(e))?,
+        };
+        for step in &entity.transform {
+            plan.add(step, key).map_err(|e| e.with("entity", entity.name()).with("field", "transform"))?;
+        }
+        Ok(Some(plan))
+    }
+
+    fn add(&mut self, step: &Transform, key: &[String]) -> Result<()> {
+        let wrong = |message: String| Error::new(ErrorKind::Config, message);
+        let touches_key = |name: &String| key.contains(name);
+        if touches_key(&step.column) {
+            return Err(wrong(format!(
+                "the column \"{}\" belongs to the key, which no step may change: rows could not be told apart",
+                step.column
+            )));
+        }
+        let others = step.pack.iter().flatten().chain(step.copy.iter()).chain(step.join.iter().flat_map(|join| &join.columns));
+        let mut inputs = Vec::new();
+        for name in others {
+            inputs.push(self.slot(name)?);
+        }
+        if let Some(name) = step.pack.iter().flatten().find(|name| touches_key(name)) {
+            return Err(wrong(format!("the column \"{name}\" belongs to the key and cannot be packed; copy it first")));
+        }
+        let alone = inputs.is_empty() && step.constant.is_none();
+        let from = if alone { Some(self.slot(&step.column)?) } else { None };
+        inputs.extend(from);
+        let input = inputs.first().and_then(|slot| self.column_of(*slot)).cloned();
+        let names: Vec<String> = step.pack.clone().unwrap_or_default();
+        let (operation, made) = operation(step, names.clone(), input.as_ref())?;
+        for name in &names {
+            if let Some(place) = self.table.columns.iter().position(|c| &c.name == name) {
+                self.table.columns.remove(place);
+                self.slots.remove(place);
+                self.dropped.insert(name.clone());
+            }
+        }
+        // A new slot for each value: a step that comes later may still read what an earlier one has replaced.
+        let output = self.width;
+        self.width += 1;
+        let column = column(&step.column, made, input.filter(|_| alone || step.copy.is_some()));
+        match self.table.columns.iter().position(|c| c.name == step.column) {
+            Some(place) => {
+                self.table.columns[place] = column;
+                self.slots[place] = output;
+            }
+            None => {
+                self.table.columns.push(column);
+                self.slots.push(output);
+            }
+        }
+        self.dropped.remove(&step.column);
+        self.made.insert(step.column.clone());
+        self.steps.push(Step { column: step.column.clone(), operation, inputs });
+        Ok(())
+    }
+
+    fn slot(&self, name: &str) -> Result<usize> {
+        self.table.columns.iter().position(|c| c.name == name).map(|place| self.slots[place]).ok_or_else(|| {
+            let hint = hint::nearest(name, self.table.columns.iter().map(|c| c.name.as_str()));
+            Error::new(ErrorKind::Config, format!("{} has no column \"{name}\"{hint}", self.table.name))
+        })
+    }
+
+    fn column_of(&self, slot: usize) -> Option<&ColumnSchema> {
+        self.slots.iter().position(|s| *s == slot).map(|place| &self.table.columns[place])
+    }
+
+    /// Returns the source's columns that are read, in order.
+    pub fn reads(&self) -> &[String] {
+        &self.reads
+    }
+
+    /// Returns the table that rows seem to come from afterwards.
+    pub fn table(&self) -> &TableSchema {
+        &self.table
+    }
+
+    /// Returns whether a step has made this column.
+    pub fn makes(&self, column: &str) -> bool {
+        self.made.contains(column)
+    }
+
+    /// Returns whether this column of the source is there no more.
+    pub fn drops(&self, column: &str) -> bool {
+        self.dropped.contains(column)
+    }
+
+    /// Returns what the steps are, as text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Turns the values of the columns that are read, in their order, into those of the table afterwards, and says what refuses the row
+    /// first, if anything does: its value is NULL then.
+    pub(crate) fn apply<'v>(&self, values: Vec<Value<'v>>) -> (Vec<Value<'v>>, Option<Refused>) {
+        let mut slots = values;
+        let mut refused = None;
+        slots.reserve(self.width - slots.len());
+        for step in &self.steps {
+            let inputs: Vec<&Value<'v>> = step.inputs.iter().map(|slot| &slots[*slot]).collect();
+            let value = step.operation.apply(&inputs).unwrap_or_else(|reason| {
+                refused.get_or_insert_with(|| Refused { column: step.column.clone(), reason });
+                Value::Null
+            });
+            // Each step has the next slot.
+            slots.push(value);
+        }
+        let mut slots: Vec<Option<Value<'v>>> = slots.into_iter().map(Some).collect();
+        let mut row = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            // Each slot is one column's.
+            row.push(slots[*slot].take().unwrap_or(Value::Null));
+        }
+        (row, refused)
+    }
+}
+
+/// A column that a step makes; `before` is what it was.
+fn column(name: &str, data_type: Option<DataType>, before: Option<ColumnSchema>) -> ColumnSchema {
+    let kept = before.clone().filter(|c| data_type.as_ref().is_none_or(|made| made == &c.data_type));
+    match (kept, data_type) {
+        (Some(kept), _) => {
+            ColumnSchema { name: name.to_owned(), default: None, generated: None, identity: None, nullable: true, ..kept }
+        }
+        (None, made) => {
+            let data_type = made.unwrap_or(DataType::TEXT);
+            ColumnSchema {
+                name: name.to_owned(),
+                native_type: String::new(),
+                portable_type: data_type.clone(),
+                data_type,
+                nullable: true,
+                default: None,
+                generated: None,
+                identity: None,
+                collation: None,
+                comment: before.and_then(|c| c.comment),
+            }
+        }
+    }
+}

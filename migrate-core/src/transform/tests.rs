@@ -1,0 +1,154 @@
+use super::*;
+use crate::filter::Parameter;
+use crate::job::{Join, Mask, OnError, Other, ParseJson, TextStep, Transform, Unix, ValueMap};
+use crate::memory::table;
+use crate::value::text::{parse, to_text};
+use std::collections::BTreeMap;
+
+fn source() -> TableSchema {
+    let decimal = DataType::Decimal { precision: None, scale: None };
+    let columns = [("id", DataType::Int64), ("t", DataType::TEXT), ("n", DataType::Int64), ("d", decimal)];
+    table("entries", &columns, &["id"])
+}
+
+fn plan(steps: &[Transform]) -> TransformPlan {
+    let entity = steps.iter().fold(Entity::new("entries"), |entity, step| entity.with_transform(step.clone()));
+    TransformPlan::new(&entity, &source(), &["id".to_owned()]).expect("the steps fit").expect("there are steps")
+}
+
+fn text(value: &str) -> Value<'static> {
+    Value::Text(value.to_owned().into())
+}
+
+/// What one step makes of the column `t`: the value as text, `None` for NULL, or why it is refused.
+fn make(step: Transform, t: Value<'static>) -> std::result::Result<Option<String>, String> {
+    let plan = plan(&[step]);
+    let (row, refused) = plan.apply(vec![Value::Int(1), t, Value::Int(5), Value::Null]);
+    let place = plan.table().columns.iter().position(|c| c.name == "t").expect("it is there");
+    match refused {
+        Some(refused) => {
+            assert_eq!((refused.column.as_str(), &row[place]), ("t", &Value::Null));
+            Err(refused.reason)
+        }
+        None if row[place].is_null() => Ok(None),
+        None => Ok(Some(to_text(&row[place]).into_owned())),
+    }
+}
+
+fn step() -> Transform {
+    Transform::new("t")
+}
+
+fn made(text: &str) -> std::result::Result<Option<String>, String> {
+    Ok(Some(text.to_owned()))
+}
+
+#[test]
+fn numbers_and_moments_become_each_other_without_rounding() {
+    let at = |unit, value| make(step().from_unix(unit), value);
+    assert_eq!(at(Unix::Seconds, text("0")), made("1970-01-01 00:00:00+00"));
+    assert_eq!(at(Unix::Milliseconds, Value::Int(1_700_000_000_123)), made("2023-11-14 22:13:20.123+00"));
+    assert_eq!(at(Unix::Seconds, Value::Int(-1)), made("1969-12-31 23:59:59+00"));
+    assert_eq!(at(Unix::Seconds, Value::Null), Ok(None));
+    for wrong in [text("soon"), text("1.5"), Value::Int(i64::MAX)] {
+        assert!(at(Unix::Seconds, wrong.clone()).is_err(), "{wrong:?}");
+    }
+    let moment = |t: &str| parse(t, &DataType::TimestampTz { precision: None }).expect("a moment");
+    let back = |unit, value| make(step().to_unix(unit), value);
+    assert_eq!(back(Unix::Milliseconds, moment("2023-11-14 22:13:20.123+00")), made("1700000000123"));
+    assert_eq!(back(Unix::Seconds, text("1970-01-01 00:00:00+00")), made("0"));
+    assert!(back(Unix::Seconds, moment("2023-11-14 22:13:20.123+00")).is_err(), "it would be rounded");
+    assert!(back(Unix::Seconds, moment("infinity")).is_err() && back(Unix::Seconds, moment("-infinity")).is_err());
+}
+
+#[test]
+fn text_is_parsed_cast_cut_and_changed() {
+    let json = |on_error, default: Option<&str>, value: Value<'static>| {
+        let default = default.map(|json| serde_json::from_str(json).expect("it is JSON"));
+        make(step().parse_json(ParseJson { on_error, default }), value)
+    };
+    assert_eq!(json(OnError::Refuse, None, text("{\"a\": 1.50}")), made("{\"a\": 1.50}"));
+    assert!(json(OnError::Refuse, Some("[]"), text("{broken")).is_err());
+    assert_eq!(json(OnError::Default, Some("[]"), text("{broken")), made("[]"));
+    assert_eq!(json(OnError::Refuse, Some("[]"), Value::Null), made("[]"));
+    assert_eq!(json(OnError::Refuse, None, text("")), Ok(None));
+
+    assert_eq!(make(step().cast_to("numeric"), text("1.50")), made("1.50"));
+    assert!(make(step().cast_to("integer"), text("1.5")).is_err());
+    let with = |change: &dyn Fn(&mut Transform)| {
+        let mut step = step();
+        change(&mut step);
+        step
+    };
+    let change = |steps: &[TextStep], value| make(with(&|s| s.text = Some(steps.to_vec())), value);
+    assert_eq!(change(&[TextStep::Trim, TextStep::Upper], text(" straße ")), made("STRASSE"));
+    assert_eq!(change(&[TextStep::Trim, TextStep::EmptyToNull], text("  ")), Ok(None));
+    assert_eq!(change(&[TextStep::Lower], Value::Null), Ok(None));
+    let split = |value| make(with(&|s| s.split = Some(", ".into())), value);
+    assert_eq!(split(text("a, \"b\", c")), made(r#"["a","\"b\"","c"]"#));
+    assert_eq!((split(text("")), split(Value::Null)), (made("[]"), Ok(None)));
+    let join = Join { columns: vec!["t".into(), "d".into(), "n".into()], separator: "/".into() };
+    assert_eq!(make(with(&|s| s.join = Some(join.clone())), text("a")), made("a/5"), "NULL is passed over");
+}
+
+#[test]
+fn values_are_replaced_and_hidden() {
+    assert_eq!(make(step().or(Parameter::Text("none".into())), Value::Null), made("none"));
+    assert_eq!(make(step().or(Parameter::Text("none".into())), text("")), made("none"));
+    assert_eq!(make(step().or(Parameter::Text("none".into())), text("x")), made("x"));
+    assert_eq!(make(step().constant(Parameter::Int(7)), text("x")), made("7"));
+    let map = |other, value| {
+        let values = BTreeMap::from([("a".to_owned(), Parameter::Text("b".into()))]);
+        make(step().map(ValueMap { values, other }), value)
+    };
+    assert_eq!(map(Other::Refuse, text("a")), made("b"));
+    assert!(map(Other::Refuse, text("z")).is_err());
+    assert_eq!((map(Other::Keep, text("z")), map(Other::Null, text("z"))), (made("z"), Ok(None)));
+    assert_eq!(map(Other::Refuse, Value::Null), Ok(None));
+
+    assert_eq!(make(step().mask(Mask::Redact), text("secret")), made("***"));
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    assert_eq!(make(step().mask(Mask::Hash), text("secret")), made(hash));
+    // RFC 4231, test case 2, cut to 16 bytes.
+    let mask = Mask::Pseudonym { key: "Jefe".into() };
+    assert_eq!(make(step().mask(mask), text("what do ya want for nothing?")), made("5bdcc146bf60754e6a042426089575c7"));
+    assert_eq!(make(step().mask(Mask::Hash), Value::Null), Ok(None));
+}
+
+#[test]
+fn columns_are_packed_without_rounding_and_go() {
+    let decimal = DataType::Decimal { precision: None, scale: None };
+    let steps = [
+        Transform::new("t").parse_json(ParseJson::default()),
+        Transform::new("data").pack(["t", "n", "d"]),
+        Transform::new("kind").constant(Parameter::Text("entry".into())),
+    ];
+    let plan = plan(&steps);
+    let names: Vec<&str> = plan.table().columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["id", "data", "kind"]);
+    assert!(plan.drops("t") && plan.makes("data") && !plan.makes("id"));
+    let number = parse("0.10000000000000000000000000000001", &decimal).expect("a number");
+    let (row, refused) = plan.apply(vec![Value::Int(1), text("[1, \"é\"]"), Value::Int(i64::MAX), number]);
+    assert_eq!(refused, None);
+    let data = "{\"t\":[1, \"é\"],\"n\":9223372036854775807,\"d\":0.10000000000000000000000000000001}";
+    assert_eq!(row, [Value::Int(1), Value::Json(data.into()), text("entry")]);
+    let (_, refused) = plan.apply(vec![Value::Int(1), Value::Null, Value::Null, parse("NaN", &decimal).expect("a number")]);
+    let refused = refused.expect("JSON has no NaN");
+    assert_eq!(refused.column, "data");
+    assert!(refused.reason.starts_with("d: "), "{}", refused.reason);
+}
+
+#[test]
+fn what_does_not_fit_the_table_is_one_clear_error() {
+    let refuse = |step: Transform| {
+        let entity = Entity::new("entries").with_transform(step);
+        let error = TransformPlan::new(&entity, &source(), &["id".to_owned()]).expect_err("it does not fit");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        error.to_string()
+    };
+    assert!(refuse(Transform::new("tt").mask(Mask::Redact)).contains("did you mean \"t\""));
+    assert!(refuse(Transform::new("data").pack(["t", "nope"])).contains("\"nope\""));
+    assert!(refuse(Transform::new("id").mask(Mask::Hash)).contains("belongs to the key"));
+    assert!(refuse(Transform::new("data").pack(["id"])).contains("copy it first"));
+    assert!(refuse(Transform::new("t").cast_to("numbr")).contains("numeric"));
+}
