@@ -18,6 +18,7 @@ mod real_data;
 mod references;
 mod rights;
 mod secrets;
+mod shared_targets;
 mod tls;
 mod transforms;
 mod type_matrix;

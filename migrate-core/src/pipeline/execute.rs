@@ -1,6 +1,7 @@
 //! Runs an execution: attempt after attempt until it is done or cannot go on.
 
 use super::Pipeline;
+use super::collisions::refuse_collisions;
 use super::context::{Context, Limits, Purpose};
 use super::dry;
 use super::entity::EntityRun;
@@ -236,6 +237,9 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         }
     }
     drop(snapshot);
+    if context.purpose == Purpose::Run {
+        refuse_collisions(context, &runs).await?;
+    }
     if context.limits.rows.is_none() {
         context.sink.finish(&plan.schema, &context.fence, &|name| step(context, name)).await?;
     }

@@ -7,6 +7,7 @@
 
 mod batch;
 mod check;
+mod collisions;
 mod context;
 mod dry;
 mod entity;

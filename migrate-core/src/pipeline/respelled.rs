@@ -76,7 +76,7 @@ async fn settle(
 }
 
 /// Whether two keys of the source can be one key of the target.
-fn may_fold(entity: &EntityPlan) -> bool {
+pub(super) fn may_fold(entity: &EntityPlan) -> bool {
     entity.key.iter().any(|name| {
         let column = entity.columns.iter().find(|c| c.source.as_ref() == Some(name));
         let from = entity.source.column(name).map(|c| &c.data_type);

@@ -113,7 +113,7 @@ pub(super) async fn reconcile(
     Ok(Reconciliation { page: builder.finish(None), rows: reconciled })
 }
 
-fn shown(key: &Key) -> String {
+pub(super) fn shown(key: &Key) -> String {
     let texts = key.values().map(|values| values.iter().map(|v| crate::value::text::to_text(v).into_owned()).collect::<Vec<_>>());
     texts.unwrap_or_default().join(", ")
 }

@@ -14,6 +14,7 @@ use crate::sink::{CreateRequest, SchemaPlan, Sink, TablePlan};
 use crate::source::Source;
 use crate::state::TargetState;
 use crate::transform::TransformPlan;
+use crate::value::conform::conform;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ async fn draft(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn 
         let started = unfinished.iter().find(|u| u.name == name).map(|u| u.plan.clone());
         drafts.push(Draft { chosen, name, transform, existing, started, notes: entity_notes });
     }
-    refuse_shared_targets(&drafts)?;
+    refuse_shared_new_tables(&drafts)?;
     // Only a target that exists has an identity, and only one with the table can be copied into itself.
     if drafts.iter().any(|d| d.existing.is_some()) && identity == sink.as_source().identity().await.context("side", "target")? {
         refuse_itself(&drafts)?;
@@ -75,6 +76,7 @@ async fn draft(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn 
         schema.tables.push(table);
         entities.push(entity);
     }
+    refuse_shared_rows(&entities)?;
     if state.exists().await? {
         note_trigger_columns(&job.name, &mut entities, state.as_ref()).await?;
     }
@@ -116,16 +118,44 @@ struct Draft<'a> {
     notes: Vec<String>,
 }
 
-fn refuse_shared_targets(drafts: &[Draft<'_>]) -> Result<()> {
-    let mut seen: BTreeMap<TableName, &str> = BTreeMap::new();
+/// Several entities may feed a table that is there already.
+fn refuse_shared_new_tables(drafts: &[Draft<'_>]) -> Result<()> {
+    let mut seen: BTreeMap<&TableName, &str> = BTreeMap::new();
     for draft in drafts {
         let name = draft.chosen.entity.name();
-        if let Some(other) = seen.insert(draft.name.clone(), name) {
+        if let Some(other) = seen.insert(&draft.name, name)
+            && (draft.existing.is_none() || draft.started.is_some())
+        {
             let message = format!(
-                "entities \"{other}\" and \"{name}\" both feed the table {}; give one of them another target",
+                "entities \"{other}\" and \"{name}\" both feed the table {}, which is not there yet; create it, or give one of them \
+                 another target",
                 draft.name
             );
             return Err(Error::new(ErrorKind::Config, message));
+        }
+    }
+    Ok(())
+}
+
+/// Entities that feed one table must be told apart by their rows: else what belongs to one would be missing, or too much, to the other.
+fn refuse_shared_rows(entities: &[EntityPlan]) -> Result<()> {
+    for (place, one) in entities.iter().enumerate() {
+        for other in entities[..place].iter().filter(|other| other.target.name == one.target.name) {
+            let apart = one.columns.iter().any(|column| {
+                let same = other.columns.iter().find(|c| c.target == column.target);
+                column.constant.as_ref().zip(same.and_then(|c| c.constant.as_ref())).is_some_and(|(a, b)| a != b)
+            });
+            let both = format!("entities \"{}\" and \"{}\" both feed the table {}", other.name, one.name, one.target.name);
+            let wrong = |message: &str| Err(Error::new(ErrorKind::Config, format!("{both}, {message}")));
+            if one.is_keyless() || other.is_keyless() {
+                return wrong("which takes a key for each");
+            }
+            if !apart {
+                return wrong(
+                    "and nothing tells their rows apart; give each a constant of its own in one column, such as entity_type, with \
+                     columns.set or a step of transform",
+                );
+            }
         }
     }
     Ok(())
@@ -262,7 +292,14 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
     let Draft { chosen, transform, mut notes, .. } = draft;
     let Chosen { entity, table: source } = chosen;
     let after = transform.as_ref().map_or(source, |transform| transform.table());
-    let columns = columns::pair_all(&entity, after, table, job.deletes.column.as_deref(), &mut notes)?;
+    let mut columns = columns::pair_all(&entity, after, table, job.deletes.column.as_deref(), &mut notes)?;
+    for column in &mut columns {
+        let made = column.source.as_deref().zip(transform.as_deref()).and_then(|(name, transform)| transform.constant(name));
+        if let Some(made) = made {
+            // One that does not fit refuses every row, by its column.
+            column.constant = conform(made.clone(), &column.target_type).ok();
+        }
+    }
     let key = key_of(&entity, source);
     let mut target_key = Vec::with_capacity(key.len());
     for column in &key {

@@ -160,6 +160,14 @@ impl TransformPlan {
         self.dropped.contains(column)
     }
 
+    /// Returns the value that a column has in every row, if a step says so and no later one changes it.
+    pub(crate) fn constant(&self, column: &str) -> Option<&Value<'static>> {
+        match &self.steps.iter().rfind(|step| step.column == column)?.operation {
+            Operation::Constant(value) => Some(value),
+            _ => None,
+        }
+    }
+
     /// Returns what the steps are, as text.
     pub(crate) fn text(&self) -> &str {
         &self.text

@@ -1,0 +1,88 @@
+//! Rows of the source that are one row of the target.
+//!
+//! The target may hold several of the source's keys in one value (a uuid in either case), and several entities may feed one table: two
+//! rows then have one place, and the one written last has overwritten the other. The ledgers know both.
+
+use super::context::Context;
+use super::entity::EntityRun;
+use super::respelled::may_fold;
+use super::shape::target_key;
+use super::update::shown;
+use crate::diff::LedgerBlock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::state::Scope;
+use crate::value::Key;
+use crate::value::canonical;
+use std::collections::{BTreeMap, HashSet};
+
+/// Keys that are compared by one reading of the ledgers.
+const AT_ONCE: u64 = 1 << 19;
+const BLOCKS_AT_ONCE: usize = 16;
+const EXAMPLES: usize = 3;
+
+/// Fails if two rows that were ever moved are one row of the target.
+///
+/// Looked for only where it can be, and where this execution has written anything.
+pub(super) async fn refuse_collisions(context: &Context, runs: &[EntityRun]) -> Result<()> {
+    let mut tables: BTreeMap<String, Vec<&EntityRun>> = BTreeMap::new();
+    for run in runs.iter().filter(|run| !run.entity.is_keyless()) {
+        tables.entry(run.entity.target.name.to_string()).or_default().push(run);
+    }
+    for runs in tables.into_values() {
+        let wrote = runs.iter().map(|run| context.settled(&run.entity.name)).any(|now| now.inserted + now.updated > 0);
+        if wrote && (runs.len() > 1 || runs.iter().any(|run| may_fold(&run.entity))) {
+            compare(context, &runs).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn compare(context: &Context, runs: &[&EntityRun]) -> Result<()> {
+    let mut scopes = Vec::new();
+    let mut rows = 0;
+    for run in runs {
+        let entity = &run.entity.name;
+        for (partition, checkpoint) in context.state.checkpoints(&context.job.name, entity).await? {
+            rows += checkpoint.counters.settled();
+            scopes.push((*run, Scope { job: context.job.name.clone(), entity: entity.clone(), partition }));
+        }
+    }
+    let passes = rows / AT_ONCE + 1;
+    for pass in 0..passes {
+        let (mut seen, mut twice): (HashSet<[u8; 16]>, Vec<Key>) = (HashSet::new(), Vec::new());
+        for (run, scope) in &scopes {
+            let mut after = None;
+            loop {
+                let blocks = context.state.ledger_blocks(scope, after, BLOCKS_AT_ONCE).await?;
+                let Some(last) = blocks.last() else { break };
+                after = Some(last.ordinal);
+                for stored in &blocks {
+                    for entry in LedgerBlock::unpack(stored)?.entries {
+                        let Ok(key) = target_key(&run.entity, &entry.key) else { continue };
+                        let digest = canonical::checksum(key.as_bytes());
+                        let own = u64::from_be_bytes([0, 0, 0, 0, digest[0], digest[1], digest[2], digest[3]]) % passes == pass;
+                        if own && !seen.insert(digest) && twice.len() < EXAMPLES {
+                            twice.push(key);
+                        }
+                    }
+                }
+                context.check_cancelled()?;
+            }
+        }
+        if !twice.is_empty() {
+            return Err(refusal(runs, &twice));
+        }
+    }
+    Ok(())
+}
+
+fn refusal(runs: &[&EntityRun], keys: &[Key]) -> Error {
+    let names: Vec<&str> = runs.iter().map(|run| run.entity.name.as_str()).collect();
+    let keys: Vec<String> = keys.iter().map(shown).collect();
+    let message = format!(
+        "rows that the source holds apart are one row of the target, which holds the last of them only; among the keys: {}; give the \
+         entity another key",
+        keys.join(", ")
+    );
+    Error::new(ErrorKind::Mismatch, message).with("entity", names.join(", "))
+}
