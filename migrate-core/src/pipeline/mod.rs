@@ -37,6 +37,7 @@ use crate::plan::{self, Plan, ReferenceGraph};
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::state::{FenceOwner, QuarantinedRow, StateChanges};
+use crate::transform::{Transformer, Transformers};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -72,6 +73,7 @@ pub struct Pipeline {
     pub(crate) recorder: Arc<dyn Recorder>,
     observer: Arc<dyn Observer>,
     options: RunOptions,
+    transformers: Transformers,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -85,6 +87,7 @@ impl Pipeline {
             recorder: None,
             observer: Arc::new(Silent),
             options: RunOptions::default(),
+            transformers: Transformers::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -94,7 +97,7 @@ impl Pipeline {
     /// # Errors
     /// As [`plan::build`].
     pub async fn plan(&self) -> Result<Plan> {
-        plan::build(&self.job, &self.options, self.source.as_ref(), self.sink.as_ref()).await
+        plan::build(&self.job, &self.options, &self.transformers, self.source.as_ref(), self.sink.as_ref()).await
     }
 
     /// Returns the references between the job's entities, also where they keep it from running: reads both catalogs, writes nothing.
@@ -102,7 +105,7 @@ impl Pipeline {
     /// # Errors
     /// As [`plan::graph`].
     pub async fn graph(&self) -> Result<ReferenceGraph> {
-        plan::graph(&self.job, &self.options, self.source.as_ref(), self.sink.as_ref()).await
+        plan::graph(&self.job, &self.options, &self.transformers, self.source.as_ref(), self.sink.as_ref()).await
     }
 
     /// Plans a run to the last row: reads both sides as a run would, and says what it would change. Writes nothing anywhere.
@@ -185,6 +188,7 @@ pub struct PipelineBuilder {
     recorder: Option<Arc<dyn Recorder>>,
     observer: Arc<dyn Observer>,
     options: RunOptions,
+    transformers: Transformers,
     clock: Arc<dyn Clock>,
 }
 
@@ -204,6 +208,12 @@ impl PipelineBuilder {
     /// Sets who keeps the record. Defaults to memory: then only the target knows, after a crash, how far the run had got.
     pub fn recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {
         self.recorder = Some(recorder);
+        self
+    }
+
+    /// Changes an entity's rows on their way, before the steps that the job names.
+    pub fn transform(mut self, entity: impl Into<String>, transformer: Arc<dyn Transformer>) -> Self {
+        self.transformers.insert(entity.into(), transformer);
         self
     }
 
@@ -239,6 +249,7 @@ impl PipelineBuilder {
             job: Arc::new(self.job),
             observer: self.observer,
             options: self.options,
+            transformers: self.transformers,
             clock: self.clock,
         })
     }

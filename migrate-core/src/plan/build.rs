@@ -8,12 +8,13 @@ use super::names::{self, Chosen};
 use super::references::{self, Refusal};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::Filter;
+use crate::hint;
 use crate::job::{Entity, Job, Mode, RunOptions};
 use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema, TypeSchema};
 use crate::sink::{CreateRequest, SchemaPlan, Sink, TablePlan};
 use crate::source::Source;
 use crate::state::TargetState;
-use crate::transform::TransformPlan;
+use crate::transform::{TransformPlan, Transformers};
 use crate::value::conform::conform;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,8 +24,8 @@ use std::sync::Arc;
 /// # Errors
 /// [`ErrorKind::Config`] where the job names what does not exist, [`ErrorKind::Schema`] where source and target cannot meet, and whatever
 /// reading the catalogs gives.
-pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn Sink) -> Result<Plan> {
-    let (plan, refusals) = draft(job, options, source, sink).await?;
+pub async fn build(job: &Job, options: &RunOptions, code: &Transformers, source: &dyn Source, sink: &dyn Sink) -> Result<Plan> {
+    let (plan, refusals) = draft(job, options, code, source, sink).await?;
     refuse(&refusals, &job.name, sink).await?;
     Ok(plan)
 }
@@ -33,11 +34,23 @@ pub async fn build(job: &Job, options: &RunOptions, source: &dyn Source, sink: &
 ///
 /// # Errors
 /// As [`build`], but for references that cannot be bound.
-pub async fn graph(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn Sink) -> Result<ReferenceGraph> {
-    draft(job, options, source, sink).await.map(|(plan, _)| ReferenceGraph::of(&plan))
+pub async fn graph(
+    job: &Job,
+    options: &RunOptions,
+    code: &Transformers,
+    source: &dyn Source,
+    sink: &dyn Sink,
+) -> Result<ReferenceGraph> {
+    draft(job, options, code, source, sink).await.map(|(plan, _)| ReferenceGraph::of(&plan))
 }
 
-async fn draft(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn Sink) -> Result<(Plan, Vec<Refusal>)> {
+async fn draft(
+    job: &Job,
+    options: &RunOptions,
+    code: &Transformers,
+    source: &dyn Source,
+    sink: &dyn Sink,
+) -> Result<(Plan, Vec<Refusal>)> {
     job.validate()?;
     let (source_schema, target_schema, identity) = tokio::try_join!(
         async { source.schema().await.context("side", "source") },
@@ -52,7 +65,8 @@ async fn draft(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn 
     let mut drafts = Vec::with_capacity(chosen.len());
     for chosen in chosen {
         let key = key_of(&chosen.entity, chosen.table);
-        let transform = TransformPlan::new(&chosen.entity, chosen.table, &key)?.map(Arc::new);
+        let own = code.get(chosen.entity.name());
+        let transform = TransformPlan::new(&chosen.entity, chosen.table, &key, own)?.map(Arc::new);
         columns::check_names(&chosen.entity, chosen.table, transform.as_ref().map(|t| t.table()))?;
         let mut entity_notes = Vec::new();
         let (name, existing) = names::target_name(&chosen, &target_schema, default.as_deref(), &mut entity_notes)?;
@@ -60,12 +74,18 @@ async fn draft(job: &Job, options: &RunOptions, source: &dyn Source, sink: &dyn 
         let started = unfinished.iter().find(|u| u.name == name).map(|u| u.plan.clone());
         drafts.push(Draft { chosen, name, transform, existing, started, notes: entity_notes });
     }
+    let names = || drafts.iter().map(|draft| draft.chosen.entity.name());
+    if let Some(unknown) = code.keys().find(|name| options.entities.is_empty() && names().all(|known| known != *name)) {
+        let message = format!("there is no entity \"{unknown}\" to transform{}", hint::nearest(unknown, names()));
+        return Err(Error::new(ErrorKind::Config, message));
+    }
     refuse_shared_new_tables(&drafts)?;
     // Only a target that exists has an identity, and only one with the table can be copied into itself.
     if drafts.iter().any(|d| d.existing.is_some()) && identity == sink.as_source().identity().await.context("side", "target")? {
         refuse_itself(&drafts)?;
     }
-    let created = plan_tables(&mut drafts, &source_schema, &target_schema, source, sink, job.deletes.column.as_deref()).await?;
+    let created =
+        plan_tables(&mut drafts, code, &source_schema, &target_schema, source, sink, job.deletes.column.as_deref()).await?;
     let mut entities = Vec::with_capacity(drafts.len());
     let mut schema = SchemaPlan::default();
     for (draft, table) in drafts.into_iter().zip(created) {
@@ -175,6 +195,7 @@ fn refuse_itself(drafts: &[Draft<'_>]) -> Result<()> {
 /// Returns what becomes of each draft's table, in order.
 async fn plan_tables(
     drafts: &mut [Draft<'_>],
+    code: &Transformers,
     source_schema: &DatabaseSchema,
     target_schema: &DatabaseSchema,
     source: &dyn Source,
@@ -203,7 +224,7 @@ async fn plan_tables(
         draft.notes.extend(table.not_described.iter().map(|what| format!("{what} is not carried over")));
         // The columns that are moved as they are have been looked at more closely.
         let key = key_of(&draft.chosen.entity, &table);
-        let refined = TransformPlan::new(&draft.chosen.entity, &table, &key)?;
+        let refined = TransformPlan::new(&draft.chosen.entity, &table, &key, code.get(draft.chosen.entity.name()))?;
         let after = refined.as_ref().map_or(&table, TransformPlan::table);
         let mut projected = columns::project(&draft.chosen.entity, after, refined.as_ref(), &mut draft.notes);
         if let Some(mark) = mark {

@@ -5,10 +5,13 @@
 //!                        └── refused: the row is quarantined
 //! ```
 
+mod code;
 mod json;
 mod step;
 #[cfg(test)]
 mod tests;
+
+pub use code::{Refused, Transformer, Transformers};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::hint;
@@ -16,15 +19,8 @@ use crate::job::{Entity, Transform};
 use crate::schema::{ColumnSchema, TableSchema};
 use crate::value::{DataType, Value};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use step::{Operation, operation};
-
-/// Why a row was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) column: String,
-    /// Never holds a value.
-    pub(crate) reason: String,
-}
 
 /// An entity's transformation, ready for the rows of its table.
 #[derive(Debug, Clone)]
@@ -37,6 +33,8 @@ pub struct TransformPlan {
     made: BTreeSet<String>,
     /// The source's columns that are there no more.
     dropped: BTreeSet<String>,
+    /// What is done first, in code.
+    code: Option<Arc<dyn Transformer>>,
     steps: Vec<Step>,
     /// For each column of the table its slot.
     slots: Vec<usize>,
@@ -58,20 +56,39 @@ impl TransformPlan {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] where a step names a column that is not there, or changes one of the key.
-    pub(crate) fn new(entity: &Entity, source: &TableSchema, key: &[String]) -> Result<Option<Self>> {
-        if entity.transform.is_empty() {
+    pub(crate) fn new(
+        entity: &Entity,
+        source: &TableSchema,
+        key: &[String],
+        code: Option<&Arc<dyn Transformer>>,
+    ) -> Result<Option<Self>> {
+        if entity.transform.is_empty() && code.is_none() {
             return Ok(None);
+        }
+        let mut text = serde_json::to_string(&entity.transform)
+            .map_err(|e| Error::new(ErrorKind::Internal, "a transformation cannot be spelled").caused_by(e))?;
+        let (mut table, mut made, mut dropped) = (source.clone(), BTreeSet::new(), BTreeSet::new());
+        if let Some(code) = code {
+            table.columns = code.table(source).map_err(|e| e.with("entity", entity.name()))?.columns;
+            text.push_str(&code.version());
+            // Of all but the key it is not known what they were made of.
+            made.extend(table.columns.iter().map(|c| c.name.clone()).filter(|name| !key.contains(name)));
+            dropped.extend(source.columns.iter().map(|c| c.name.clone()).filter(|name| table.column(name).is_none()));
+            if let Some(lost) = key.iter().find(|name| table.column(name).is_none()) {
+                let message = format!("the transformation leaves out \"{lost}\", which belongs to the key");
+                return Err(Error::new(ErrorKind::Config, message).with("entity", entity.name()));
+            }
         }
         let mut plan = TransformPlan {
             reads: source.columns.iter().map(|c| c.name.clone()).collect(),
-            table: source.clone(),
-            made: BTreeSet::new(),
-            dropped: BTreeSet::new(),
+            slots: (0..table.columns.len()).collect(),
+            width: table.columns.len(),
+            table,
+            made,
+            dropped,
+            code: code.cloned(),
             steps: Vec::new(),
-            slots: (0..source.columns.len()).collect(),
-            width: source.columns.len(),
-            text: serde_json::to_string(&entity.transform)
-                .map_err(|e| Error::new(ErrorKind::Internal, "a transformation cannot be spelled").caused_by(e))?,
+            text,
         };
         for step in &entity.transform {
             plan.add(step, key).map_err(|e| e.with("entity", entity.name()).with("field", "transform"))?;
@@ -178,6 +195,23 @@ impl TransformPlan {
     pub(crate) fn apply<'v>(&self, values: Vec<Value<'v>>) -> (Vec<Value<'v>>, Option<Refused>) {
         let mut slots = values;
         let mut refused = None;
+        if let Some(code) = &self.code {
+            // Its key is needed of a refused row too.
+            let before = slots.clone();
+            match code.apply(slots) {
+                Ok(row) if row.len() == self.width - self.steps.len() => slots = row,
+                outcome => {
+                    let wrong = || Refused {
+                        column: self.table.columns.first().map(|c| c.name.clone()).unwrap_or_default(),
+                        reason: "the transformation returned another number of values than its table has columns".to_owned(),
+                    };
+                    refused = Some(outcome.err().unwrap_or_else(wrong));
+                    let of = |name: &String| self.reads.iter().position(|read| read == name);
+                    let row = self.table.columns.iter().map(|column| of(&column.name).map(|place| before[place].clone()));
+                    return (row.map(|value| value.unwrap_or(Value::Null)).collect(), refused);
+                }
+            }
+        }
         slots.reserve(self.width - slots.len());
         for step in &self.steps {
             let inputs: Vec<&Value<'v>> = step.inputs.iter().map(|slot| &slots[*slot]).collect();

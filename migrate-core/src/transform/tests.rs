@@ -13,7 +13,7 @@ fn source() -> TableSchema {
 
 fn plan(steps: &[Transform]) -> TransformPlan {
     let entity = steps.iter().fold(Entity::new("entries"), |entity, step| entity.with_transform(step.clone()));
-    TransformPlan::new(&entity, &source(), &["id".to_owned()]).expect("the steps fit").expect("there are steps")
+    TransformPlan::new(&entity, &source(), &["id".to_owned()], None).expect("the steps fit").expect("there are steps")
 }
 
 fn text(value: &str) -> Value<'static> {
@@ -142,7 +142,7 @@ fn columns_are_packed_without_rounding_and_go() {
 fn what_does_not_fit_the_table_is_one_clear_error() {
     let refuse = |step: Transform| {
         let entity = Entity::new("entries").with_transform(step);
-        let error = TransformPlan::new(&entity, &source(), &["id".to_owned()]).expect_err("it does not fit");
+        let error = TransformPlan::new(&entity, &source(), &["id".to_owned()], None).expect_err("it does not fit");
         assert_eq!(error.kind(), ErrorKind::Config);
         error.to_string()
     };
