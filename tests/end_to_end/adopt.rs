@@ -1,6 +1,6 @@
 //! Targets that hold the data already are taken into a job's care without touching a row.
 
-use migrate_tests::{Database, Engine, Project, Server};
+use migrate_tests::{Database, Engine, Project, Server, Sqlite};
 
 const PAIRS: [(Engine, Engine); 4] = [
     (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
@@ -51,4 +51,24 @@ fn a_target_without_the_table_has_nothing_to_adopt() {
     target.run("CREATE TABLE other (id integer)");
     project.write_job(&source.url(), &target.url(), "");
     project.run(["adopt"]).expect(2).says(&["no such table", "entity t"]);
+}
+
+#[test]
+fn a_ledger_in_the_format_of_an_older_version_is_made_anew_and_not_misread() {
+    let project = Project::new();
+    let (source, target) = (Sqlite::new(project.path().join("a.db")), Sqlite::new(project.path().join("b.db")));
+    source.run(ROWS);
+    project.write_job(&source.url(), &target.url(), "deletes = \"hard\"\n");
+    project.copy();
+    // WHEN blocks are in another format, whose version made another fingerprint
+    target.run(
+        "UPDATE _migrate_ledger SET format = 1, keys = x'ffff', checksums = x'00';
+         UPDATE _migrate_checkpoint SET checkpoint = json_set(checkpoint, '$.fingerprint', 'of an older version')",
+    );
+    source.run("UPDATE t SET v = 'new' WHERE id = 5");
+    let run = project.copy();
+    let entity = &run["entities"][0];
+    assert_eq!((&entity["updated"], &entity["unchanged"]), (&1.into(), &4999.into()), "{run}");
+    source.run("DELETE FROM t WHERE id = 6");
+    assert_eq!(project.copy()["entities"][0]["deleted"], 1, "it is known again");
 }

@@ -1,14 +1,16 @@
 //! What a ledger was made with.
 
+use crate::diff::FORMAT;
 use crate::plan::{EntityPlan, Plan};
 use crate::state::to_hex;
 use crate::value::canonical;
 use sha2::{Digest, Sha256};
 
-/// Returns a digest of everything that decides what an entity's rows become: source, columns, types, key, filter and encoding.
+/// Returns a digest of everything that decides what an entity's rows become: source, columns, types, key, filter, transformation, encoding
+/// and the packing of the ledger.
 /// A ledger that was made with another one says nothing about the target.
 pub(super) fn fingerprint(plan: &Plan, entity: &EntityPlan) -> String {
-    let mut text = format!("{}\n{}\n{}\n{}\n", canonical::VERSION, plan.source_identity, entity.source.name, entity.target.name);
+    let mut text = format!("{}\n{}\n{}\n{}\n", FORMAT, plan.source_identity, entity.source.name, entity.target.name);
     for column in &entity.columns {
         text.push_str(&format!("{:?} {} {} {}\n", column.source, column.target, column.source_type, column.target_type));
         if let Some(constant) = &column.constant {
