@@ -1,13 +1,6 @@
 //! Targets that hold the data already are taken into a job's care without touching a row.
 
-use migrate_tests::{Database, Engine, Project, Server, Sqlite};
-
-const PAIRS: [(Engine, Engine); 4] = [
-    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
-    (Engine::Postgres(Server::First), Engine::Sqlite),
-    (Engine::Sqlite, Engine::Postgres(Server::Second)),
-    (Engine::Sqlite, Engine::Sqlite),
-];
+use migrate_tests::{Database, Engine, PAIRS, Project, Sqlite};
 
 const ROWS: &str = "
     CREATE TABLE t (id integer PRIMARY KEY, v text);

@@ -1,15 +1,8 @@
 //! References that form cycles, into tables that exist and whose constraints are live.
 
 use crate::kills::BATCH;
-use migrate_tests::{Database, Engine, Project, Random, Server};
+use migrate_tests::{Database, PAIRS, Project, Random};
 use serde_json::Value;
-
-const PAIRS: [(Engine, Engine); 4] = [
-    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
-    (Engine::Postgres(Server::First), Engine::Sqlite),
-    (Engine::Sqlite, Engine::Postgres(Server::Second)),
-    (Engine::Sqlite, Engine::Sqlite),
-];
 
 /// A department has a head, who is in some department, as everybody is, and may have a boss.
 fn tables(database: &Database) {

@@ -1,13 +1,6 @@
 //! Rows that the source has lost: deleted in the order that live references ask for, marked, guarded.
 
-use migrate_tests::{Database, Engine, Postgres, Project, Server, Sqlite};
-
-const PAIRS: [(Engine, Engine); 4] = [
-    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
-    (Engine::Postgres(Server::First), Engine::Sqlite),
-    (Engine::Sqlite, Engine::Postgres(Server::Second)),
-    (Engine::Sqlite, Engine::Sqlite),
-];
+use migrate_tests::{Database, Engine, PAIRS, Postgres, Project, Server, Sqlite};
 
 const TABLES: &str = "
     CREATE TABLE team (id integer PRIMARY KEY, name text NOT NULL UNIQUE);

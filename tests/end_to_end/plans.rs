@@ -1,14 +1,7 @@
 //! Plans that count every row, and runs that do what was planned or nothing.
 
-use migrate_tests::{Database, Engine, Project, Run, Server};
+use migrate_tests::{Database, Engine, PAIRS, Project, Run, Server};
 use serde_json::Value;
-
-const PAIRS: [(Engine, Engine); 4] = [
-    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
-    (Engine::Postgres(Server::First), Engine::Sqlite),
-    (Engine::Sqlite, Engine::Postgres(Server::Second)),
-    (Engine::Sqlite, Engine::Sqlite),
-];
 
 const TABLES: &str = "
     CREATE TABLE parent (id integer PRIMARY KEY, name text);

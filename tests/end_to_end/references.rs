@@ -1,14 +1,7 @@
 //! References between entities: declared by the databases or by the job file, looked at before anything moves.
 
-use migrate_tests::{Database, Engine, Project, Server};
+use migrate_tests::{Database, Engine, PAIRS, Project};
 use serde_json::{Value, json};
-
-const PAIRS: [(Engine, Engine); 4] = [
-    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
-    (Engine::Postgres(Server::First), Engine::Sqlite),
-    (Engine::Sqlite, Engine::Postgres(Server::Second)),
-    (Engine::Sqlite, Engine::Sqlite),
-];
 
 /// Nothing of this is declared: posts belong to an event by its portable key, and speak about an event or a user.
 const TABLES: &str = "CREATE TABLE events (id integer PRIMARY KEY, xmlid text NOT NULL UNIQUE, part_of text);

@@ -1,14 +1,7 @@
 //! Several entities that feed one table, and rows of which the target makes one.
 
-use migrate_tests::{Database, Engine, Postgres, Project, Server, Sqlite};
+use migrate_tests::{Database, PAIRS, Postgres, Project, Server, Sqlite};
 use serde_json::Value;
-
-const PAIRS: [(Engine, Engine); 4] = [
-    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
-    (Engine::Postgres(Server::First), Engine::Sqlite),
-    (Engine::Sqlite, Engine::Postgres(Server::Second)),
-    (Engine::Sqlite, Engine::Sqlite),
-];
 
 const SOURCE: &str = "
     CREATE TABLE goals (id text PRIMARY KEY, title text);

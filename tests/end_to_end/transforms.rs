@@ -1,13 +1,6 @@
 //! Values that change on the way, as the job file says.
 
-use migrate_tests::{Database, Engine, Project, Server};
-
-const PAIRS: [(Engine, Engine); 4] = [
-    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
-    (Engine::Postgres(Server::First), Engine::Sqlite),
-    (Engine::Sqlite, Engine::Postgres(Server::Second)),
-    (Engine::Sqlite, Engine::Sqlite),
-];
+use migrate_tests::{Database, Engine, PAIRS, Project};
 
 /// Practice sessions: the time in milliseconds, tags as JSON that may be broken, notes that may be missing or empty.
 const SOURCE: &str = "

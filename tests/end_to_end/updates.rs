@@ -1,13 +1,6 @@
 //! Mode `update`: what the source changed arrives, what the target changed stays, and what both changed goes by the job's policy.
 
-use migrate_tests::{Database, Engine, Project, Server};
-
-const PAIRS: [(Engine, Engine); 4] = [
-    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
-    (Engine::Postgres(Server::First), Engine::Sqlite),
-    (Engine::Sqlite, Engine::Postgres(Server::Second)),
-    (Engine::Sqlite, Engine::Sqlite),
-];
+use migrate_tests::{Database, Engine, PAIRS, Project, Server};
 
 const TABLE: &str = "CREATE TABLE t (id integer PRIMARY KEY, name text, amount numeric(9, 2), note text);";
 

@@ -1,14 +1,7 @@
 //! Comparing both sides as they are, and repairing what differs.
 
-use migrate_tests::{Database, Engine, Postgres, Project, Server, Sqlite};
+use migrate_tests::{Database, PAIRS, Postgres, Project, Server, Sqlite};
 use serde_json::Value;
-
-const PAIRS: [(Engine, Engine); 4] = [
-    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
-    (Engine::Postgres(Server::First), Engine::Sqlite),
-    (Engine::Sqlite, Engine::Postgres(Server::Second)),
-    (Engine::Sqlite, Engine::Sqlite),
-];
 
 const TABLE: &str = "CREATE TABLE t (k text NOT NULL, id integer NOT NULL, body text, amount numeric, PRIMARY KEY (k, id));";
 

@@ -14,6 +14,14 @@ pub enum Engine {
     Sqlite,
 }
 
+/// The four directions in which rows can go, to the other of two servers where both sides are PostgreSQL.
+pub const PAIRS: [(Engine, Engine); 4] = [
+    (Engine::Postgres(Server::First), Engine::Postgres(Server::Second)),
+    (Engine::Postgres(Server::First), Engine::Sqlite),
+    (Engine::Sqlite, Engine::Postgres(Server::Second)),
+    (Engine::Sqlite, Engine::Sqlite),
+];
+
 /// A database of either engine.
 #[derive(Debug)]
 pub enum Database {
