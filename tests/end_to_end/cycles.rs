@@ -123,7 +123,9 @@ fn a_row_without_its_parent_waits_with_null_is_reported_and_is_completed_once_th
             );
             tables(&target);
             project.write_job(&source.url(), &target.url(), &SETTINGS.replace("replace", mode));
-            let report = project.run(["run", "--json"]).expect(3).json();
+            let run = project.run(["run", "--json"]).expect(3);
+            run.says(&["the row with the key (3) waits for a parent"]);
+            let report = run.json();
             assert_eq!((sum(&report, "inserted"), sum(&report, "pending")), (6, 2), "{from:?} {to:?} {mode} {report}");
             assert_eq!(target.matching("department", "id = 1 AND head = 2"), 1);
             assert_eq!(target.matching("employee", "id IN (1, 4) AND boss IS NOT NULL"), 2);

@@ -31,6 +31,8 @@ pub(super) struct EntityRun {
     pub(super) refused: Arc<AtomicBool>,
     /// Whether rows were written without their parents.
     pub(super) incomplete: Arc<AtomicBool>,
+    /// Whether all entities were walked before.
+    pub(super) again: bool,
 }
 
 impl EntityRun {
@@ -50,6 +52,7 @@ impl EntityRun {
             occupied,
             refused: Arc::default(),
             incomplete: Arc::default(),
+            again: false,
         })
     }
 
@@ -140,6 +143,7 @@ impl EntityRun {
             deleted: checkpoint.filter(|c| c.execution == context.execution).map_or(0, |c| c.counters.deleted),
             refused: Arc::clone(&self.refused),
             incomplete: Arc::clone(&self.incomplete),
+            again: self.again,
         }
     }
 

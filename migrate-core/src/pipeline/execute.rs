@@ -256,7 +256,7 @@ async fn walk_again(
 ) -> Result<Box<dyn Snapshot>> {
     let mut again = Vec::new();
     for run in runs.iter().filter(|run| which(run)) {
-        again.push(look_up(context, plan, &run.entity).await?);
+        again.push(EntityRun { again: true, ..look_up(context, plan, &run.entity).await? });
     }
     run_entities(context, &mut again, snapshot).await
 }

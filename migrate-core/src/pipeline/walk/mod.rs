@@ -32,6 +32,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Refused rows that a walk looks out for.
 const QUARANTINED: usize = 100_000;
+/// Rows without their parents that are named in the log.
+const NAMED: usize = 20;
 /// Rows whose ledger entries are kept in memory before they are handed to the transaction.
 const KEPT_ROWS: usize = 32_768;
 /// Bytes of pages that wait for the end of their range at most.
@@ -75,6 +77,8 @@ pub(super) struct Walk {
     late: LateBinder,
     /// Told when rows were written without their parents.
     incomplete: Arc<AtomicBool>,
+    /// Rows without their parents that may still be named in the log: none before all entities were walked.
+    named: usize,
     sequence: u64,
     /// Whether a commit was sent whose answer did not come.
     in_doubt: bool,
@@ -108,6 +112,8 @@ pub(super) struct Start {
     pub(super) refused: Arc<AtomicBool>,
     /// Takes note of rows that were written without their parents.
     pub(super) incomplete: Arc<AtomicBool>,
+    /// Whether all entities were walked before.
+    pub(super) again: bool,
 }
 
 enum Failure {
@@ -146,6 +152,7 @@ impl Walk {
             leftover: start.refused,
             late: LateBinder::new(&plan.entity, plan.range == KeyRange::ALL),
             incomplete: start.incomplete,
+            named: if start.again { NAMED } else { 0 },
             sequence: start.sequence,
             in_doubt: false,
             fingerprint: start.fingerprint,

@@ -4,7 +4,7 @@ use super::super::batch::Waiting;
 use super::super::context::Purpose;
 use super::super::shape::Shaped;
 use super::super::triggers::altered;
-use super::super::update::{Base, reconcile};
+use super::super::update::{Base, reconcile, shown};
 use super::Walk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Level, Mode};
@@ -121,6 +121,14 @@ impl Walk {
             self.incomplete.store(true, Ordering::Relaxed);
             for (at, checksum, columns) in incomplete.rows {
                 merge.restore(kept[at], checksum, columns);
+                if let Some(left) = self.named.checked_sub(1) {
+                    self.named = left;
+                    let message = format!(
+                        "the row with the key ({}) waits for a parent that is not there; until then it refers to none",
+                        shown(&keys[at])
+                    );
+                    self.context.log(Level::Warn, &entity.name, message);
+                }
             }
         }
         let outcomes = self.batch.write(&self.context, &entity, &page, &rows, keys, mode).await?;
