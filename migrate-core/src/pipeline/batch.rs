@@ -46,29 +46,44 @@ impl Waiting {
     }
 }
 
-/// Keys in order, back to back: a batch has many, and one of them at most is asked for.
+/// Keys of a chunk of a [`KeyList`].
+const CHUNK: usize = 4096;
+
+/// Keys in order, back to back: a batch has many, and one of them at most is asked for. In chunks, as one that grew would weigh twice
+/// while it is moved.
 #[derive(Debug, Default)]
 pub(super) struct KeyList {
+    chunks: Vec<KeyChunk>,
+}
+
+#[derive(Debug, Default)]
+struct KeyChunk {
     bytes: Vec<u8>,
     lengths: Vec<u32>,
 }
 
 impl KeyList {
     pub(super) fn len(&self) -> usize {
-        self.lengths.len()
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.lengths.len())
     }
 
-    /// Returns one key; it takes as long as there are keys before it.
+    /// Returns one key; it takes as long as there are keys before it in its chunk.
     pub(super) fn get(&self, place: usize) -> Option<Key> {
-        let length = *self.lengths.get(place)? as usize;
-        let start: usize = self.lengths[..place].iter().map(|length| *length as usize).sum();
-        self.bytes.get(start..start + length).map(Key::from_bytes)
+        let chunk = self.chunks.get(place / CHUNK)?;
+        let place = place % CHUNK;
+        let length = *chunk.lengths.get(place)? as usize;
+        let start: usize = chunk.lengths[..place].iter().map(|length| *length as usize).sum();
+        chunk.bytes.get(start..start + length).map(Key::from_bytes)
     }
 
     fn push(&mut self, key: &Key) {
-        self.bytes.extend_from_slice(key.as_bytes());
+        if self.chunks.last().is_none_or(|last| last.lengths.len() == CHUNK) {
+            self.chunks.push(KeyChunk::default());
+        }
+        let Some(chunk) = self.chunks.last_mut() else { return };
+        chunk.bytes.extend_from_slice(key.as_bytes());
         // No engine has keys of 4 GiB.
-        self.lengths.push(u32::try_from(key.as_bytes().len()).unwrap_or(u32::MAX));
+        chunk.lengths.push(u32::try_from(key.as_bytes().len()).unwrap_or(u32::MAX));
     }
 }
 
@@ -148,5 +163,26 @@ impl Batch {
             // The connection may be gone: then the server rolls back by itself.
             let _ = transaction.rollback().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    #[test]
+    fn keys_are_found_again_by_their_place_across_chunks() {
+        let key = |i: usize| Key::from_values(&[Value::Text("x".repeat(i % 7).into()), Value::Int(i as i64)]);
+        let mut list = KeyList::default();
+        assert_eq!((list.len(), list.get(0)), (0, None));
+        for i in 0..CHUNK * 2 + 1 {
+            list.push(&key(i));
+        }
+        assert_eq!(list.len(), CHUNK * 2 + 1);
+        for place in [0, 1, CHUNK - 1, CHUNK, CHUNK * 2 - 1, CHUNK * 2] {
+            assert_eq!(list.get(place), Some(key(place)));
+        }
+        assert_eq!(list.get(CHUNK * 2 + 1), None);
     }
 }

@@ -12,6 +12,10 @@ use crate::state::{Counters, Fence, TargetState};
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// Rows per transaction at most, unless told otherwise. Of each its key is kept until its batch has committed, which must not outweigh
+/// the pages.
+pub(super) const BATCH_ROWS: usize = 524_288;
+
 /// What all parts of one attempt share.
 #[derive(Clone)]
 pub(super) struct Context {
@@ -55,9 +59,28 @@ pub(super) struct Limits {
     pub(super) deletes: DeleteGuard,
     /// Rows to read per entity.
     pub(super) rows: Option<u64>,
+    /// Walks that share what one may hold in memory.
+    pub(super) walks: usize,
+}
+
+impl Limits {
+    /// Returns a walk's share of an amount.
+    pub(super) fn share(&self, amount: usize) -> usize {
+        (amount / self.walks.max(1)).max(1)
+    }
 }
 
 impl Context {
+    /// Returns the context of one of several walks at the same time.
+    pub(super) fn among(&self, walks: usize) -> Self {
+        let mut context = self.clone();
+        context.limits.walks *= walks.max(1);
+        // What each walk has besides, its sessions and buffers, is made up for.
+        let most = if walks > 1 { BATCH_ROWS / 4 * 3 } else { BATCH_ROWS };
+        context.limits.batch_rows = context.limits.batch_rows.min(context.limits.share(most));
+        context
+    }
+
     /// Fails if the run was asked to stop.
     pub(super) fn check_cancelled(&self) -> Result<()> {
         if self.cancel.is_stopping() {

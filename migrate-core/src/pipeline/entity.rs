@@ -2,7 +2,7 @@
 
 use super::context::{Context, Purpose};
 use super::keyless::{Keyless, Known};
-use super::reader::ReadPlan;
+use super::reader::{BYTES_AHEAD, ReadPlan};
 use super::walk::{Start, Walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Event, ExecutionState};
@@ -127,6 +127,7 @@ impl EntityRun {
             range,
             page_bytes: context.limits.page_bytes,
             page_rows: context.limits.batch_rows,
+            bytes_ahead: u32::try_from(context.limits.share(BYTES_AHEAD)).unwrap_or(u32::MAX),
             follow_ledger: !self.checkpoints.is_empty(),
         }
     }
@@ -170,6 +171,7 @@ impl EntityRun {
         if let [(part, range)] = &ranges[..] {
             return self.part(context, *part, range.clone(), snapshot).await;
         }
+        let context = &context.among(ranges.len());
         let mut parts = tokio::task::JoinSet::new();
         for (part, range) in ranges {
             let (context, fork) = (context.clone(), snapshot.fork().await?);

@@ -2,7 +2,7 @@
 
 use super::Pipeline;
 use super::collisions::refuse_collisions;
-use super::context::{Context, Limits, Purpose};
+use super::context::{BATCH_ROWS, Context, Limits, Purpose};
 use super::dry;
 use super::entity::EntityRun;
 use super::fingerprint::fingerprint;
@@ -24,8 +24,6 @@ use tokio::task::JoinSet;
 const ATTEMPTS: u32 = 5;
 const PAGE_BYTES: u64 = 256 << 10;
 const BATCH_BYTES: u64 = 256 << 20;
-/// Of each row its key is kept until its batch has committed, which must not outweigh the pages.
-const BATCH_ROWS: u64 = 524_288;
 /// Entities, or parts, at the same time, unless told otherwise.
 const PARALLEL: usize = 4;
 
@@ -162,11 +160,12 @@ pub(super) fn limits(pipeline: &Pipeline) -> Limits {
     Limits {
         page_bytes: size(options.page_bytes.or(job.page_bytes).unwrap_or(PAGE_BYTES)),
         batch_bytes: size(options.batch_bytes.or(job.batch_bytes).unwrap_or(BATCH_BYTES)),
-        batch_rows: size(options.batch_rows.or(job.batch_rows).unwrap_or(BATCH_ROWS)).max(1),
+        batch_rows: options.batch_rows.or(job.batch_rows).map_or(BATCH_ROWS, size).max(1),
         parallel: options.parallel.or(job.parallel).unwrap_or(cores).clamp(1, writers),
         deletes: options.max_deletes.unwrap_or(job.deletes.max),
         quarantined: options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
         rows: options.limit,
+        walks: 1,
     }
 }
 
@@ -323,6 +322,7 @@ async fn run_entities(context: &Context, runs: &mut [EntityRun], mut snapshot: B
 
 /// Runs entities side by side, each through its own reader of the snapshot.
 async fn run_group(context: &Context, group: &[EntityRun], snapshot: &dyn Snapshot) -> Result<()> {
+    let context = &context.among(context.limits.parallel.min(group.len()));
     let mut waiting = group.iter().cloned();
     let mut running: JoinSet<Result<()>> = JoinSet::new();
     loop {

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 /// Ledger blocks whose range is read by one request: about 32,000 rows.
 const BLOCKS_PER_RANGE: usize = 32;
 /// Bytes of pages that wait for the writer at most, and one page more: what a source sends while a batch commits.
-const BYTES_AHEAD: u32 = 4 << 20;
+pub(super) const BYTES_AHEAD: usize = 3 << 20;
 
 /// What an entry of an unpacked ledger block weighs, roughly.
 const ENTRY_BYTES: usize = 96;
@@ -40,6 +40,8 @@ pub(super) struct ReadPlan {
     pub(super) range: KeyRange,
     pub(super) page_bytes: usize,
     pub(super) page_rows: usize,
+    /// Bytes of pages that wait for the writer at most, and one page more.
+    pub(super) bytes_ahead: u32,
     /// Whether the ledger is to be followed; else everything is tail.
     pub(super) follow_ledger: bool,
 }
@@ -61,7 +63,8 @@ impl Reader {
     /// Starts to read where the cursor stands.
     pub(super) fn start(mut snapshot: Box<dyn Snapshot>, plan: ReadPlan, state: Arc<dyn TargetState>, cursor: &Cursor) -> Self {
         let (sender, segments) = mpsc::unbounded_channel();
-        let sender = Sender { segments: sender, room: Arc::new(Semaphore::new(BYTES_AHEAD as usize)) };
+        let sender =
+            Sender { segments: sender, room: Arc::new(Semaphore::new(plan.bytes_ahead as usize)), most: plan.bytes_ahead };
         let (after, from, tail) = (cursor.after, cursor.key.clone(), cursor.in_tail || !plan.follow_ledger);
         let task = tokio::spawn(async move {
             if let Err(error) = read(snapshot.as_mut(), &plan, state.as_ref(), (after, from, tail), &sender).await {
@@ -90,6 +93,7 @@ impl Reader {
 struct Sender {
     segments: mpsc::UnboundedSender<(Result<Segment, ReadError>, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
+    most: u32,
 }
 
 impl Sender {
@@ -100,7 +104,7 @@ impl Sender {
             Ok(Segment::Range { blocks, .. }) => blocks.iter().map(|b| b.entries.len()).sum::<usize>() * ENTRY_BYTES,
             Ok(Segment::Tail | Segment::End) | Err(_) => 0,
         };
-        let bytes = u32::try_from(bytes).unwrap_or(BYTES_AHEAD).min(BYTES_AHEAD);
+        let bytes = u32::try_from(bytes).unwrap_or(self.most).min(self.most);
         let room = tokio::select! {
             room = Arc::clone(&self.room).acquire_many_owned(bytes) => room.map_err(|_| Gone)?,
             () = self.segments.closed() => return Err(Gone),

@@ -57,9 +57,11 @@ impl Walk {
         self.write(shaped, writes).await?;
         // In a range the pages wait in memory for its end; in the tail they are with the target already.
         let most = self.context.limits.batch_bytes;
-        if self.batch.bytes >= if self.live.in_tail { most } else { most.min(WAITING_BYTES) } {
+        if self.batch.bytes >= if self.live.in_tail { most } else { most.min(self.context.limits.share(WAITING_BYTES)) } {
             self.commit_part(false).await?;
-        } else if self.live.in_tail && self.merge.as_ref().is_some_and(|merge| merge.kept() >= KEPT_ROWS) {
+        } else if self.live.in_tail
+            && self.merge.as_ref().is_some_and(|merge| merge.kept() >= self.context.limits.share(KEPT_ROWS))
+        {
             self.put_ledger().await?;
         }
         Ok(true)
