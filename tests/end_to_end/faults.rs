@@ -240,7 +240,7 @@ fn a_disk_that_is_full_is_an_error_and_the_next_run_with_room_finishes() {
         // WHEN no file can grow beyond a limit that the target needs to pass
         let inner = project.command(["run", "--json", "-v", BATCH[0], BATCH[1]]);
         let mut limited = Command::new("bash");
-        limited.args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$@\"", "bash"]).arg(inner.get_program()).args(inner.get_args());
+        limited.args(["-c", "trap '' XFSZ; ulimit -f 480; exec \"$@\"", "bash"]).arg(inner.get_program()).args(inner.get_args());
         let run = Run::of(limited.current_dir(project.path()).env("NO_COLOR", "1").output().expect("bash starts")).expect(1);
 
         // THEN the error says what is wrong, also in the record, and what was committed is whole.
