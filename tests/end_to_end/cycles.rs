@@ -162,3 +162,51 @@ fn rows_of_a_cycle_that_refer_to_one_another_are_deleted() {
         target.assert_holds(&source, &["department", "employee"]);
     }
 }
+
+#[test]
+fn a_row_that_is_refused_once_it_is_complete_is_reported_and_verification_sees_it() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run("CREATE TABLE e (id integer PRIMARY KEY, boss integer); INSERT INTO e VALUES (1, 1), (2, 1), (3, 2);");
+        target
+            .run("CREATE TABLE e (id integer PRIMARY KEY, boss integer REFERENCES e (id), CONSTRAINT other CHECK (boss <> id))");
+        // Rows of others: no bulk load, each parent is looked for.
+        target.run("INSERT INTO e VALUES (100, NULL)");
+        project.write_job(&source.url(), &target.url(), SETTINGS);
+        let run = project.run(["run", "--json"]).expect(3);
+        let report = run.json();
+        assert_eq!(sum(&report, "read"), 3, "{report}");
+        assert_eq!(sum(&report, "inserted") + sum(&report, "quarantined"), 3, "{from:?} {to:?} {report}");
+        // Whatever the target was made to hold, it is not said to be equal.
+        let verified = project.run(["verify", "--json"]).json();
+        let held = target.matching("e", "id = 1 AND boss IS NULL");
+        assert_eq!(verified["entities"][0]["different"].as_u64(), Some(held), "{from:?} {to:?} {verified}");
+        assert_eq!(sum(&report, "pending"), held, "{report}");
+    }
+}
+
+#[test]
+fn a_row_that_was_refused_is_not_let_in_by_halves_later() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run("CREATE TABLE n (id integer PRIMARY KEY, c integer); INSERT INTO n VALUES (1, -1), (2, 2);");
+        target.run("CREATE TABLE n (id integer PRIMARY KEY, c integer CONSTRAINT positive CHECK (c > 0))");
+        project.write_job(&source.url(), &target.url(), SETTINGS);
+        assert_eq!(sum(&project.run(["run", "--json"]).expect(3).json(), "quarantined"), 1);
+        // WHEN the table refers to itself from now on
+        match &target {
+            Database::Postgres(_) => target.run("ALTER TABLE n ADD FOREIGN KEY (c) REFERENCES n (id)"),
+            Database::Sqlite(_) => target.run(
+                "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'CONSTRAINT', 'REFERENCES n (id) CONSTRAINT') \
+                 WHERE name = 'n'; PRAGMA writable_schema = RESET",
+            ),
+        }
+        let report = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!((sum(&report, "quarantined"), sum(&report, "inserted")), (1, 0), "{from:?} {to:?} {report}");
+        assert_eq!(target.count("n"), 1);
+    }
+}

@@ -76,7 +76,8 @@ impl LateBinder {
 
     /// Looks for parents, and returns what is to be written instead of these rows where some are missing.
     ///
-    /// A bulk load is not interrupted to ask: whatever may be missing counts as missing.
+    /// A bulk load is not interrupted to ask: whatever may be missing counts as missing. Rows that `refused` names, by their places, are
+    /// written whole or not at all.
     pub(super) async fn defer(
         &self,
         context: &Context,
@@ -84,11 +85,13 @@ impl LateBinder {
         page: &Page,
         rows: &[u32],
         mode: WriteMode,
+        refused: &(dyn Fn(usize) -> bool + Sync),
     ) -> Result<Option<Incomplete>> {
         // The rows' columns that are to be NULL, by their places among the rows.
         let mut open: BTreeSet<(usize, usize)> = BTreeSet::new();
         for late in &self.references {
             let mut missing = late.referring(page, rows, mode)?;
+            missing.retain(|(at, _)| !refused(*at));
             if mode != WriteMode::Load && !missing.is_empty() {
                 let mut keys: Vec<Key> = missing.iter().map(|(_, key)| key.clone()).collect();
                 keys.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));

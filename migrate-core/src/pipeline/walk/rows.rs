@@ -1,12 +1,12 @@
 //! What is to be done with each row of a page.
 
 use super::super::shape::{RowRefusal, Shaped, whole_row};
-use super::super::update::{Base, column_sums};
+use super::super::update::{Base, column_sums, shown};
 use super::write::Writes;
 use super::{KEPT_ROWS, WAITING_BYTES, Walk};
 use crate::diff::{ColumnSums, Match};
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::Mode;
+use crate::job::{Level, Mode};
 use crate::sink::Outcome;
 use crate::state::QuarantinedRow;
 use crate::value::Key;
@@ -40,6 +40,7 @@ impl Walk {
                     let columns = self.column_sums(shaped, place)?;
                     self.decide(place, row.key.clone(), row.checksum, columns, &mut writes)?;
                 }
+                Err(refusal) if row.place.is_ok() && self.stays_incomplete(&row.key, &refusal) => {}
                 Err(refusal) => self.quarantine(shaped, at, &row.key, refusal),
             }
             if self.batch.rows >= self.careful.min(self.context.limits.batch_rows) {
@@ -129,6 +130,28 @@ impl Walk {
             merge.keep_columns(columns, known);
         }
         Ok(())
+    }
+
+    /// Takes a row that the target refuses once it is complete for what it is: one that stays without its parent. False if it is none.
+    fn stays_incomplete(&mut self, key: &Key, refusal: &RowRefusal) -> bool {
+        // The snapshot is the one that it was written from: the target holds it, though not as it is.
+        let Some(recorded) = self.merge.as_mut().filter(|_| self.again && !self.late.is_empty()).and_then(|m| m.recorded(key))
+        else {
+            return false;
+        };
+        let Some(merge) = &mut self.merge else { return false };
+        let columns = merge.recorded_columns(key);
+        let outcome = match merge.look_up(key, &recorded) {
+            Match::Equal(outcome) | Match::Changed(outcome) => outcome,
+            Match::New => Outcome::Unchanged,
+        };
+        merge.keep(key.clone(), recorded, outcome, true);
+        merge.keep_columns(columns, true);
+        self.live.counters.count(outcome);
+        self.live.counters.pending += 1;
+        let message = format!("the row with the key ({}) stays without its parent: {}", shown(key), refusal.reason);
+        self.context.log(Level::Warn, &self.plan.entity.name, message);
+        true
     }
 
     pub(super) fn quarantine(&mut self, shaped: &Shaped, at: usize, key: &Key, refusal: RowRefusal) {

@@ -109,7 +109,11 @@ impl Walk {
         let entity = self.plan.entity.clone();
         let incomplete = match self.late.is_empty() || self.context.purpose != Purpose::Run {
             true => None,
-            false => self.late.defer(&self.context, &mut self.batch, &page, &rows, mode).await?,
+            false => {
+                // What was refused before, whole, is not let in by halves.
+                let refused = |at: usize| self.quarantined.contains(&keys[at]);
+                self.late.defer(&self.context, &mut self.batch, &page, &rows, mode, &refused).await?
+            }
         };
         let (page, rows) = match &incomplete {
             Some(incomplete) => (incomplete.page.clone(), (0..incomplete.page.row_count() as u32).collect()),
