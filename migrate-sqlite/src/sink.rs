@@ -22,7 +22,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 pub(crate) const ENGINE: &str = "sqlite";
 
 /// SQLite's page cache for writing, in KiB. Part of the memory that a run may take; a larger one was measured and gained nothing.
-const CACHE_KIB: i64 = 8 * 1024;
+const CACHE_KIB: i64 = 6 * 1024;
 
 /// The page size of a file that is new. Larger pages mean fewer of them to find, split and log.
 const PAGE_BYTES: i64 = 16 * 1024;

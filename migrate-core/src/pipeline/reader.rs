@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 /// Ledger blocks whose range is read by one request: about 32,000 rows.
 const BLOCKS_PER_RANGE: usize = 32;
 /// Bytes of pages that wait for the writer at most, and one page more: what a source sends while a batch commits.
-pub(super) const BYTES_AHEAD: usize = 3 << 20;
+pub(super) const BYTES_AHEAD: usize = 2 << 20;
 
 /// What an entry of an unpacked ledger block weighs, roughly.
 const ENTRY_BYTES: usize = 96;

@@ -275,7 +275,7 @@ fn pair(
             ));
         }
     }
-    if plans.is_empty() && !target.columns.is_empty() {
+    if plans.is_empty() && !target.columns.is_empty() && !source.columns.is_empty() {
         return fail("no column of the target is fed".to_owned());
     }
     Ok(plans)

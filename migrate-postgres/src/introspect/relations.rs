@@ -40,7 +40,24 @@ struct Relation {
     storage: Option<String>,
     row_security: bool,
     rules: Option<Vec<String>>,
+    not_described: Option<Vec<String>>,
 }
+
+/// What a table has that its schema does not say: how it is logged and replicated, and numbering of another kind than 1, 2, 3.
+const NOT_DESCRIBED: &str = "\
+    SELECT pg_catalog.array_agg(q.what) FROM ( \
+      SELECT 'UNLOGGED' WHERE c.relkind = 'r' AND c.relpersistence = 'u' \
+      UNION ALL SELECT 'REPLICA IDENTITY' WHERE c.relkind IN ('r', 'p') AND c.relreplident <> 'd' \
+      UNION ALL \
+      SELECT pg_catalog.format('the numbering of column %s (START %s INCREMENT %s MINVALUE %s MAXVALUE %s%s)', a.attname, s.seqstart, \
+             s.seqincrement, s.seqmin, s.seqmax, CASE WHEN s.seqcycle THEN ' CYCLE' END) \
+      FROM pg_catalog.pg_attribute a \
+      JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.refclassid = p.classid \
+           AND p.refobjid = a.attrelid AND p.refobjsubid = a.attnum AND p.deptype = 'i' \
+      JOIN pg_catalog.pg_sequence s ON s.seqrelid = p.objid \
+      WHERE a.attrelid = c.oid AND a.attidentity <> '' AND (s.seqstart <> 1 OR s.seqincrement <> 1 OR s.seqmin <> 1 OR s.seqcycle \
+            OR s.seqmax <> CASE s.seqtypid WHEN 21 THEN 32767 WHEN 23 THEN 2147483647 ELSE 9223372036854775807 END) \
+    ) q (what)";
 
 #[derive(Deserialize)]
 struct Parent {
@@ -60,7 +77,8 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Relations> {
          c.relrowsecurity AS row_security, \
          (SELECT pg_catalog.array_agg(r.rulename::pg_catalog.text || CASE r.ev_type WHEN '2' THEN ' on update' \
           WHEN '3' THEN ' on insert' ELSE ' on delete' END ORDER BY r.rulename) FROM pg_catalog.pg_rewrite r \
-          WHERE r.ev_class = c.oid AND r.ev_type IN ('2', '3', '4') AND r.ev_enabled IN ('O', 'A')) AS rules \
+          WHERE r.ev_class = c.oid AND r.ev_type IN ('2', '3', '4') AND r.ev_enabled IN ('O', 'A')) AS rules, \
+         ({NOT_DESCRIBED}) AS not_described \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_description d ON d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass \
          AND d.objoid = c.oid AND d.objsubid = 0 \
@@ -101,6 +119,7 @@ fn table(relation: &Relation) -> TableSchema {
     if relation.row_security {
         table.write_obstacles.push("row-level security is enabled".to_owned());
     }
+    table.not_described = relation.not_described.clone().unwrap_or_default();
     for rule in relation.rules.iter().flatten() {
         table.write_obstacles.push(format!("rule {rule}"));
     }

@@ -137,6 +137,9 @@ fn read_table(connection: &Connection, object: &Object, sqls: &Statements, sizes
         (table.unique_keys, table.indexes) = (indexes.unique_keys, indexes.indexes);
         table.foreign_keys = keys::read_foreign_keys(connection, &object.name, &parsed)?;
         table.not_described = parsed.others;
+        if let Some(reached) = numbers_used(connection, &object.name) {
+            table.not_described.push(format!("the number {reached}, up to which AUTOINCREMENT has used them,"));
+        }
         table.checks = parsed.checks.into_iter().map(|(name, expression)| Check { name, expression }).collect();
         if object.without_rowid {
             table.options.push("WITHOUT ROWID".to_owned());
@@ -154,6 +157,15 @@ fn read_table(connection: &Connection, object: &Object, sqls: &Statements, sizes
         .map(|(name, sql)| Trigger { name: name.clone(), definition: sql.clone(), fires_on_write: fires_on_write(sql) })
         .collect();
     Ok(table)
+}
+
+/// Returns the highest number that AUTOINCREMENT has given a row of a table, where it is above those of the rows that are there.
+fn numbers_used(connection: &Connection, table: &str) -> Option<i64> {
+    // Without a table that uses it there is no such catalog.
+    let reached: i64 = connection.query_row("SELECT seq FROM sqlite_sequence WHERE name = ?1", [table], |row| row.get(0)).ok()?;
+    let query = format!("SELECT coalesce(max(rowid), 0) FROM {}", crate::sql::table(table));
+    let highest: i64 = connection.query_row(&query, [], |row| row.get(0)).ok()?;
+    (reached > highest).then_some(reached)
 }
 
 /// Whether a trigger fires on inserts or updates: the first of the three verbs outside of names says which it is.
