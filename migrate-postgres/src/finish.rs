@@ -2,7 +2,8 @@
 
 use crate::connection::execute;
 use crate::ddl::{
-    comments, foreign_key_sql, index_name, index_sql, key_constraint_sql, key_index_sql, key_name, reference_name, shorten,
+    comments, exclusion_tail, foreign_key_sql, index_name, index_sql, key_constraint_sql, key_index_sql, key_name,
+    reference_name, shorten, unvalidated_checks,
 };
 use crate::error::from_sqlx;
 use crate::explain::{duplicates, orphans};
@@ -64,11 +65,17 @@ pub(crate) async fn finish(pool: &Pool, plan: &SchemaPlan, fence: &Fence, progre
         let name = &table.table.name;
         let left = in_transaction(pool, fence, async |connection| {
             if table.create {
+                let names = constraint_names(connection, name).await?;
+                for (check, sql) in unvalidated_checks(&table.table) {
+                    if !names.iter().any(|known| known == check) {
+                        execute(connection, sql).await?;
+                    }
+                }
                 for comment in comments(&table.table) {
                     execute(connection, comment).await?;
                 }
             }
-            let left = advance(connection, name).await?;
+            let left = advance(connection, table).await?;
             if table.create {
                 execute(connection, format!("ANALYZE {}", quote_table(name))).await?;
                 forget_unfinished(connection, fence, name).await?;
@@ -143,7 +150,10 @@ async fn build_key(
 async fn build_index(pool: &Pool, table: &TableSchema, index: &Index, fence: &Fence, progress: &Progress) -> Result<()> {
     let base = index_name(index);
     let name = in_transaction(pool, fence, async |connection| {
-        let done = named_index(connection, &table.name, &base).await?;
+        let done = match exclusion_tail(&index.definition) {
+            Some(_) => constraint_names(connection, &table.name).await?.iter().any(|name| is_variant(name, &base)),
+            None => named_index(connection, &table.name, &base).await?,
+        };
         if done { Ok(None) } else { free_name(connection, &table.name, &base).await.map(Some) }
     })
     .await?;

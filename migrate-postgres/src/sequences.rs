@@ -4,7 +4,7 @@ use crate::connection::execute;
 use crate::error::from_sqlx;
 use crate::sql::{quote_ident, quote_table};
 use migrate_core::Result;
-use migrate_core::schema::TableName;
+use migrate_core::sink::TablePlan;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
@@ -24,9 +24,11 @@ const SEQUENCES: &str = "\
 
 /// Moves every sequence of a table on so that its next number is not taken. Never moves one back.
 ///
+/// Those of a table that was made for a job go on where the source's had come, also where no row has those numbers any more.
 /// Returns what could not be done.
-pub(crate) async fn advance(connection: &mut PgConnection, table: &TableName) -> Result<Vec<String>> {
+pub(crate) async fn advance(connection: &mut PgConnection, plan: &TablePlan) -> Result<Vec<String>> {
     let mut left = Vec::new();
+    let table = &plan.table.name;
     let sequences: Vec<(String, String, i64, i64, i64, bool)> = sqlx::query_as(SEQUENCES)
         .bind(table.schema.as_deref().unwrap_or("public"))
         .bind(&table.name)
@@ -49,7 +51,11 @@ pub(crate) async fn advance(connection: &mut PgConnection, table: &TableName) ->
         let (reached, last, called): (Option<String>, i64, bool) =
             sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_one(&mut *connection).await.map_err(from_sqlx)?;
         // A number too large for the sequence is out of its reach.
-        let Some(reached) = reached.and_then(|r| r.parse::<i64>().ok()).filter(|r| (least..=most).contains(r)) else { continue };
+        let reached = reached.and_then(|r| r.parse::<i64>().ok()).filter(|r| (least..=most).contains(r));
+        let numbering = plan.table.column(&column).filter(|_| plan.create).and_then(|c| c.numbering.as_ref());
+        let given = numbering.and_then(|n| n.reached).filter(|r| (least..=most).contains(r));
+        let farther = |a: i64, b: i64| if increment > 0 { a.max(b) } else { a.min(b) };
+        let Some(reached) = reached.into_iter().chain(given).reduce(farther) else { continue };
         let next = if called { last.saturating_add(increment) } else { last };
         let collides = if increment > 0 { next <= reached } else { next >= reached };
         if collides {

@@ -187,6 +187,7 @@ fn column(name: &str, portable: DataType) -> ColumnSchema {
         default: None,
         generated: None,
         identity: None,
+        numbering: None,
         collation: None,
         comment: None,
     }
@@ -263,10 +264,7 @@ fn albums() -> DatabaseSchema {
         reference(&["AlbumId"], "Artist", &["ArtistId"]),
         reference(&["ArtistId"], "Artist", &["Name"]),
     ];
-    albums.checks = vec![
-        Check { name: Some("positive".to_owned()), expression: "xmin >= 0".to_owned() },
-        Check { name: None, expression: "AlbumId LIKE 'a%'".to_owned() },
-    ];
+    albums.checks = vec![Check::new(Some("positive".to_owned()), "xmin >= 0"), Check::new(None, "AlbumId LIKE 'a%'")];
     albums.indexes = vec![index("Artist", &["ArtistId", "AlbumId"], false), index("on_json", &[&long], false)];
     sqlite(vec![artists, albums])
 }

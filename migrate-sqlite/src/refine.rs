@@ -68,6 +68,8 @@ struct Guess {
     column: usize,
     /// The types that are left, the first being believed.
     candidates: Vec<Candidate>,
+    /// The same, if blobs are left out of account.
+    but_for_blobs: Vec<Candidate>,
     /// Whether a candidate was dropped in this pass.
     changed: bool,
     /// How many values of each storage class were seen: integers, reals, texts, blobs.
@@ -76,6 +78,7 @@ struct Guess {
     fallback: DataType,
 }
 
+#[derive(Clone)]
 struct Candidate {
     data_type: DataType,
     /// Whether the column says so; else values must be of the type's own storage class to begin with.
@@ -114,7 +117,14 @@ impl Guess {
             ladder.insert(0, any_decimal);
         }
         candidates.extend(ladder.into_iter().map(|data_type| Candidate { data_type, declared: false }));
-        Some(Guess { column, candidates, changed: false, seen: [0; 4], fallback: declared.portable_type })
+        Some(Guess {
+            column,
+            but_for_blobs: candidates.clone(),
+            candidates,
+            changed: false,
+            seen: [0; 4],
+            fallback: declared.portable_type,
+        })
     }
 
     #[inline]
@@ -131,21 +141,31 @@ impl Guess {
             ValueRef::Blob(v) => (3, Value::Bytes(Cow::Borrowed(v))),
         };
         self.seen[class] += 1;
-        while self.candidates.first().is_some_and(|c| !c.holds(value.clone())) {
-            self.candidates.remove(0);
-            self.changed = true;
+        self.changed |= Self::narrow(&mut self.candidates, &value);
+        if class != 3 && self.seen[3] > 0 {
+            self.changed |= Self::narrow(&mut self.but_for_blobs, &value);
         }
     }
 
-    /// Returns the type that holds everything seen, or else, as where numbers and blobs are mixed, one that holds most of it.
+    /// Drops the candidates in front that do not hold a value, and says whether there were any.
+    #[inline]
+    fn narrow(candidates: &mut Vec<Candidate>, value: &Value<'_>) -> bool {
+        let before = candidates.len();
+        while candidates.first().is_some_and(|c| !c.holds(value.clone())) {
+            candidates.remove(0);
+        }
+        candidates.len() < before
+    }
+
+    /// Returns the type that holds everything seen, or else, where blobs and others are mixed, the one that holds most of it.
     fn result(self) -> DataType {
-        match self.candidates.into_iter().next() {
+        let [integers, reals, texts, blobs] = self.seen;
+        let mut held =
+            self.candidates.into_iter().chain(self.but_for_blobs.into_iter().filter(|_| blobs <= integers + reals + texts));
+        match held.next() {
             _ if self.seen == [0; 4] => self.fallback,
             Some(candidate) => candidate.data_type,
-            None => {
-                let most = (0..4).max_by_key(|class| self.seen[*class]).unwrap_or_default();
-                [DataType::Int64, DataType::Float64, DataType::TEXT, DataType::Bytes][most].clone()
-            }
+            None => DataType::Bytes,
         }
     }
 }

@@ -81,6 +81,9 @@ async fn without_a_promise_the_storage_classes_decide() {
         ("STRING", vec!["'a'", "7"], DataType::TEXT),
         ("NUM", vec!["5"], DataType::Int64),
         ("", vec!["x'01'", "x'02'", "5"], DataType::Bytes),
+        ("", vec!["1", "2", "x'01'"], DataType::Int64),
+        ("", vec!["x'01'", "1", "2", "3", "'text'"], DataType::TEXT),
+        ("INTEGER", vec!["1", "2", "1.5", "'text'", "x'01'"], DataType::TEXT),
     ] {
         assert_eq!(refined(declared, &values).await, expected, "{declared} {values:?}");
     }

@@ -442,7 +442,7 @@ async fn checks_of_a_created_table_hold() {
     let (_database, target) = open("").await;
     let mut t =
         table("t", &[("id", DataType::Int64), ("price", DataType::Decimal { precision: Some(9), scale: Some(2) })], &["id"]);
-    t.checks.push(Check { name: Some("positive".into()), expression: "(price > (0)::numeric)".into() });
+    t.checks.push(Check::new(Some("positive".into()), "(price > (0)::numeric)"));
     target.create(std::slice::from_ref(&t)).await;
     let found = target.table("t").await;
     let row = |text: &str| vec![Value::Int(1), texts::parse(text, &t.columns[1].data_type).expect("a decimal")];

@@ -4,6 +4,7 @@ mod adopt;
 mod bad_input;
 mod command_line;
 mod comparison;
+mod created_tables;
 mod cycles;
 mod deletes;
 mod documents;

@@ -197,6 +197,7 @@ pub fn table(name: &str, columns: &[(&str, DataType)], key: &[&str]) -> TableSch
             default: None,
             generated: None,
             identity: None,
+            numbering: None,
             collation: None,
             comment: None,
         })

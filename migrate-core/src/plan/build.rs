@@ -97,6 +97,7 @@ async fn draft(
         entities.push(entity);
     }
     refuse_shared_rows(&entities)?;
+    refuse_dangling(&entities, &schema, &target_schema)?;
     if state.exists().await? {
         note_trigger_columns(&job.name, &mut entities, state.as_ref()).await?;
     }
@@ -187,6 +188,27 @@ fn refuse_itself(drafts: &[Draft<'_>]) -> Result<()> {
         if draft.existing.as_ref().is_some_and(|t| t.name == draft.chosen.table.name) {
             let message = format!("source and target are the same database, and {} would be copied into itself", draft.name);
             return Err(Error::new(ErrorKind::Config, message).with("entity", draft.chosen.entity.name()));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an existing table that refers to a table which neither exists nor is made: SQLite lets such a reference be declared, and
+/// then writes no row.
+fn refuse_dangling(entities: &[EntityPlan], schema: &SchemaPlan, target: &DatabaseSchema) -> Result<()> {
+    let made = schema.tables.iter().map(|planned| &planned.table.name);
+    let known: Vec<&TableName> = target.tables.iter().map(|table| &table.name).chain(made).collect();
+    for (entity, planned) in entities.iter().zip(&schema.tables).filter(|(_, planned)| !planned.create) {
+        for reference in &planned.table.foreign_keys {
+            let parent = &reference.parent;
+            if !known.iter().any(|name| name.name.eq_ignore_ascii_case(&parent.name)) {
+                let columns = reference.columns.join(", ");
+                let message = format!(
+                    "the table {} refers by ({columns}) to {parent}, which does not exist at the target; no row can be written into it",
+                    planned.table.name
+                );
+                return Err(Error::new(ErrorKind::Schema, message).with("entity", &entity.name));
+            }
         }
     }
     Ok(())

@@ -184,6 +184,7 @@ fn constant_column(name: &str, value: &Parameter) -> ColumnSchema {
         default: None,
         generated: None,
         identity: None,
+        numbering: None,
         collation: None,
         comment: None,
     }

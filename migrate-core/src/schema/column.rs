@@ -22,6 +22,9 @@ pub struct ColumnSchema {
     pub generated: Option<Generated>,
     /// Whether the engine fills the column with increasing numbers.
     pub identity: Option<Identity>,
+    /// How those numbers run, where the engine can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbering: Option<Numbering>,
     /// The collation, where it is not the type's own.
     pub collation: Option<String>,
     /// The comment.
@@ -55,4 +58,44 @@ pub enum Identity {
         /// Whether `AUTOINCREMENT` forbids the reuse of numbers.
         autoincrement: bool,
     },
+}
+
+/// How the numbers of a column run that the engine fills by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbering {
+    /// The first number.
+    pub start: i64,
+    /// From one number to the next; never 0.
+    pub increment: i64,
+    /// The least number.
+    pub least: i64,
+    /// The greatest number.
+    pub most: i64,
+    /// Whether the numbers start again at the other end.
+    pub cycle: bool,
+    /// The last number that was given out, whether a row has it or not; `None` before the first, or where the engine does not tell.
+    pub reached: Option<i64>,
+}
+
+impl Numbering {
+    /// Returns the numbering 1, 2, 3, … up to a greatest number.
+    pub const fn plain(most: i64) -> Self {
+        Numbering { start: 1, increment: 1, least: 1, most, cycle: false, reached: None }
+    }
+
+    /// Whether the numbers run 1, 2, 3, … up to a greatest number that the column's type sets.
+    pub const fn is_plain(&self) -> bool {
+        self.start == 1
+            && self.increment == 1
+            && self.least == 1
+            && !self.cycle
+            && matches!(self.most, 0x7fff | 0x7fff_ffff | i64::MAX)
+    }
+
+    /// Spells the rule as SQL does, `START 100 INCREMENT 10 …`; what was reached is left out.
+    pub fn rule(&self) -> String {
+        let cycle = if self.cycle { " CYCLE" } else { "" };
+        let Numbering { start, increment, least, most, .. } = self;
+        format!("START {start} INCREMENT {increment} MINVALUE {least} MAXVALUE {most}{cycle}")
+    }
 }

@@ -79,6 +79,20 @@ pub struct Check {
     pub name: Option<String>,
     /// The condition, in this engine's SQL, without the word CHECK.
     pub expression: String,
+    /// Whether all rows meet it; else those that were there before it may not (`NOT VALID`).
+    #[serde(default = "yes")]
+    pub validated: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl Check {
+    /// Creates a check that all rows meet.
+    pub fn new(name: Option<String>, expression: impl Into<String>) -> Self {
+        Check { name, expression: expression.into(), validated: true }
+    }
 }
 
 /// An index that is not a constraint's own.

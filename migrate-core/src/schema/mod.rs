@@ -5,7 +5,7 @@ mod constraint;
 mod name;
 mod table;
 
-pub use column::{ColumnSchema, Generated, Identity};
+pub use column::{ColumnSchema, Generated, Identity, Numbering};
 pub use constraint::{Check, ForeignKey, ForeignKeyAction, Index, IndexPart, Trigger, UniqueKey};
 pub use name::TableName;
 pub use table::{DatabaseSchema, TableKind, TableSchema, TypeKind, TypeSchema};

@@ -236,9 +236,15 @@ impl TransformPlan {
 fn column(name: &str, data_type: Option<DataType>, before: Option<ColumnSchema>) -> ColumnSchema {
     let kept = before.clone().filter(|c| data_type.as_ref().is_none_or(|made| made == &c.data_type));
     match (kept, data_type) {
-        (Some(kept), _) => {
-            ColumnSchema { name: name.to_owned(), default: None, generated: None, identity: None, nullable: true, ..kept }
-        }
+        (Some(kept), _) => ColumnSchema {
+            name: name.to_owned(),
+            default: None,
+            generated: None,
+            identity: None,
+            numbering: None,
+            nullable: true,
+            ..kept
+        },
         (None, made) => {
             let data_type = made.unwrap_or(DataType::TEXT);
             ColumnSchema {
@@ -250,6 +256,7 @@ fn column(name: &str, data_type: Option<DataType>, before: Option<ColumnSchema>)
                 default: None,
                 generated: None,
                 identity: None,
+                numbering: None,
                 collation: None,
                 comment: before.and_then(|c| c.comment),
             }

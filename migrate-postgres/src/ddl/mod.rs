@@ -11,13 +11,15 @@ mod types;
 
 pub(crate) use names::shorten;
 pub(crate) use render::{
-    comments, create_table, foreign_key_sql, index_name, index_sql, key_constraint_sql, key_index_sql, key_name, reference_name,
+    comments, create_table, exclusion_tail, foreign_key_sql, index_name, index_sql, key_constraint_sql, key_index_sql, key_name,
+    reference_name, unvalidated_checks,
 };
 
 use crate::sql::quote_ident;
 use migrate_core::Result;
-use migrate_core::schema::{ColumnSchema, ForeignKey, TableKind, TableName, TableSchema};
+use migrate_core::schema::{ColumnSchema, ForeignKey, Numbering, TableKind, TableName, TableSchema};
 use migrate_core::sink::{CreateRequest, TablePlan};
+use migrate_core::value::DataType;
 use std::collections::{HashMap, HashSet};
 
 /// The name that sources and sinks of this crate go by.
@@ -235,6 +237,18 @@ fn foreign_key(
         }
     }
     Ok(own)
+}
+
+/// How a planned column's identity numbers, as far as its type goes.
+fn numbering(column: &ColumnSchema) -> Option<Numbering> {
+    let (least, most) = match column.data_type {
+        DataType::Int16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        DataType::Int32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        _ => (i64::MIN, i64::MAX),
+    };
+    let own = column.numbering.clone().filter(|_| column.identity.is_some())?;
+    let (least, most) = (own.least.max(least), own.most.min(most));
+    Some(Numbering { start: own.start.clamp(least, most.max(least)), least, most, ..own })
 }
 
 /// Clips an expression for a note.

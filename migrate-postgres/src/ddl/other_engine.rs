@@ -28,7 +28,7 @@ pub(super) fn fill(request: &CreateRequest<'_>, renamed: &Renamed<'_>, table: &m
     for check in &request.table.checks {
         let label = check.name.clone().unwrap_or_else(|| clipped(&check.expression));
         match checks::translate(&check.expression, &named) {
-            Some(expression) => carried.push(Check { name: check.name.as_deref().map(super::shorten), expression }),
+            Some(expression) => carried.push(Check::new(check.name.as_deref().map(super::shorten), expression)),
             None => notes.push(format!("check {label} is not carried over: it may mean something else in PostgreSQL")),
         }
     }
@@ -54,7 +54,7 @@ fn map_column(column: &ColumnSchema, name: &str, table: &mut TableSchema, notes:
         let list: Vec<String> = labels.iter().map(|l| quote_literal(l)).collect();
         // Without a label no value is allowed; SQL has no empty list.
         let list = if list.is_empty() { "NULL".to_owned() } else { list.join(", ") };
-        table.checks.push(Check { name: None, expression: format!("{} IN ({list})", quote_ident(name)) });
+        table.checks.push(Check::new(None, format!("{} IN ({list})", quote_ident(name))));
     }
     let numbered = column.identity.is_some() && matches!(mapped.data_type, DataType::Int16 | DataType::Int32 | DataType::Int64);
     let identity = match &column.identity {
@@ -88,7 +88,7 @@ fn map_column(column: &ColumnSchema, name: &str, table: &mut TableSchema, notes:
             format_args!("its collation {collation} is not carried over: texts are compared as they are"),
         ));
     }
-    ColumnSchema {
+    let mut own = ColumnSchema {
         name: name.to_owned(),
         portable_type: mapped.data_type.clone(),
         data_type: mapped.data_type,
@@ -97,9 +97,12 @@ fn map_column(column: &ColumnSchema, name: &str, table: &mut TableSchema, notes:
         default,
         generated: None,
         identity,
+        numbering: column.numbering.clone(),
         collation: None,
         comment: column.comment.clone(),
-    }
+    };
+    own.numbering = super::numbering(&own);
+    own
 }
 
 fn map_index(

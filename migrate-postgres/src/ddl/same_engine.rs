@@ -1,8 +1,9 @@
 //! Taking over a table from another PostgreSQL database: types and expressions as they are, where nothing they need stays behind.
 
+use super::render::{exclusion_tail, index_tail};
 use super::tokens::{Dialect, Kind, tokenize};
 use super::{Renamed, clipped, column_note, names, types};
-use migrate_core::schema::{Check, ColumnSchema, Identity, Index, TableSchema};
+use migrate_core::schema::{ColumnSchema, Identity, Index, TableSchema};
 use migrate_core::sink::CreateRequest;
 use migrate_core::value::DataType;
 use std::collections::HashSet;
@@ -17,7 +18,7 @@ pub(super) fn fill(request: &CreateRequest<'_>, renamed: &Renamed<'_>, table: &m
     }
     for check in &request.table.checks {
         match context.left_behind(&check.expression) {
-            None => table.checks.push(Check { name: check.name.clone(), expression: check.expression.clone() }),
+            None => table.checks.push(check.clone()),
             Some(what) => {
                 let label = check.name.clone().unwrap_or_else(|| clipped(&check.expression));
                 notes.push(format!("check {label} is not carried over: it needs {what}"));
@@ -28,7 +29,11 @@ pub(super) fn fill(request: &CreateRequest<'_>, renamed: &Renamed<'_>, table: &m
     for index in &request.table.indexes {
         let text = format!("{} {}", index.definition, index.predicate.as_deref().unwrap_or(""));
         // The definition names the index, the table and perhaps a tablespace before the parts, which are not looked at.
-        let parts = super::render::index_tail(&text).unwrap_or(&text);
+        let whole = Some(text.as_str()).filter(|_| index.definition.is_empty());
+        let Some(parts) = whole.or_else(|| index_tail(&text)).or_else(|| exclusion_tail(&text)) else {
+            notes.push(format!("key {} is not carried over: it forbids overlaps", index.name));
+            continue;
+        };
         match context.left_behind(parts) {
             None => match take_index(index, renamed, &taken) {
                 Some(index) => {
@@ -67,6 +72,7 @@ fn take_column(column: &ColumnSchema, name: &str, context: &Context<'_>, notes: 
         own.default = None;
     }
     take_identity(&mut own, notes);
+    own.numbering = super::numbering(&own);
     if let Some(default) = &own.default
         && let Some(what) = context.left_behind(default)
     {

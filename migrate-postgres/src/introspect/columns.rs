@@ -84,6 +84,8 @@ fn schema(column: Column, types: &Types) -> ColumnSchema {
         default,
         generated,
         identity,
+        // Sequences are read by themselves.
+        numbering: None,
         collation: column.collation,
         comment: column.comment,
     }

@@ -75,10 +75,7 @@ pub(super) async fn read(connection: &mut PgConnection, relations: &mut Relation
             "f" => table.foreign_keys.push(foreign_key(constraint)),
             _ => {
                 if let Some(expression) = constraint.expression {
-                    if !constraint.validated {
-                        table.not_described.push(format!("that check {} was never made for older rows", constraint.name));
-                    }
-                    table.checks.push(Check { name: Some(constraint.name), expression });
+                    table.checks.push(Check { name: Some(constraint.name), expression, validated: constraint.validated });
                 }
             }
         }

@@ -4,6 +4,7 @@ mod columns;
 mod constraints;
 mod indexes;
 mod relations;
+mod sequences;
 mod triggers;
 mod types;
 
@@ -46,6 +47,7 @@ pub(crate) async fn database_schema(connection: &mut PgConnection) -> Result<Dat
     let types = types::read(connection).await?;
     let mut relations = relations::read(connection).await?;
     columns::read(connection, &mut relations, &types).await?;
+    sequences::read(connection, &mut relations).await?;
     constraints::read(connection, &mut relations, version).await?;
     indexes::read(connection, &mut relations).await?;
     triggers::read(connection, &mut relations).await?;

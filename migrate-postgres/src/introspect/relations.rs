@@ -43,20 +43,11 @@ struct Relation {
     not_described: Option<Vec<String>>,
 }
 
-/// What a table has that its schema does not say: how it is logged and replicated, and numbering of another kind than 1, 2, 3.
+/// What a table has that its schema does not say: how it is logged and replicated.
 const NOT_DESCRIBED: &str = "\
     SELECT pg_catalog.array_agg(q.what) FROM ( \
       SELECT 'UNLOGGED' WHERE c.relkind = 'r' AND c.relpersistence = 'u' \
       UNION ALL SELECT 'REPLICA IDENTITY' WHERE c.relkind IN ('r', 'p') AND c.relreplident <> 'd' \
-      UNION ALL \
-      SELECT pg_catalog.format('the numbering of column %s (START %s INCREMENT %s MINVALUE %s MAXVALUE %s%s)', a.attname, s.seqstart, \
-             s.seqincrement, s.seqmin, s.seqmax, CASE WHEN s.seqcycle THEN ' CYCLE' END) \
-      FROM pg_catalog.pg_attribute a \
-      JOIN pg_catalog.pg_depend p ON p.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND p.refclassid = p.classid \
-           AND p.refobjid = a.attrelid AND p.refobjsubid = a.attnum AND p.deptype = 'i' \
-      JOIN pg_catalog.pg_sequence s ON s.seqrelid = p.objid \
-      WHERE a.attrelid = c.oid AND a.attidentity <> '' AND (s.seqstart <> 1 OR s.seqincrement <> 1 OR s.seqmin <> 1 OR s.seqcycle \
-            OR s.seqmax <> CASE s.seqtypid WHEN 21 THEN 32767 WHEN 23 THEN 2147483647 ELSE 9223372036854775807 END) \
     ) q (what)";
 
 #[derive(Deserialize)]

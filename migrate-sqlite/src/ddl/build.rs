@@ -4,7 +4,7 @@ use super::{create_index, create_table};
 use crate::error::SqliteContext;
 use crate::sql;
 use crate::state;
-use migrate_core::schema::{ForeignKey, Index, TableSchema};
+use migrate_core::schema::{ForeignKey, Identity, Index, TableSchema};
 use migrate_core::sink::{OnStep, SchemaPlan, TablePlan};
 use migrate_core::state::{Fence, UnfinishedTable};
 use migrate_core::{Error, ErrorKind, Result};
@@ -187,22 +187,25 @@ pub(crate) fn finish(connection: &Connection, plan: &SchemaPlan, fence: &Fence, 
             let doing = "completing a table";
             let analyze = format!("PRAGMA analysis_limit = {ANALYSIS_LIMIT}; ANALYZE {}", sql::table(&table.name.name));
             connection.execute_batch(&analyze).during(doing).map_err(|e| e.with("table", &table.name))?;
-            number_from_start(connection, table)?;
+            number_on(connection, table)?;
             state::end_table(connection, &fence.job, &table.name)?;
         }
         state::check_fence(connection, fence)
     })
 }
 
-/// Gives an AUTOINCREMENT table that never had a row its place in `sqlite_sequence`; SQLite itself keeps all others up to date.
-fn number_from_start(connection: &Connection, table: &TableSchema) -> Result<()> {
-    let numbered =
-        table.columns.iter().any(|c| matches!(c.identity, Some(migrate_core::schema::Identity::RowId { autoincrement: true })));
-    if numbered {
-        let insert = "INSERT INTO main.sqlite_sequence(name, seq) SELECT ?1, 0
-                      WHERE NOT EXISTS (SELECT 1 FROM main.sqlite_sequence WHERE name = ?1)";
-        connection.execute(insert, params![table.name.name]).during("setting a sequence")?;
-    }
+/// Lets an AUTOINCREMENT table number on from where the source's had come, also where no row has those numbers any more.
+fn number_on(connection: &Connection, table: &TableSchema) -> Result<()> {
+    let doing = "setting a sequence";
+    let numbered = table.columns.iter().find(|c| matches!(c.identity, Some(Identity::RowId { autoincrement: true })));
+    let Some(column) = numbered else { return Ok(()) };
+    // SQLite itself makes the entry with the first row, and keeps it at least at the rows' highest number.
+    let insert = "INSERT INTO main.sqlite_sequence(name, seq) SELECT ?1, 0
+                  WHERE NOT EXISTS (SELECT 1 FROM main.sqlite_sequence WHERE name = ?1)";
+    connection.execute(insert, params![table.name.name]).during(doing)?;
+    let reached = column.numbering.as_ref().and_then(|n| n.reached).unwrap_or(0);
+    let raise = "UPDATE main.sqlite_sequence SET seq = ?2 WHERE name = ?1 AND seq < ?2";
+    connection.execute(raise, params![table.name.name, reached]).during(doing)?;
     Ok(())
 }
 

@@ -35,12 +35,15 @@ pub(super) fn translate(request: &CreateRequest<'_>, name: TableName, notes: &mu
         }
     }
     for check in &source.checks {
+        let label = check.name.as_deref().unwrap_or("without a name");
         match condition::translate(&check.expression, source) {
-            Some(expression) => table.checks.push(Check { name: check.name.clone(), expression }),
-            None => notes.push(format!(
-                "check {} is not carried over: its condition may mean something else in SQLite",
-                check.name.as_deref().unwrap_or("without a name")
-            )),
+            Some(_) if !check.validated => {
+                notes.push(format!(
+                    "check {label} is not carried over: older rows may break it, and SQLite's checks hold for all"
+                ));
+            }
+            Some(expression) => table.checks.push(Check::new(check.name.clone(), expression)),
+            None => notes.push(format!("check {label} is not carried over: its condition may mean something else in SQLite")),
         }
     }
     for column in &source.columns {
@@ -75,6 +78,7 @@ pub(super) fn placeholder() -> ColumnSchema {
         default: None,
         generated: None,
         identity: None,
+        numbering: None,
         collation: None,
         comment: None,
     }
@@ -107,6 +111,9 @@ fn column(source: &ColumnSchema, table: &TableSchema, notes: &mut Vec<String>) -
     if numbered {
         notes.push(format!("column {name} is numbered by the source; SQLite numbers a single integer primary key only"));
     }
+    if let Some(numbering) = source.numbering.as_ref().filter(|n| !numbered && !n.is_plain()) {
+        notes.push(format!("column {name} is numbered by one in SQLite, not by {}", numbering.rule()));
+    }
     if let Some(collation) = source.collation.as_deref().filter(|c| !["C", "POSIX", "default"].contains(c)) {
         notes.push(format!("column {name} is compared by its bytes in SQLite, not by the collation {collation}"));
     }
@@ -122,6 +129,7 @@ fn column(source: &ColumnSchema, table: &TableSchema, notes: &mut Vec<String>) -
         default,
         generated: None,
         identity: None,
+        numbering: None,
         collation: None,
         comment: None,
     }
@@ -147,7 +155,11 @@ fn primary_key(table: &mut TableSchema, source: &TableSchema, key: &UniqueKey, n
             column.native_type = "INTEGER".to_owned();
             column.data_type = DataType::Dynamic { affinity: Affinity::Integer };
             column.portable_type = DataType::Int64;
-            column.identity = Some(Identity::RowId { autoincrement: false });
+            // Numbers that a sequence has given out are never given again, which SQLite promises with AUTOINCREMENT only.
+            let numbering = source.column(name).filter(|c| c.identity.is_some()).and_then(|c| c.numbering.clone());
+            let counts_up = numbering.filter(|n| n.increment > 0 && !n.cycle);
+            column.identity = Some(Identity::RowId { autoincrement: counts_up.is_some() });
+            column.numbering = counts_up;
             // The table numbers the column by itself; a default would never be used.
             column.default = None;
         }
@@ -263,5 +275,5 @@ fn enum_check(column: &str, labels: &[String]) -> Check {
     let labels = labels.iter().map(|l| literal(l)).collect::<Vec<_>>().join(", ");
     let quoted = ident(column);
     let expression = if labels.is_empty() { format!("{quoted} IS NULL") } else { format!("{quoted} IN ({labels})") };
-    Check { name: None, expression }
+    Check::new(None, expression)
 }

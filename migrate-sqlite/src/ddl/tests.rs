@@ -14,6 +14,7 @@ pub(super) fn column(name: &str, data_type: DataType) -> ColumnSchema {
         default: None,
         generated: None,
         identity: None,
+        numbering: None,
         collation: None,
         comment: None,
     }
@@ -47,10 +48,8 @@ fn film() -> TableSchema {
     table.columns[0].identity = Some(Identity::Sequence { name: "film_id_seq".into() });
     table.primary_key = Some(key(&["id"]));
     table.unique_keys = vec![UniqueKey { name: Some("film_key".into()), ..key(&["2B \"odd\""]) }];
-    table.checks = vec![
-        Check { name: Some("positive".into()), expression: "(id > 0)".into() },
-        Check { name: Some("tagged".into()), expression: "(cardinality(tags) > 0)".into() },
-    ];
+    table.checks =
+        vec![Check::new(Some("positive".into()), "(id > 0)"), Check::new(Some("tagged".into()), "(cardinality(tags) > 0)")];
     table.foreign_keys = vec![ForeignKey {
         name: Some("film_self".into()),
         columns: vec!["id".into()],
@@ -118,8 +117,7 @@ fn what_mentions_a_column_that_is_left_out_is_noted() {
     let mut original = TableSchema::new(TableName::new(None, "t"));
     original.columns = vec![column("a", DataType::TEXT), column("b", DataType::TEXT), column("sum", DataType::TEXT)];
     original.columns[2].generated = Some(Generated { expression: "a || \"B\"".into(), stored: true });
-    original.checks =
-        vec![Check { name: None, expression: "b > 'x'".into() }, Check { name: None, expression: "a <> 'b'".into() }];
+    original.checks = vec![Check::new(None, "b > 'x'"), Check::new(None, "a <> 'b'")];
     original.primary_key = Some(key(&["a", "b"]));
     let mut table = original.clone();
     table.columns.remove(1);

@@ -40,6 +40,7 @@ pub(super) fn read(connection: &Connection, object: &Object, parsed: &ParsedTabl
             default: row.get(3).during(READING)?,
             generated,
             identity: None,
+            numbering: None,
             collation: own.and_then(|c| c.collation.clone()).filter(|c| !c.eq_ignore_ascii_case("BINARY")),
             comment: None,
             name,

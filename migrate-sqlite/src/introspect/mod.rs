@@ -8,7 +8,7 @@ mod tokens;
 
 use crate::error::SqliteContext;
 use migrate_core::error::Result;
-use migrate_core::schema::{Check, DatabaseSchema, TableKind, TableName, TableSchema, Trigger};
+use migrate_core::schema::{Check, DatabaseSchema, Identity, Numbering, TableKind, TableName, TableSchema, Trigger};
 use rusqlite::Connection;
 pub(crate) use size::rowid;
 use std::collections::HashMap;
@@ -137,10 +137,10 @@ fn read_table(connection: &Connection, object: &Object, sqls: &Statements, sizes
         (table.unique_keys, table.indexes) = (indexes.unique_keys, indexes.indexes);
         table.foreign_keys = keys::read_foreign_keys(connection, &object.name, &parsed)?;
         table.not_described = parsed.others;
-        if let Some(reached) = numbers_used(connection, &object.name) {
-            table.not_described.push(format!("the number {reached}, up to which AUTOINCREMENT has used them,"));
+        for column in table.columns.iter_mut().filter(|c| matches!(c.identity, Some(Identity::RowId { autoincrement: true }))) {
+            column.numbering = Some(Numbering { reached: numbers_used(connection, &object.name), ..Numbering::plain(i64::MAX) });
         }
-        table.checks = parsed.checks.into_iter().map(|(name, expression)| Check { name, expression }).collect();
+        table.checks = parsed.checks.into_iter().map(|(name, expression)| Check::new(name, expression)).collect();
         if object.without_rowid {
             table.options.push("WITHOUT ROWID".to_owned());
         }
@@ -159,13 +159,11 @@ fn read_table(connection: &Connection, object: &Object, sqls: &Statements, sizes
     Ok(table)
 }
 
-/// Returns the highest number that AUTOINCREMENT has given a row of a table, where it is above those of the rows that are there.
+/// Returns the highest number that AUTOINCREMENT has given a row of a table.
 fn numbers_used(connection: &Connection, table: &str) -> Option<i64> {
-    // Without a table that uses it there is no such catalog.
-    let reached: i64 = connection.query_row("SELECT seq FROM sqlite_sequence WHERE name = ?1", [table], |row| row.get(0)).ok()?;
-    let query = format!("SELECT coalesce(max(rowid), 0) FROM {}", crate::sql::table(table));
-    let highest: i64 = connection.query_row(&query, [], |row| row.get(0)).ok()?;
-    (reached > highest).then_some(reached)
+    // Before the first row the table is not in that catalog.
+    let query = "SELECT seq FROM sqlite_sequence WHERE name = ?1";
+    connection.query_row(query, [table], |row| row.get(0)).ok().filter(|seq| *seq > 0)
 }
 
 /// Whether a trigger fires on inserts or updates: the first of the three verbs outside of names says which it is.
