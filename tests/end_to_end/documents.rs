@@ -59,6 +59,7 @@ fn every_file_that_a_document_links_to_exists() {
         "CONTRIBUTING.md",
         "ARCHITECTURE.md",
         "examples/README.md",
+        "examples/mirubato/README.md",
         "docs/guarantees.md",
         "docs/types.md",
         "docs/writing-an-adapter.md",

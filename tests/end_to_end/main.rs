@@ -12,6 +12,8 @@ mod existing_tables;
 mod faults;
 mod kills;
 mod memory;
+mod mirubato;
+mod mirubato_seed;
 mod odd_names;
 mod plans;
 mod quarantine;
