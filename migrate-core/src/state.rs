@@ -63,6 +63,9 @@ pub struct Checkpoint {
     pub counters: Counters,
     /// What the ledger was made with: source, columns, types, mapping, filter. Another one makes the ledger void.
     pub fingerprint: String,
+    /// Whether the ledger was begun with another one, so that behind [`Checkpoint::reached`] only its keys are true.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub distrusted: bool,
     /// The target's columns that its triggers were seen to alter: what they hold is no difference.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub trigger_columns: BTreeSet<String>,
@@ -143,6 +146,11 @@ impl Counters {
     /// Returns the rows that have a final outcome.
     pub fn settled(&self) -> u64 {
         self.inserted + self.updated + self.unchanged + self.skipped + self.filtered + self.quarantined
+    }
+
+    /// Returns how many rows the target holds of those that were read.
+    pub fn held(&self) -> u64 {
+        self.inserted + self.updated + self.unchanged
     }
 
     /// Counts what became of one row.
@@ -313,6 +321,9 @@ pub trait TargetState: fmt::Debug + Send + Sync {
 
     /// Returns the quarantined rows of a job, newest first; of one entity if named.
     async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>>;
+
+    /// Returns the keys of up to `limit` quarantined rows of a scope, in any order.
+    async fn quarantined_keys(&self, scope: &Scope, limit: usize) -> Result<Vec<Vec<u8>>>;
 
     /// Returns up to `limit` gone rows that were recorded before the one numbered `before`, the latest first, with their numbers.
     async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>>;

@@ -225,3 +225,63 @@ fn a_key_in_other_letters_is_neither_deleted_nor_marked_where_sqlite_takes_both_
         assert_eq!(project.copy()["entities"][0]["unchanged"], 1, "P4");
     }
 }
+
+#[test]
+fn rows_that_are_gone_are_noticed_although_filter_or_steps_have_changed_since() {
+    for (from, to) in PAIRS {
+        for deletes in ["\"hard\"", "{ mode = \"soft\", column = \"gone\" }"] {
+            let project = Project::new();
+            let source = Database::new(from, project.path(), "source");
+            let target = Database::new(to, project.path(), "target");
+            source.run("CREATE TABLE t (id integer PRIMARY KEY, u text, v text); INSERT INTO t VALUES (1,'x','a'),(2,'x','b'),(3,'y','c'),(4,'y','d')");
+            let job = |more: &str| format!("deletes = {deletes}\n[[jobs.copy.entities]]\nsource = \"t\"\n{more}\n");
+            let there = |id: u32| {
+                let hard = deletes.contains("hard");
+                target.matching("t", &format!("id = {id}{}", if hard { "" } else { " AND gone IS NULL" }))
+            };
+            project.write_job(&source.url(), &target.url(), &job("where = \"v <> ''\""));
+            project.copy();
+            source.run("DELETE FROM t WHERE id = 1");
+            project.write_job(&source.url(), &target.url(), &job("where = \"u = 'x'\""));
+            let report = project.copy();
+            assert_eq!(report["entities"][0]["deleted"], 1, "another filter: {report}");
+            assert_eq!((there(1), there(2), there(3)), (0, 1, 1), "what left the filter stays");
+            project.write_job(&source.url(), &target.url(), &job("where = \"v <> ''\""));
+            project.copy();
+            source.run("DELETE FROM t WHERE id = 2");
+            project.write_job(
+                &source.url(),
+                &target.url(),
+                &job("where = \"v <> ''\"\ntransform = [{ column = \"v\", text = [\"upper\"] }]"),
+            );
+            let report = project.copy();
+            assert_eq!(
+                (&report["entities"][0]["deleted"], &report["entities"][0]["updated"]),
+                (&1.into(), &2.into()),
+                "{report}"
+            );
+            assert_eq!((there(2), target.matching("t", "id = 3 AND v = 'C'")), (0, 1), "another step: {report}");
+            assert_eq!(project.copy()["entities"][0]["unchanged"], 2, "P4");
+        }
+    }
+}
+
+#[test]
+fn rows_that_leave_the_filter_go_where_the_job_says_so() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source
+            .run("CREATE TABLE t (id integer PRIMARY KEY, v integer); INSERT INTO t VALUES (1,1),(2,2),(3,3),(4,4),(5,5),(6,6)");
+        let settings =
+            "left_filter = \"delete\"\n[jobs.copy.params]\nn = 6\n[[jobs.copy.entities]]\nsource = \"t\"\nwhere = \"v <= :n\"\n";
+        project.write_job(&source.url(), &target.url(), settings);
+        project.copy();
+        source.run("UPDATE t SET v = 9 WHERE id = 1");
+        assert_eq!(project.copy()["entities"][0]["deleted"], 1, "a row that changed");
+        let report = project.run(["run", "--param", "n=4", "--json"]).expect(0).json();
+        assert_eq!(report["entities"][0]["deleted"], 2, "a filter that changed: {report}");
+        assert_eq!((target.count("t"), target.matching("t", "v <= 4")), (3, 3));
+    }
+}

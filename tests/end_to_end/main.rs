@@ -10,6 +10,7 @@ mod deletes;
 mod documents;
 mod existing_tables;
 mod faults;
+mod keyless;
 mod kills;
 mod memory;
 mod mirubato;

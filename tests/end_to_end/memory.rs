@@ -34,6 +34,29 @@ fn a_table_of_many_rows_takes_no_more_memory_than_one_of_few() {
 }
 
 #[test]
+fn refused_rows_take_no_memory_however_large_and_many_they_are() {
+    let project = Project::new();
+    let (source, target) = (Sqlite::new(project.path().join("a.db")), Sqlite::new(project.path().join("b.db")));
+    source.run(
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, a TEXT, b TEXT); CREATE TABLE q (a TEXT, b TEXT);
+         INSERT INTO p WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
+             SELECT i, NULL, hex(zeroblob(1000000)) FROM n;
+         INSERT INTO q SELECT a, b FROM p",
+    );
+    target.run(
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, a TEXT NOT NULL, b TEXT); CREATE TABLE q (a TEXT NOT NULL, b TEXT);
+                CREATE TABLE other (id INTEGER PRIMARY KEY)",
+    );
+    project.write_job(&source.url(), &target.url(), "mode = \"replace\"\nmax_quarantined = 1000\n");
+    for _first_and_second_run in 0..2 {
+        let (run, peak) = project.run_measured(["run", "--json"]);
+        assert_eq!(run.code, Some(1), "every row was refused: {}", run.stderr);
+        assert!(peak < (64 + 3 * 2) * MIB, "{} MiB", peak / MIB);
+    }
+    assert_eq!(target.count("SELECT count(*) FROM _migrate_quarantine"), 200);
+}
+
+#[test]
 fn a_cell_of_a_hundred_megabytes_passes() {
     const SIZE: u64 = 100_000_000;
     let project = Project::new();

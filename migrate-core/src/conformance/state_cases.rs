@@ -228,6 +228,7 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
         counters: Counters { read: u64::from(u32::MAX) + 1, inserted: 2, orphans: 3, bytes: 4, ..Counters::default() },
         trigger_columns: ["stamp".to_owned()].into(),
         fingerprint: "v1 'x'".to_owned(),
+        distrusted: sequence == 2,
         digest: Some("abc".to_owned()),
     };
     let part = |partition: u32, checkpoint: Checkpoint| {

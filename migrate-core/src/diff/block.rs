@@ -43,6 +43,15 @@ pub struct Entry {
 impl Entry {
     /// A checksum that no row has, for rows whose content in the target is not known.
     pub const UNKNOWN: Checksum = [0; 16];
+
+    /// Makes the entry say that the row was synced, but not as what: no row has its checksum.
+    pub fn distrust(&mut self) {
+        if self.checksum != Entry::UNKNOWN {
+            // The complement, which no row's checksum is but by a chance that nobody lives to see.
+            self.checksum.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        self.columns = None;
+    }
 }
 
 /// A block of consecutive keys.

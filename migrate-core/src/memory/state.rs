@@ -160,6 +160,12 @@ impl TargetState for MemoryState {
         Ok(wanted.take(limit).cloned().collect())
     }
 
+    async fn quarantined_keys(&self, scope: &Scope, limit: usize) -> Result<Vec<Vec<u8>>> {
+        let data = self.database.lock();
+        let wanted = data.state.quarantine.iter().filter(|row| &row.scope == scope);
+        Ok(wanted.take(limit).map(|row| row.key.clone()).collect())
+    }
+
     async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>> {
         let data = self.database.lock();
         let newest_first = data.state.gone.range(..before.unwrap_or(i64::MAX)).rev();

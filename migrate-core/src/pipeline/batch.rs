@@ -96,10 +96,12 @@ pub(super) struct Batch {
     /// Rows that are written at the end of the range, after its deletes.
     pub(super) waiting: Vec<Waiting>,
     pub(super) quarantine: Vec<QuarantinedRow>,
+    /// Bytes of the refused rows, which are kept whole.
+    pub(super) refused_bytes: usize,
     pub(super) released: Vec<Vec<u8>>,
     /// Rows that are gone from the source, for the end of the run.
     pub(super) gone: Vec<GoneRow>,
-    /// Whether a part of the ledger is with the transaction already.
+    /// Whether a part of the state is with the transaction already.
     pub(super) put: bool,
     pub(super) bytes: usize,
     pub(super) rows: usize,

@@ -8,17 +8,19 @@ use super::entity::EntityRun;
 use super::respelled::may_fold;
 use super::shape::target_key;
 use super::update::shown;
-use crate::diff::LedgerBlock;
+use crate::diff::{Entry, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::Scope;
+use crate::state::{Scope, StateChanges};
 use crate::value::Key;
 use crate::value::canonical;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Keys that are compared by one reading of the ledgers.
 const AT_ONCE: u64 = 1 << 19;
 const BLOCKS_AT_ONCE: usize = 16;
 const EXAMPLES: usize = 3;
+/// Keys that are taken note of.
+const MOST: usize = 65_536;
 
 /// Fails if two rows that were ever moved are one row of the target.
 ///
@@ -30,7 +32,9 @@ pub(super) async fn refuse_collisions(context: &Context, runs: &[EntityRun]) -> 
     }
     for runs in tables.into_values() {
         let wrote = runs.iter().map(|run| context.settled(&run.entity.name)).any(|now| now.inserted + now.updated > 0);
-        if wrote && (runs.len() > 1 || runs.iter().any(|run| may_fold(&run.entity))) {
+        // A constant that tells entities apart is part of their keys there.
+        let apart = runs.len() == 1 || runs.iter().all(|run| !run.entity.apart.is_empty());
+        if wrote && (!apart || runs.iter().any(|run| may_fold(&run.entity))) {
             compare(context, &runs).await?;
         }
     }
@@ -49,7 +53,7 @@ async fn compare(context: &Context, runs: &[&EntityRun]) -> Result<()> {
     }
     let passes = rows / AT_ONCE + 1;
     for pass in 0..passes {
-        let (mut seen, mut twice): (HashSet<[u8; 16]>, Vec<Key>) = (HashSet::new(), Vec::new());
+        let (mut seen, mut twice): (HashSet<[u8; 16]>, HashMap<[u8; 16], Key>) = Default::default();
         for (run, scope) in &scopes {
             let mut after = None;
             loop {
@@ -61,8 +65,8 @@ async fn compare(context: &Context, runs: &[&EntityRun]) -> Result<()> {
                         let Ok(key) = target_key(&run.entity, &entry.key) else { continue };
                         let digest = canonical::checksum(key.as_bytes());
                         let own = u64::from_be_bytes([0, 0, 0, 0, digest[0], digest[1], digest[2], digest[3]]) % passes == pass;
-                        if own && !seen.insert(digest) && twice.len() < EXAMPLES {
-                            twice.push(key);
+                        if own && !seen.insert(digest) && twice.len() < MOST {
+                            twice.insert(digest, key);
                         }
                     }
                 }
@@ -70,15 +74,48 @@ async fn compare(context: &Context, runs: &[&EntityRun]) -> Result<()> {
             }
         }
         if !twice.is_empty() {
-            return Err(refusal(runs, &twice));
+            for (run, scope) in &scopes {
+                let of_one = |entry: &Entry| {
+                    target_key(&run.entity, &entry.key).is_ok_and(|key| twice.contains_key(&canonical::checksum(key.as_bytes())))
+                };
+                distrust(context, scope, of_one).await?;
+            }
+            return Err(refusal(runs, twice.values().take(EXAMPLES)));
         }
     }
     Ok(())
 }
 
-fn refusal(runs: &[&EntityRun], keys: &[Key]) -> Error {
+/// Makes the ledger say of some rows that they were synced, but not as what: which of them the target holds is not known, and the next
+/// run writes those that the source still has.
+pub(super) async fn distrust(context: &Context, scope: &Scope, which: impl Fn(&Entry) -> bool) -> Result<()> {
+    let mut after = None;
+    loop {
+        let stored = context.state.ledger_blocks(scope, after, BLOCKS_AT_ONCE).await?;
+        let Some(last) = stored.last() else { return Ok(()) };
+        after = Some(last.ordinal);
+        let mut changes = StateChanges { scope: Some(scope.clone()), ..StateChanges::default() };
+        for stored in &stored {
+            let mut block = LedgerBlock::unpack(stored)?;
+            let mut found = false;
+            for entry in block.entries.iter_mut().filter(|entry| which(entry)) {
+                entry.distrust();
+                found = true;
+            }
+            if found {
+                changes.blocks.push(block.pack());
+            }
+        }
+        if !changes.blocks.is_empty() {
+            context.sink.begin(&context.fence).await?.commit(&changes).await?;
+        }
+        context.check_cancelled()?;
+    }
+}
+
+fn refusal<'k>(runs: &[&EntityRun], keys: impl Iterator<Item = &'k Key>) -> Error {
     let names: Vec<&str> = runs.iter().map(|run| run.entity.name.as_str()).collect();
-    let keys: Vec<String> = keys.iter().map(shown).collect();
+    let keys: Vec<String> = keys.map(shown).collect();
     let message = format!(
         "rows that the source holds apart are one row of the target, which holds the last of them only; among the keys: {}; give the \
          entity another key",

@@ -1,15 +1,19 @@
 //! Runs one entity: decides where its walks start, splits it, and adds up the parts.
 
 use super::context::{Context, Purpose};
+use super::fingerprint::{Trust, trust};
+use super::folded::refuse_folded_rows;
 use super::keyless::{Keyless, Known};
 use super::reader::{BYTES_AHEAD, ReadPlan};
 use super::walk::{Start, Walk};
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{Event, ExecutionState};
+use crate::filter::{Filter, Parameter};
+use crate::job::{Event, ExecutionState, Level};
 use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Checkpoint, Counters, Scope};
-use crate::value::KeyRange;
+use crate::value::{KeyRange, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,10 +25,12 @@ const PART_BYTES: u64 = 1 << 30;
 pub(super) struct EntityRun {
     pub(super) entity: Arc<EntityPlan>,
     pub(super) fingerprint: String,
-    /// The parts' checkpoints; none if the entity was never written, or with another fingerprint.
+    /// The parts' checkpoints; none if the entity was never written, or if what was says nothing any more.
     pub(super) checkpoints: Vec<(u32, Checkpoint)>,
-    /// Whether there is state that was made with another fingerprint.
+    /// Whether there is state that says nothing any more.
     pub(super) stale: bool,
+    /// Whether the ledger says which rows were synced, but not whether they are as they would be written now.
+    pub(super) distrusted: bool,
     /// Whether the target holds rows.
     pub(super) occupied: bool,
     /// Whether rows stayed refused for a constraint: other rows' deletion may let them in.
@@ -39,15 +45,21 @@ impl EntityRun {
     /// Looks up what the target remembers and holds.
     pub(super) async fn look_up(context: &Context, entity: Arc<EntityPlan>, fingerprint: String) -> Result<Self> {
         let found = context.state.checkpoints(&context.job.name, &entity.name).await?;
-        let valid = found.iter().all(|(_, c)| c.fingerprint == fingerprint);
+        let trusted = found.iter().map(|(_, c)| trust(&c.fingerprint, &fingerprint)).min().unwrap_or(Trust::Rows);
         let occupied = !context.missing.contains(&entity.target.name) && holds_rows(context, &entity).await?;
         // A table that somebody has emptied or dropped since holds none of what its ledger says.
         let emptied = !occupied && found.iter().any(|(_, c)| c.reached.is_some() || c.digest.is_some());
-        let keep = valid && !emptied;
+        let keep = trusted != Trust::Nothing && !emptied;
+        if trusted == Trust::Nothing && !emptied && context.lists_gone() {
+            let message =
+                "the source, the key or the target's table is another one than before: rows that are gone since are not noticed";
+            context.log(Level::Warn, &entity.name, message);
+        }
         Ok(EntityRun {
             entity,
             fingerprint,
             stale: !keep && !found.is_empty(),
+            distrusted: trusted == Trust::Keys || found.iter().any(|(_, c)| c.distrusted),
             checkpoints: if keep { found } else { Vec::new() },
             occupied,
             refused: Arc::default(),
@@ -60,7 +72,7 @@ impl EntityRun {
     fn is_loadable(&self) -> bool {
         match self.checkpoints.is_empty() {
             true => !self.occupied,
-            false => self.checkpoints.iter().all(|(_, c)| c.loadable && !c.done),
+            false => !self.distrusted && self.checkpoints.iter().all(|(_, c)| c.loadable && !c.done),
         }
     }
 
@@ -129,6 +141,7 @@ impl EntityRun {
             page_rows: context.limits.batch_rows,
             bytes_ahead: u32::try_from(context.limits.share(BYTES_AHEAD)).unwrap_or(u32::MAX),
             follow_ledger: !self.checkpoints.is_empty(),
+            distrust: self.distrusted,
         }
     }
 
@@ -138,6 +151,7 @@ impl EntityRun {
             // What is only remembered is always looked for.
             loadable: self.is_loadable() && context.purpose != Purpose::Adopt,
             reset: self.stale,
+            distrusted: self.distrusted,
             sequence: checkpoint.map_or(0, |c| c.sequence),
             fingerprint: self.fingerprint.clone(),
             trigger_columns: checkpoint.map(|c| c.trigger_columns.clone()).unwrap_or_default(),
@@ -151,8 +165,9 @@ impl EntityRun {
     async fn run_keyless(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let checkpoint = self.checkpoints.first().map(|(_, c)| c.clone());
         let known = Known {
-            digest: checkpoint.as_ref().and_then(|c| c.digest.clone().map(|d| (d, c.counters))),
-            unfinished: checkpoint.as_ref().is_some_and(|c| !c.done),
+            digest: checkpoint.as_ref().filter(|_| !self.distrusted).and_then(|c| c.digest.clone().map(|d| (d, c.counters))),
+            unfinished: checkpoint.as_ref().is_some_and(|c| !c.done || self.distrusted),
+            rows: checkpoint.as_ref().map_or(0, |c| c.counters.held()),
             execution: checkpoint.map(|c| c.execution).unwrap_or_default(),
         };
         let mut load = Keyless {
@@ -225,7 +240,7 @@ impl EntityRun {
     }
 }
 
-/// Returns whether the target's table holds any row.
+/// Returns whether the target's table holds any row, or any of this entity's where it is told apart from others.
 async fn holds_rows(context: &Context, entity: &EntityPlan) -> Result<bool> {
     let source = context.sink.as_source();
     let mut snapshot = source.open_snapshot().await?;
@@ -234,21 +249,25 @@ async fn holds_rows(context: &Context, entity: &EntityPlan) -> Result<bool> {
     } else {
         entity.target_key.clone()
     };
-    let request = PageRequest::new(&entity.target, &columns, &[]).with_limits(1, 1);
+    let own = own_rows(entity);
+    let request = PageRequest::new(&entity.target, &columns, &[]).with_filter(own.as_ref()).with_limits(1, 1);
     Ok(!snapshot.read_page(&request).await?.is_empty())
 }
 
-/// Fails where rows that the source holds apart have become one, because the target takes their keys for equal.
-async fn refuse_folded_rows(context: &Context, entity: &EntityPlan, counters: &Counters) -> Result<()> {
-    let mut snapshot = context.sink.as_source().open_snapshot().await?;
-    let there = snapshot.count_rows(&entity.target, None).await?;
-    let written = counters.inserted + counters.updated + counters.unchanged;
-    if there >= written {
-        return Ok(());
+/// The condition that tells an entity's rows from those of other entities of its table; `None` if it has the table for itself.
+fn own_rows(entity: &EntityPlan) -> Option<Filter> {
+    let mut parameters = BTreeMap::new();
+    let mut conditions = Vec::new();
+    for (place, name) in entity.apart.iter().enumerate() {
+        let constant = entity.columns.iter().find(|c| &c.target == name)?.constant.as_ref()?;
+        let parameter = match constant {
+            Value::Bool(value) => Parameter::Bool(*value),
+            Value::Int(value) => Parameter::Int(*value),
+            Value::Text(value) => Parameter::Text(value.to_string()),
+            _ => return None,
+        };
+        parameters.insert(format!("own{place}"), parameter);
+        conditions.push(format!("\"{}\" = :own{place}", name.replace('"', "\"\"")));
     }
-    let message = format!(
-        "{written} rows of the source are only {there} in the target, which takes some of their keys ({}) for equal; give another key",
-        entity.target_key.join(", ")
-    );
-    Err(Error::new(ErrorKind::Mismatch, message).with("entity", &entity.name).with("table", &entity.target.name))
+    if conditions.is_empty() { None } else { Filter::parse(&conditions.join(" AND "), &parameters).ok() }
 }

@@ -6,13 +6,13 @@ use super::context::Context;
 use super::reader::ReadPlan;
 use super::retry::Backoff;
 use super::shape::{Shaped, Shaper, whole_row};
-use super::walk::Start;
+use super::walk::{REFUSED_BYTES, Start};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::job::{Event, Mode};
 use crate::sink::{WriteMode, WriteRequest};
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Checkpoint, Counters, QuarantinedRow, StateChanges, to_hex};
-use crate::value::{Key, Page};
+use crate::value::{Key, Page, Value};
 
 /// What is known of the target's rows of a keyless entity.
 pub(super) struct Known {
@@ -22,6 +22,8 @@ pub(super) struct Known {
     pub(super) unfinished: bool,
     /// The execution that loaded.
     pub(super) execution: String,
+    /// How many rows of the target are this entity's.
+    pub(super) rows: u64,
 }
 
 /// The load of one entity without a key.
@@ -63,9 +65,14 @@ impl Keyless {
                     Retry::Never => return Err(error),
                     Retry::Transaction | Retry::Reconnect | Retry::Settle => {
                         backoff.wait(&self.context, Some(&self.plan.entity.name), &error).await?;
-                        // What a lost commit has left is emptied with the rest.
+                        // Of a lost commit it is known only now whether it has left rows.
                         self.context.state.settle(&self.context.fence).await?;
-                        self.known.unfinished = true;
+                        let (job, entity) = (&self.context.job.name, &self.plan.entity.name);
+                        if let Some((_, checkpoint)) = self.context.state.checkpoints(job, entity).await?.first() {
+                            self.known.rows = checkpoint.counters.held();
+                            self.known.unfinished = !checkpoint.done || checkpoint.fingerprint != self.start.fingerprint;
+                            self.start.sequence = checkpoint.sequence;
+                        }
                     }
                 },
             }
@@ -129,10 +136,14 @@ impl Keyless {
         let entity = self.plan.entity.clone();
         let (mut sum, mut counters) = (Sum::default(), Counters::default());
         let mut shaper = Shaper::new(entity.clone());
+        let alone = self.is_alone().await?;
         let mut transaction = self.context.sink.begin(&self.context.fence).await?;
         if self.known.unfinished {
             transaction.clear(&entity.target).await?;
         }
+        // Beside the rows of others none can be taken back: all are loaded by one commit, or none.
+        let most = if alone { self.context.limits.batch_bytes } else { usize::MAX };
+        let mut refused = 0;
         let (mut after, mut bytes, mut quarantine, mut first) = (None, 0, Vec::new(), true);
         loop {
             let page = self.read(snapshot, after).await?;
@@ -143,10 +154,12 @@ impl Keyless {
             for (at, row) in shaped.rows.iter().enumerate() {
                 let Err(refusal) = &row.place else { continue };
                 counters.quarantined += 1;
+                refused += 1;
                 quarantine.push(QuarantinedRow {
                     execution: self.context.execution.clone(),
                     scope: self.plan.scope.clone(),
-                    key: row.checksum.to_vec(),
+                    // The row has no key: it goes by its number among the refused.
+                    key: Key::from_values([&Value::Int(refused)]).as_bytes().to_vec(),
                     column: refusal.column.clone(),
                     reason: refusal.reason.clone(),
                     row: whole_row(&shaped.source, at),
@@ -168,9 +181,14 @@ impl Keyless {
             sum.add(&shaped);
             counters.inserted += rows.len() as u64;
             bytes += shaped.page.data().len();
+            if quarantine.iter().map(|refused: &QuarantinedRow| refused.row.len()).sum::<usize>() >= REFUSED_BYTES {
+                let (scope, quarantine) = (Some(self.plan.scope.clone()), std::mem::take(&mut quarantine));
+                let reset_ledger = std::mem::take(&mut first);
+                transaction.put_state(StateChanges { scope, reset_ledger, quarantine, ..StateChanges::default() }).await?;
+            }
             let limited = self.context.limits.rows.is_some_and(|limit| counters.settled() >= limit);
             let done = after.is_none() || limited;
-            if done || bytes >= self.context.limits.batch_bytes {
+            if done || bytes >= most {
                 let changes = self.changes(
                     &counters,
                     if done && !limited { Some(sum.text()) } else { None },
@@ -191,6 +209,29 @@ impl Keyless {
                 bytes = 0;
             }
         }
+    }
+
+    /// Returns whether all rows of the target are this entity's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] where they are not, and yet would have to be taken away, or could not be told apart later.
+    async fn is_alone(&self) -> Result<bool> {
+        let entity = &self.plan.entity;
+        if self.context.missing.contains(&entity.target.name) {
+            return Ok(true);
+        }
+        let mut snapshot = self.context.sink.as_source().open_snapshot().await?;
+        let there = snapshot.count_rows(&entity.target, None).await?;
+        if there <= self.known.rows {
+            return Ok(true);
+        }
+        let adds = self.context.job.mode == Mode::Append && !self.known.unfinished;
+        if adds && self.context.limits.rows.is_none() {
+            return Ok(false);
+        }
+        let message =
+            "the target's table holds rows of others, and without a key they cannot be told apart; empty it, or give a key";
+        Err(Error::new(ErrorKind::Refused, message).with("entity", &entity.name).with("table", &entity.target.name))
     }
 
     /// Drops the rows behind the run's limit.

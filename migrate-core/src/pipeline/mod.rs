@@ -13,6 +13,7 @@ mod dry;
 mod entity;
 mod execute;
 mod fingerprint;
+mod folded;
 mod keyless;
 mod late;
 mod mark;

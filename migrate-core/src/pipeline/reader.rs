@@ -1,7 +1,7 @@
 //! Reads ahead: a task that walks the ledger's ranges and the tail, and hands over their pages.
 
 use super::walk::Cursor;
-use crate::diff::LedgerBlock;
+use crate::diff::{Entry, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Snapshot};
@@ -44,6 +44,8 @@ pub(super) struct ReadPlan {
     pub(super) bytes_ahead: u32,
     /// Whether the ledger is to be followed; else everything is tail.
     pub(super) follow_ledger: bool,
+    /// Whether only the ledger's keys are true.
+    pub(super) distrust: bool,
 }
 
 /// Why reading failed, and on which side.
@@ -130,8 +132,11 @@ async fn read(
             break;
         }
         let stored = state.ledger_blocks(&plan.scope, after, BLOCKS_PER_RANGE).await.map_err(ReadError::Target)?;
-        let blocks: Vec<LedgerBlock> =
+        let mut blocks: Vec<LedgerBlock> =
             stored.iter().map(LedgerBlock::unpack).collect::<Result<_>>().map_err(ReadError::Target)?;
+        if plan.distrust {
+            blocks.iter_mut().flat_map(|block| &mut block.entries).for_each(Entry::distrust);
+        }
         let Some(last) = blocks.last() else { break };
         let (end, ordinal) = (last.last_key.clone(), last.ordinal);
         if sender.send(Ok(Segment::Range { blocks, after, end: end.clone() })).await.is_err() {

@@ -313,5 +313,10 @@ pub(crate) fn target_key(entity: &EntityPlan, key: &Key) -> Result<Key> {
         })?;
         conformed.push(value);
     }
+    // Beyond the source's key there are constants only.
+    for name in entity.target_key.iter().skip(entity.key.len()) {
+        let constant = entity.columns.iter().find(|c| &c.target == name).and_then(|c| c.constant.clone());
+        conformed.push(constant.unwrap_or(Value::Null));
+    }
     Ok(Key::from_values(&conformed))
 }

@@ -6,6 +6,7 @@ use super::entity::EntityPlan;
 use super::graph::ReferenceGraph;
 use super::names::{self, Chosen};
 use super::references::{self, Refusal};
+use super::shared;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::Filter;
 use crate::hint;
@@ -79,7 +80,9 @@ async fn draft(
         let message = format!("there is no entity \"{unknown}\" to transform{}", hint::nearest(unknown, names()));
         return Err(Error::new(ErrorKind::Config, message));
     }
-    refuse_shared_new_tables(&drafts)?;
+    shared::refuse_shared_new_tables(
+        drafts.iter().map(|d| (d.chosen.entity.name(), &d.name, d.existing.is_some() && d.started.is_none())),
+    )?;
     // Only a target that exists has an identity, and only one with the table can be copied into itself.
     if drafts.iter().any(|d| d.existing.is_some()) && identity == sink.as_source().identity().await.context("side", "target")? {
         refuse_itself(&drafts)?;
@@ -96,7 +99,7 @@ async fn draft(
         schema.tables.push(table);
         entities.push(entity);
     }
-    refuse_shared_rows(&entities)?;
+    shared::refuse_shared_rows(&entities)?;
     refuse_dangling(&entities, &schema, &target_schema)?;
     if state.exists().await? {
         note_trigger_columns(&job.name, &mut entities, state.as_ref()).await?;
@@ -137,49 +140,6 @@ struct Draft<'a> {
     existing: Option<TableSchema>,
     started: Option<TablePlan>,
     notes: Vec<String>,
-}
-
-/// Several entities may feed a table that is there already.
-fn refuse_shared_new_tables(drafts: &[Draft<'_>]) -> Result<()> {
-    let mut seen: BTreeMap<&TableName, &str> = BTreeMap::new();
-    for draft in drafts {
-        let name = draft.chosen.entity.name();
-        if let Some(other) = seen.insert(&draft.name, name)
-            && (draft.existing.is_none() || draft.started.is_some())
-        {
-            let message = format!(
-                "entities \"{other}\" and \"{name}\" both feed the table {}, which is not there yet; create it, or give one of them \
-                 another target",
-                draft.name
-            );
-            return Err(Error::new(ErrorKind::Config, message));
-        }
-    }
-    Ok(())
-}
-
-/// Entities that feed one table must be told apart by their rows: else what belongs to one would be missing, or too much, to the other.
-fn refuse_shared_rows(entities: &[EntityPlan]) -> Result<()> {
-    for (place, one) in entities.iter().enumerate() {
-        for other in entities[..place].iter().filter(|other| other.target.name == one.target.name) {
-            let apart = one.columns.iter().any(|column| {
-                let same = other.columns.iter().find(|c| c.target == column.target);
-                column.constant.as_ref().zip(same.and_then(|c| c.constant.as_ref())).is_some_and(|(a, b)| a != b)
-            });
-            let both = format!("entities \"{}\" and \"{}\" both feed the table {}", other.name, one.name, one.target.name);
-            let wrong = |message: &str| Err(Error::new(ErrorKind::Config, format!("{both}, {message}")));
-            if one.is_keyless() || other.is_keyless() {
-                return wrong("which takes a key for each");
-            }
-            if !apart {
-                return wrong(
-                    "and nothing tells their rows apart; give each a constant of its own in one column, such as entity_type, with \
-                     columns.set or a step of transform",
-                );
-            }
-        }
-    }
-    Ok(())
 }
 
 /// A table cannot be copied into itself; into another of the same database it can.
@@ -354,6 +314,10 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
             }
         }
     }
+    let apart = if table.create { Vec::new() } else { shared::telling_apart(job, &entity, &columns) };
+    if !table.create && !key.is_empty() {
+        target_key.extend(shared::beyond_the_key(&table.table, &target_key, &apart, &columns));
+    }
     notes.extend(table.notes.iter().cloned());
     if key.is_empty() {
         notes.push("has no key: its rows are compared as a whole, and an interrupted load starts again".to_owned());
@@ -382,6 +346,7 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         key_is_unique: key.is_empty() || source.is_unique(&key),
         key,
         target_key,
+        apart,
         columns,
         filter: entity.filter.clone(),
         row_estimate: source.row_estimate,

@@ -26,8 +26,12 @@ pub struct EntityPlan {
     pub level: usize,
     /// The source's columns that identify a row; empty for a multiset.
     pub key: Vec<String>,
-    /// The same columns by their names in the target.
+    /// What identifies a row in the target: the same columns by their names there, and then those with constants without which the rows
+    /// of others would be taken for this entity's.
     pub target_key: Vec<String>,
+    /// Columns by whose constants this entity's rows differ from those of the job's other entities on the same table.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<String>,
     /// Whether an index of the source guarantees that the key is unique.
     pub key_is_unique: bool,
     /// The columns that are written, in order.

@@ -7,6 +7,7 @@ mod fit;
 mod graph;
 mod names;
 mod references;
+mod shared;
 
 pub use build::{build, graph};
 pub use entity::{ColumnPlan, EntityPlan};

@@ -135,13 +135,22 @@ impl Look<'_> {
                 }
             }
         }
-        let extra = here.rows.keys().filter(|key| !there.rows.contains_key(*key) && !excused(key, key));
-        candidates.extend(extra.map(|key| (key.clone(), key.clone())));
+        for key in here.rows.keys().filter(|key| !there.rows.contains_key(*key)) {
+            let own = self.source_key(key)?;
+            if !excused(key, &own) {
+                candidates.push((key.clone(), own));
+            }
+        }
         candidates.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
         for some in candidates.chunks(KEYS_AT_ONCE) {
             self.read_again(source, target, some).await?;
         }
         Ok(())
+    }
+
+    /// Returns what the source would have as the key of a row of the target: without the constants that it has there.
+    fn source_key(&self, key: &Key) -> Result<Key> {
+        Ok(Key::from_values(key.values()?.iter().take(self.entity.key.len())))
     }
 
     /// Reads rows that differed once more: only what still differs is a difference.

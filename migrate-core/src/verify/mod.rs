@@ -21,9 +21,9 @@ pub use report::{Difference, DifferenceKind, EntityVerification, VerifyReport};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::{CancelToken, ExecutionQuery, Level, LogLine, Update};
 use crate::pipeline::Pipeline;
+use crate::state::Scope;
 use crate::value::Key;
 use compare::{Known, verify_entity};
-use std::collections::HashSet;
 
 /// Refused rows of an entity that are taken into account.
 const QUARANTINED: usize = 100_000;
@@ -54,9 +54,12 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
         let mut known = Known::default();
         if remembers {
             let checkpoints = state.checkpoints(&pipeline.job.name, &entity.name).await?;
-            known.trigger_columns = checkpoints.into_iter().flat_map(|(_, c)| c.trigger_columns).collect();
-            let refused = state.quarantine(&pipeline.job.name, Some(&entity.name), QUARANTINED).await?;
-            known.quarantined = refused.iter().map(|row| Key::from_bytes(&row.key)).collect::<HashSet<Key>>();
+            for (partition, checkpoint) in checkpoints {
+                known.trigger_columns.extend(checkpoint.trigger_columns);
+                let scope = Scope { job: pipeline.job.name.clone(), entity: entity.name.clone(), partition };
+                let refused = state.quarantined_keys(&scope, QUARANTINED).await?;
+                known.quarantined.extend(refused.iter().map(Key::from_bytes));
+            }
         }
         let began = pipeline.clock.now();
         let mut found = verify_entity(entity, pipeline.source.as_ref(), pipeline.sink.as_ref(), &known).await?;

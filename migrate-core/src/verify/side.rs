@@ -45,10 +45,12 @@ impl Side {
     pub(super) fn of_source(entity: &EntityPlan, left_out: &BTreeSet<String>) -> Self {
         let mut entity = entity.clone();
         entity.columns.retain(|c| !left_out.contains(&c.target));
-        let same_keys = entity.key.iter().zip(&entity.target_key).all(|(source, target)| {
-            let column = entity.columns.iter().find(|c| c.source.as_ref() == Some(source) && &c.target == target);
-            column.is_some_and(|c| c.source_type == c.target_type)
-        });
+        let as_many = entity.key.len() == entity.target_key.len();
+        let same_keys = as_many
+            && entity.key.iter().zip(&entity.target_key).all(|(source, target)| {
+                let column = entity.columns.iter().find(|c| c.source.as_ref() == Some(source) && &c.target == target);
+                column.is_some_and(|c| c.source_type == c.target_type)
+            });
         Side::new(entity, Vec::new(), same_keys)
     }
 

@@ -117,6 +117,23 @@ impl TargetState for PostgresState {
         rows.iter().map(|row| quarantined(job, row)).collect()
     }
 
+    async fn quarantined_keys(&self, scope: &Scope, limit: usize) -> Result<Vec<Vec<u8>>> {
+        let keys: Vec<(Vec<u8>,)> = fence::with_session(&self.pool, async |connection| {
+            sqlx::query_as(
+                "SELECT q.key FROM migrate.quarantine q WHERE q.job = $1 AND q.entity = $2 AND q.partition = $3 LIMIT $4",
+            )
+            .bind(&scope.job)
+            .bind(&scope.entity)
+            .bind(i64::from(scope.partition))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(connection)
+            .await
+            .map_err(from_sqlx)
+        })
+        .await?;
+        Ok(keys.into_iter().map(|(key,)| key).collect())
+    }
+
     async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>> {
         let rows: Vec<(i64, Vec<u8>, bool)> = fence::with_session(&self.pool, async |connection| {
             sqlx::query_as(

@@ -96,6 +96,11 @@ impl TargetState for SqliteState {
         self.read(move |c| read::quarantine(c, &job, entity.as_deref(), limit)).await
     }
 
+    async fn quarantined_keys(&self, scope: &Scope, limit: usize) -> Result<Vec<Vec<u8>>> {
+        let scope = scope.clone();
+        self.read(move |c| read::quarantined_keys(c, &scope, limit)).await
+    }
+
     async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>> {
         let scope = scope.clone();
         self.read(move |c| read::gone_rows(c, &scope, before, limit)).await

@@ -81,6 +81,11 @@ pub(super) fn quarantine(connection: &Connection, job: &str, entity: Option<&str
         .collect()
 }
 
+pub(super) fn quarantined_keys(connection: &Connection, scope: &Scope, limit: usize) -> Result<Vec<Vec<u8>>> {
+    let query = "SELECT key FROM main._migrate_quarantine WHERE job = ?1 AND entity = ?2 AND part = ?3 LIMIT ?4";
+    all(connection, query, params![scope.job, scope.entity, scope.partition, limited(limit)], |r| r.get(0))
+}
+
 pub(super) fn gone_rows(
     connection: &Connection,
     scope: &Scope,

@@ -108,6 +108,10 @@ impl TargetState for DryState {
         if self.exists { self.inner.quarantine(job, entity, limit).await } else { Ok(Vec::new()) }
     }
 
+    async fn quarantined_keys(&self, scope: &Scope, limit: usize) -> Result<Vec<Vec<u8>>> {
+        if self.exists { self.inner.quarantined_keys(scope, limit).await } else { Ok(Vec::new()) }
+    }
+
     async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>> {
         let (mut found, reset) = {
             let overlay = self.lock();

@@ -67,6 +67,18 @@ impl Walk {
         self.batch.transaction(&self.context).await?.put_state(changes).await
     }
 
+    /// Hands refused rows over to the transaction: they are kept whole, and nothing bounds how large they are.
+    pub(super) async fn put_quarantine(&mut self) -> Result<()> {
+        let changes = StateChanges {
+            scope: Some(self.plan.scope.clone()),
+            reset_ledger: self.reset && !self.batch.put,
+            quarantine: std::mem::take(&mut self.batch.quarantine),
+            ..StateChanges::default()
+        };
+        (self.batch.put, self.batch.refused_bytes) = (true, 0);
+        self.batch.transaction(&self.context).await?.put_state(changes).await
+    }
+
     /// Commits what was read so far of a range, which goes on behind it. `last` says that the walk ends here.
     pub(super) async fn commit_part(&mut self, last: bool) -> Result<()> {
         self.write_waiting().await?;
@@ -124,6 +136,7 @@ impl Walk {
             loadable: self.loadable && self.limit.is_none(),
             counters: self.live.counters,
             fingerprint: self.fingerprint.clone(),
+            distrusted: self.distrusted && !done,
             trigger_columns: self.trigger_columns.clone(),
             digest: None,
         }

@@ -36,6 +36,8 @@ const QUARANTINED: usize = 100_000;
 const NAMED: usize = 20;
 /// Rows whose ledger entries are kept in memory before they are handed to the transaction.
 const KEPT_ROWS: usize = 32_768;
+/// Bytes of refused rows that are kept in memory before they are handed to the transaction.
+pub(super) const REFUSED_BYTES: usize = 4 << 20;
 /// Bytes of pages that wait for the end of their range at most.
 const WAITING_BYTES: usize = 8 << 20;
 
@@ -65,6 +67,8 @@ pub(super) struct Walk {
     loadable: bool,
     /// Whether the next commit empties the ledger first.
     reset: bool,
+    /// Whether only the keys of the ledger are true until the walk has reached its end.
+    distrusted: bool,
     /// Where a walk from the start begins.
     begins: Cursor,
     /// Columns that the target's triggers were seen to alter.
@@ -104,6 +108,8 @@ pub(super) struct Walk {
 pub(super) struct Start {
     pub(super) loadable: bool,
     pub(super) reset: bool,
+    /// Whether only the keys of the ledger are true.
+    pub(super) distrusted: bool,
     pub(super) sequence: u64,
     pub(super) fingerprint: String,
     /// Columns that the target's triggers were seen to alter before.
@@ -147,6 +153,7 @@ impl Walk {
             shaper: Shaper::new(plan.entity.clone()),
             loadable: start.loadable,
             reset: start.reset,
+            distrusted: start.distrusted,
             begins: Cursor { counters: Counters { deleted: start.deleted, ..Counters::default() }, ..Cursor::default() },
             trigger_columns: start.trigger_columns,
             quarantined: HashSet::new(),
@@ -288,6 +295,6 @@ impl Walk {
 
 /// Returns the rows that earlier runs have refused.
 async fn read_quarantine(state: Arc<dyn TargetState>, scope: Scope) -> Result<HashSet<Key>> {
-    let rows = state.quarantine(&scope.job, Some(&scope.entity), QUARANTINED).await?;
-    Ok(rows.iter().filter(|row| row.scope == scope).map(|row| Key::from_bytes(&row.key)).collect())
+    let keys = state.quarantined_keys(&scope, QUARANTINED).await?;
+    Ok(keys.iter().map(Key::from_bytes).collect())
 }

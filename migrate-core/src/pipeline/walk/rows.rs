@@ -3,7 +3,7 @@
 use super::super::shape::{RowRefusal, Shaped, whole_row};
 use super::super::update::{Base, column_sums, shown};
 use super::write::Writes;
-use super::{KEPT_ROWS, WAITING_BYTES, Walk};
+use super::{KEPT_ROWS, REFUSED_BYTES, WAITING_BYTES, Walk};
 use crate::diff::{ColumnSums, Match};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Level, Mode};
@@ -56,6 +56,9 @@ impl Walk {
             self.batch.bytes += shaped.page.data().len();
         }
         self.write(shaped, writes).await?;
+        if self.batch.refused_bytes >= self.context.limits.share(REFUSED_BYTES) {
+            self.put_quarantine().await?;
+        }
         // In a range the pages wait in memory for its end; in the tail they are with the target already.
         let most = self.context.limits.batch_bytes;
         if self.batch.bytes >= if self.live.in_tail { most } else { most.min(self.context.limits.share(WAITING_BYTES)) } {
@@ -88,7 +91,7 @@ impl Walk {
         let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
         let append = self.context.job.mode == Mode::Append;
         let update = self.context.job.mode == Mode::Update;
-        let base = match update {
+        let base = match update && !self.distrusted {
             true => merge.recorded(&key).map(|checksum| Base { checksum, columns: merge.recorded_columns(&key) }),
             false => None,
         };
@@ -113,7 +116,7 @@ impl Walk {
             Match::Changed(before) if append && before != Outcome::Inserted => {
                 counters.skipped += 1;
                 let recorded = merge.recorded(&key).unwrap_or(checksum);
-                merge.keep(key, recorded, before, true);
+                merge.keep(key, recorded, before, !self.distrusted);
             }
             Match::Changed(before) => {
                 self.batch.rows += 1;
@@ -169,13 +172,15 @@ impl Walk {
             merge.keep(key.clone(), recorded, outcome, true);
             merge.keep_columns(columns, true);
         }
+        let row = whole_row(&shaped.source, at);
+        self.batch.refused_bytes += row.len();
         self.batch.quarantine.push(QuarantinedRow {
             execution: self.context.execution.clone(),
             scope: self.plan.scope.clone(),
             key: key.as_bytes().to_vec(),
             column: refusal.column,
             reason: refusal.reason,
-            row: whole_row(&shaped.source, at),
+            row,
             columns: shaped.source.columns().iter().map(|c| c.name.clone()).collect(),
         });
     }
