@@ -98,6 +98,25 @@ pub trait Snapshot: Send {
     /// Reads the rows of these keys that exist, in any order; [`Page::next`] is always `None`.
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page>;
 
+    /// Says whether the rows of a table that changed since a landmark of an earlier snapshot are known, and gives this snapshot's landmark.
+    ///
+    /// A landmark is opaque to all but its adapter. Every doubt makes the answer [`Since::Unknown`]: all rows are then read and compared.
+    /// The table is asked about with all columns that are read, as their types may make the difference.
+    ///
+    /// Knows nothing by default: right for a source that cannot tell.
+    async fn survey(&mut self, _request: &PageRequest<'_>, _since: Option<&str>) -> Result<Survey> {
+        Ok(Survey::default())
+    }
+
+    /// Reads the next keys of a range in key order, at most [`PageRequest::max_rows`], and says of each whether its row may have changed
+    /// since a landmark that [`Snapshot::survey`] knows. A row that did change is always among them; one that did not may be.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] by default.
+    async fn read_keys(&mut self, _request: &PageRequest<'_>, _since: &str) -> Result<KeyPage> {
+        Err(Error::new(ErrorKind::Unsupported, "this source cannot tell which rows have changed"))
+    }
+
     /// Counts the rows under a filter.
     async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64>;
 
@@ -118,6 +137,43 @@ pub trait Snapshot: Send {
     async fn find_orphans(&mut self, _request: &OrphanRequest<'_>) -> Result<Option<Orphans>> {
         Ok(None)
     }
+}
+
+/// What a source knows of a table's changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Where the table stands in this snapshot, for a later one to ask about; `None` where the source cannot tell.
+    pub landmark: Option<String>,
+    /// What is known of the changes since the landmark that was asked about.
+    pub since: Since,
+}
+
+/// What a source knows of the changes since a landmark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Since {
+    /// [`Snapshot::read_keys`] names every row that changed.
+    Known,
+    /// Nothing, and why, in words without a cell's value; empty where the source can never tell.
+    Unknown(String),
+    /// This snapshot is older than the landmark, as that of a standby that lags; and by what that is told.
+    Behind(String),
+}
+
+impl Default for Since {
+    fn default() -> Self {
+        Since::Unknown(String::new())
+    }
+}
+
+/// Keys of rows, and which of these may have changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyPage {
+    /// The keys, in order.
+    pub keys: Vec<Key>,
+    /// Whether each one's row may have changed.
+    pub fresh: Vec<bool>,
+    /// The last key while keys may follow, `None` at the end of the range.
+    pub next: Option<Key>,
 }
 
 /// Which reference is looked at.
@@ -208,6 +264,8 @@ pub struct PageRequest<'a> {
     /// Whether a target's row is found only under the very spelling of its key, also where the table's own index takes others for
     /// equal; see [`crate::sink::SinkTransaction::read_rows`].
     pub to_the_letter: bool,
+    /// The keys whose rows alone are read, still in key order; all if `None`. Understood by sources that know changes.
+    pub only: Option<&'a [Key]>,
 }
 
 impl<'a> PageRequest<'a> {
@@ -222,6 +280,7 @@ impl<'a> PageRequest<'a> {
             max_rows: usize::MAX,
             max_bytes: 1 << 20,
             to_the_letter: false,
+            only: None,
         }
     }
 
@@ -243,6 +302,13 @@ impl<'a> PageRequest<'a> {
     #[must_use]
     pub fn to_the_letter(mut self) -> Self {
         self.to_the_letter = true;
+        self
+    }
+
+    /// Restricts the request to the rows of these keys.
+    #[must_use]
+    pub fn with_only(mut self, keys: &'a [Key]) -> Self {
+        self.only = Some(keys);
         self
     }
 

@@ -3,6 +3,7 @@
 //! All of it lives in the target and commits in the same transaction as the rows it speaks of.
 
 use crate::error::Result;
+use crate::job::Timestamp;
 use crate::schema::TableName;
 use crate::sink::{Outcome, TablePlan};
 use crate::source::Position;
@@ -66,12 +67,24 @@ pub struct Checkpoint {
     /// Whether the ledger was begun with another one, so that behind [`Checkpoint::reached`] only its keys are true.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub distrusted: bool,
+    /// The source's landmark that the ledger is true for, row by row; `None` where the next run must look at all rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced: Option<SyncedAt>,
     /// The target's columns that its triggers were seen to alter: what they hold is no difference.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub trigger_columns: BTreeSet<String>,
     /// Facts that the pipeline keeps beside the ledger, such as the digest of a table without a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+}
+
+/// Up to where a scope's rows were brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncedAt {
+    /// What [`crate::source::Snapshot::survey`] gave.
+    pub landmark: String,
+    /// When all rows were read and compared last.
+    pub scrubbed: Timestamp,
 }
 
 mod range_serde {

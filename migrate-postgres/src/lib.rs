@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod by_key;
+mod changes;
 mod codec;
 mod config;
 mod connection;

@@ -74,11 +74,30 @@ pub(crate) fn conditions(request: &PageRequest<'_>, key: &[&ColumnSchema], condi
             all.push(compare_row(&names, operator, &key_literals(bound, key, request.table)?));
         }
     }
+    if let Some(only) = request.only {
+        all.push(some_keys(only, key, request.table)?);
+    }
     if let Some(filter) = &condition.0 {
         // The line break ends a comment that the filter may end with.
         all.push(format!("({filter}\n)"));
     }
     Ok(if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) })
+}
+
+/// Renders the condition that a row has one of these keys.
+pub(crate) fn some_keys(keys: &[Key], columns: &[&ColumnSchema], table: &TableSchema) -> Result<String> {
+    let mut rows = Vec::with_capacity(keys.len());
+    for one in keys {
+        rows.push(key_literals(one, columns, table)?.join(", "));
+    }
+    let names: Vec<String> = columns.iter().map(|c| quote_ident(&c.name)).collect();
+    // A list is looked up in the index value by value; rows may be joined, once for equal ones.
+    match (names.as_slice(), rows.is_empty()) {
+        ([], _) => Err(Error::new(ErrorKind::Unsupported, "rows of a table without a key cannot be asked for by key")),
+        (_, true) => Ok("false".to_owned()),
+        ([name], false) => Ok(format!("{name} IN ({})", rows.join(", "))),
+        (names, false) => Ok(format!("({}) IN (VALUES ({}))", names.join(", "), rows.join("), ("))),
+    }
 }
 
 /// Renders `ORDER BY` the key, or nothing for a table without one.

@@ -1,15 +1,16 @@
 //! Reading tables within one snapshot.
 
+use crate::changes;
 use crate::codec::ENCODING;
 use crate::copy_out::{Packing, PageStream, collect, of_reading};
 use crate::orphans;
-use crate::select::{columns_of, conditions, from_item, key_literals, null_key, order_by, page_columns, select_list};
+use crate::select::{columns_of, conditions, from_item, null_key, order_by, page_columns, select_list, some_keys};
 use crate::sql::{quote_ident, quote_list, quote_table};
 use crate::view::View;
 use async_trait::async_trait;
 use migrate_core::filter::Filter;
 use migrate_core::schema::{ColumnSchema, TableKind, TableName, TableSchema};
-use migrate_core::source::{OrphanRequest, Orphans, PageRequest, Position, Snapshot};
+use migrate_core::source::{KeyPage, OrphanRequest, Orphans, PageRequest, Position, Snapshot, Survey};
 use migrate_core::value::{Key, Page, PageBuilder};
 use migrate_core::{Error, ErrorKind, Result, ResultExt};
 use sqlx::{AssertSqlSafe, Row};
@@ -43,6 +44,7 @@ struct Shape {
     key: Vec<String>,
     up_to: Option<Key>,
     filter: Option<Filter>,
+    only: Option<Vec<Key>>,
     limits: (usize, usize),
 }
 
@@ -54,6 +56,7 @@ impl Shape {
             key: request.key.to_vec(),
             up_to: request.range.up_to.clone(),
             filter: request.filter.cloned(),
+            only: request.only.map(<[Key]>::to_vec),
             limits: (request.max_rows, request.max_bytes),
         }
     }
@@ -64,6 +67,7 @@ impl Shape {
             && self.key == request.key
             && self.up_to == request.range.up_to
             && self.filter.as_ref() == request.filter
+            && self.only.as_deref() == request.only
             && self.limits == (request.max_rows, request.max_bytes)
     }
 }
@@ -252,23 +256,22 @@ impl Snapshot for PgSnapshot {
         let mut session = self.view.session(request.table, request.filter, &key).await?;
         let condition = session.render_filter(&from, request.filter).await?;
         let and = condition.0.map(|c| format!(" AND ({c}\n)")).unwrap_or_default();
-        let (list, names) = (select_list(&columns), quote_list(request.key));
+        let list = select_list(&columns);
         for some in keys.chunks(KEYS_PER_STATEMENT) {
-            let mut rows = Vec::with_capacity(some.len());
-            for one in some {
-                rows.push(key_literals(one, &key, request.table)?.join(", "));
-            }
-            // A list is looked up in the index value by value; rows may be joined, once for equal ones.
-            let wanted = match key.len() {
-                0 => return Err(Error::new(ErrorKind::Unsupported, "rows of a table without a key cannot be asked for by key")),
-                1 => format!("{names} IN ({})", rows.join(", ")),
-                _ => format!("({names}) IN (VALUES ({}))", rows.join("), (")),
-            };
+            let wanted = some_keys(some, &key, request.table)?;
             let sql = format!("COPY (SELECT {list} FROM {from} WHERE {wanted}{and}) TO STDOUT (FORMAT BINARY)");
             collect(&mut session.connection, &sql, &mut builder, columns.len()).await.context("table", &request.table.name)?;
         }
         self.view.give_back(session);
         Ok(builder.finish(None))
+    }
+
+    async fn survey(&mut self, request: &PageRequest<'_>, since: Option<&str>) -> Result<Survey> {
+        changes::survey(&self.view, &self.position, request, since).await.context("table", &request.table.name)
+    }
+
+    async fn read_keys(&mut self, request: &PageRequest<'_>, since: &str) -> Result<KeyPage> {
+        changes::read_keys(&self.view, &self.position, request, since).await
     }
 
     async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64> {

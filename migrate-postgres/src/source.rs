@@ -48,31 +48,52 @@ impl PostgresSource {
 
 /// What tells one cluster from another, and one of its histories from another.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct System {
+pub(crate) struct System {
     /// The cluster's own number, where the role may read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    system: Option<String>,
+    pub(crate) system: Option<String>,
     /// Grows with each promotion of a standby.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    timeline: Option<i64>,
-    database: i64,
+    pub(crate) timeline: Option<i64>,
+    pub(crate) database: i64,
 }
 
 /// A snapshot's place in history, as it is written into a [`Position`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Place {
+pub(crate) struct Place {
     /// The version of this form.
     v: u32,
     #[serde(flatten)]
-    system: System,
+    pub(crate) system: System,
     /// The write-ahead log's place, or on a standby what was replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    lsn: Option<String>,
+    pub(crate) lsn: Option<String>,
     standby: bool,
     /// `xmin:xmax:transactions in progress`.
     snapshot: String,
     xmin: String,
     xmax: String,
+}
+
+impl Place {
+    /// Reads what [`Source::open_snapshot`] wrote.
+    pub(crate) fn parse(position: &Position) -> Result<Self> {
+        serde_json::from_str(&position.0).map_err(|e| Error::new(ErrorKind::Corrupt, "a position cannot be read").caused_by(e))
+    }
+
+    /// Returns the oldest transaction in progress.
+    pub(crate) fn oldest(&self) -> Result<u64> {
+        number(&self.xmin)
+    }
+
+    /// Returns the first transaction that had not begun.
+    pub(crate) fn next(&self) -> Result<u64> {
+        number(&self.xmax)
+    }
+}
+
+fn number(text: &str) -> Result<u64> {
+    text.parse().map_err(|e| Error::new(ErrorKind::Corrupt, "a transaction's number cannot be read").caused_by(e))
 }
 
 async fn system(connection: &mut PgConnection) -> Result<System> {

@@ -65,8 +65,8 @@ fn a_killed_append_beside_the_rows_of_others_leaves_them_and_adds_all_or_nothing
         let project = Project::new();
         let (source, target) = databases(pair, &project);
         project.write_job(&source.url(), &target.url(), "mode = \"append\"\nbatch_bytes = 65536\n");
-        let mut run = project.start(["run", "--batch-size", "500"]);
-        let _ = run.wait_for("log");
+        let mut run = project.start(["--batch-size", "500"]);
+        assert!(run.wait_for("counted"));
         run.kill();
         assert!([1, 20_001].contains(&target.count("log")), "{}", target.count("log"));
         assert_eq!(project.copy()["entities"][0]["read"], 20_000);

@@ -23,6 +23,7 @@ mod references;
 mod rights;
 mod secrets;
 mod shared_targets;
+mod strategies;
 mod tls;
 mod transforms;
 mod type_matrix;

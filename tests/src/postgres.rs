@@ -172,6 +172,13 @@ impl Postgres {
         run_on(&self.url(), sql);
     }
 
+    /// Opens a session that stays, for transactions that go on while something else happens.
+    pub fn session(&self) -> Session {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let connection = runtime.block_on(connect(&self.url()));
+        Session { connection, runtime }
+    }
+
     /// Returns the result of a query, each cell as the server prints it.
     pub fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
         let (url, sql) = (self.url(), sql.to_owned());
@@ -230,6 +237,21 @@ impl Drop for Postgres {
         // A failing test must show its own failure, not this one.
         let (url, sql) = (self.server.clone(), format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(&self.name)));
         let _ = std::panic::catch_unwind(move || run_on(&url, &sql));
+    }
+}
+
+/// A session of a [`Postgres`].
+#[derive(Debug)]
+pub struct Session {
+    connection: PgConnection,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Session {
+    /// Runs statements, separated by semicolons.
+    pub fn run(&mut self, sql: &str) {
+        let done = self.runtime.block_on(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut self.connection));
+        done.unwrap_or_else(|e| panic!("{sql}\n{e}"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use migrate_core::Parameter;
-use migrate_core::job::{DeleteGuard, ExecutionState, QuarantineLimit};
+use migrate_core::job::{DeleteGuard, ExecutionState, QuarantineLimit, Strategy};
 use std::path::PathBuf;
 
 /// Moves data between databases: exact, resumable, recorded.
@@ -208,6 +208,9 @@ pub(crate) struct JobArguments {
     /// Stops the run where more rows of an entity than this would be deleted: a number, or a share such as 10%
     #[arg(long, value_name = "N|P%", value_parser = delete_guard)]
     pub(crate) max_deletes: Option<DeleteGuard>,
+    /// How to find what has changed: auto, full or xmin, whatever the job says
+    #[arg(long, value_name = "STRATEGY", value_parser = strategy)]
+    pub(crate) strategy: Option<Strategy>,
 }
 
 #[derive(Debug, Args)]
@@ -290,6 +293,10 @@ fn quarantine_limit(text: &str) -> Result<QuarantineLimit, String> {
 }
 
 fn delete_guard(text: &str) -> Result<DeleteGuard, String> {
+    text.parse().map_err(|error: migrate_core::Error| error.message().to_owned())
+}
+
+fn strategy(text: &str) -> Result<Strategy, String> {
     text.parse().map_err(|error: migrate_core::Error| error.message().to_owned())
 }
 

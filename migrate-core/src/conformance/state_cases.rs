@@ -7,7 +7,9 @@ use super::work::{Writing, checkpoint, key_of, names, of_scope, owner, page, sco
 use crate::error::ErrorKind;
 use crate::sink::{Sink, WriteMode};
 use crate::source::Position;
-use crate::state::{Checkpoint, Counters, Fence, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState};
+use crate::state::{
+    Checkpoint, Counters, Fence, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, SyncedAt, TargetState,
+};
 use crate::value::{Key, KeyRange, Value};
 use std::sync::Arc;
 
@@ -229,6 +231,7 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
         trigger_columns: ["stamp".to_owned()].into(),
         fingerprint: "v1 'x'".to_owned(),
         distrusted: sequence == 2,
+        synced: Some(SyncedAt { landmark: "{\"a\": 1}".to_owned(), scrubbed: crate::job::Timestamp::from_millis(1_234) }),
         digest: Some("abc".to_owned()),
     };
     let part = |partition: u32, checkpoint: Checkpoint| {

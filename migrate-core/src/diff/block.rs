@@ -44,11 +44,13 @@ impl Entry {
     /// A checksum that no row has, for rows whose content in the target is not known.
     pub const UNKNOWN: Checksum = [0; 16];
 
-    /// Makes the entry say that the row was synced, but not as what: no row has its checksum.
+    /// A checksum that no row has, for rows that were synced, but not as they would be written now.
+    pub const DISTRUSTED: Checksum = [0xff; 16];
+
+    /// Makes the entry say that the row was synced, but not as what.
     pub fn distrust(&mut self) {
         if self.checksum != Entry::UNKNOWN {
-            // The complement, which no row's checksum is but by a chance that nobody lives to see.
-            self.checksum.iter_mut().for_each(|byte| *byte = !*byte);
+            self.checksum = Entry::DISTRUSTED;
         }
         self.columns = None;
     }

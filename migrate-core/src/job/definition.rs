@@ -2,7 +2,7 @@
 
 use super::options::QuarantineLimit;
 use super::reference::Reference;
-use super::sync::{Deletes, LeftFilter, OnConflict};
+use super::sync::{Deletes, LeftFilter, OnConflict, Strategy};
 use super::transform::Transform;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
@@ -77,6 +77,12 @@ pub struct Job {
     /// Who wins where both sides have changed a column, in mode "update": "report" if not said.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_conflict: OnConflict,
+    /// How it is found out what has changed at the source: "auto" if not said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub strategy: Strategy,
+    /// After how many days every row is read and compared again, whatever the strategy; 7 if not said, 0 for every run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrub_days: Option<u32>,
     /// How many refused rows end an entity; 1,000 rows, or 1 % once 10,000 were read, if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_quarantined: Option<QuarantineLimit>,
@@ -130,6 +136,13 @@ impl Job {
     #[must_use]
     pub fn with_deletes(mut self, deletes: Deletes) -> Self {
         self.deletes = deletes;
+        self
+    }
+
+    /// Says how it is found out what has changed at the source.
+    #[must_use]
+    pub fn with_strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
         self
     }
 

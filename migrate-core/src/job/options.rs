@@ -1,6 +1,6 @@
 //! What one run may say beyond its job.
 
-use super::sync::DeleteGuard;
+use super::sync::{DeleteGuard, Strategy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use schemars::JsonSchema;
@@ -29,6 +29,8 @@ pub struct RunOptions {
     pub max_quarantined: Option<QuarantineLimit>,
     /// How many rows of an entity may be deleted.
     pub max_deletes: Option<DeleteGuard>,
+    /// How it is found out what has changed at the source.
+    pub strategy: Option<Strategy>,
     /// Only the changes of the plan with this hash; see [`crate::pipeline::Preview::hash`].
     pub plan_hash: Option<String>,
     /// Parameters, overriding the job's by name.
@@ -88,6 +90,13 @@ impl RunOptions {
     #[must_use]
     pub fn with_max_deletes(mut self, guard: DeleteGuard) -> Self {
         self.max_deletes = Some(guard);
+        self
+    }
+
+    /// Says how it is found out what has changed at the source.
+    #[must_use]
+    pub fn with_strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = Some(strategy);
         self
     }
 

@@ -253,3 +253,31 @@ mod tests {
         assert!(DeleteGuard::Percent(0.0).allows(0, 0));
     }
 }
+
+/// How a job finds out what has changed at the source since its last run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Strategy {
+    /// The quickest that is exact: `xmin` where the source allows it, else `full`.
+    #[default]
+    Auto,
+    /// Every row is read and compared with the ledger.
+    Full,
+    /// PostgreSQL tables: only the rows are read that were written since, as the server itself knows. Where anything speaks against that,
+    /// every row is read as in `full`, and the log says why.
+    Xmin,
+}
+
+impl FromStr for Strategy {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Strategy::Auto),
+            "full" => Ok(Strategy::Full),
+            "xmin" => Ok(Strategy::Xmin),
+            _ => Err(Error::new(ErrorKind::Config, "a strategy is \"auto\", \"full\" or \"xmin\"")),
+        }
+    }
+}

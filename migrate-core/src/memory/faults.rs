@@ -17,6 +17,8 @@ pub enum Call {
     ReadPage,
     /// [`crate::Snapshot::read_rows`].
     ReadRows,
+    /// [`crate::Snapshot::survey`] or [`crate::Snapshot::read_keys`].
+    ReadKeys,
     /// [`crate::Snapshot::count_rows`].
     CountRows,
     /// [`crate::Sink::prepare`].

@@ -9,7 +9,9 @@ use super::table::{StoredRow, key_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::schema::{DatabaseSchema, TableSchema};
-use crate::source::{OrphanRequest, Orphans, PageRequest, Position, Snapshot, Source, SourceCapabilities};
+use crate::source::{
+    KeyPage, OrphanRequest, Orphans, PageRequest, Position, Since, Snapshot, Source, SourceCapabilities, Survey,
+};
 use crate::value::text::to_text;
 use crate::value::{Encoding, Key, KeyRange, Page, PageBuilder, PageColumn, Value};
 use async_trait::async_trait;
@@ -112,19 +114,27 @@ struct StreamOf {
     key: Vec<String>,
     up_to: Option<Key>,
     filter: Option<Filter>,
+    only: Option<Vec<Key>>,
 }
 
 /// The rows of a table under a filter, with their keys.
 fn keyed_rows(tables: &Tables, request: &PageRequest<'_>) -> Result<Vec<(Key, StoredRow)>> {
+    Ok(numbered_rows(tables, request)?.into_iter().map(|(key, _, row)| (key, row)).collect())
+}
+
+/// The same, with their numbers in the table.
+fn numbered_rows(tables: &Tables, request: &PageRequest<'_>) -> Result<Vec<(Key, u64, StoredRow)>> {
     let table = tables.get(&request.table.name)?;
     let condition = request.filter.map(|f| Condition::new(f, table.schema())).transpose()?;
     let columns = table.places(request.key)?;
-    let rows = table.rows().map(|(_, row)| row).filter(|row| condition.as_ref().is_none_or(|c| c.holds(row)));
+    let rows = table.rows().filter(|(_, row)| condition.as_ref().is_none_or(|c| c.holds(row)));
     Ok(if request.key.is_empty() {
-        rows.enumerate().map(|(n, row)| (Key::from_values(&[Value::Int(n as i64 + 1)]), row.clone())).collect()
+        rows.enumerate().map(|(n, (id, row))| (Key::from_values(&[Value::Int(n as i64 + 1)]), id, row.clone())).collect()
     } else {
-        let mut keyed: Vec<_> = rows.map(|row| (key_of(row, &columns), row.clone())).collect();
-        keyed.sort_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
+        let only: Option<HashSet<&Key>> = request.only.map(|keys| keys.iter().collect());
+        let keyed = rows.map(|(id, row)| (key_of(row, &columns), id, row.clone()));
+        let mut keyed: Vec<_> = keyed.filter(|(key, ..)| only.as_ref().is_none_or(|only| only.contains(key))).collect();
+        keyed.sort_by(|(a, ..), (b, ..)| a.as_bytes().cmp(b.as_bytes()));
         keyed
     })
 }
@@ -202,6 +212,7 @@ impl Snapshot for MemorySnapshot {
             key: request.key.to_vec(),
             up_to: request.range.up_to.clone(),
             filter: request.filter.cloned(),
+            only: request.only.map(<[Key]>::to_vec),
         };
         let mut stream = match self.stream.take() {
             Some(stream) if stream.of == of && stream.last == request.range.after => stream,
@@ -223,6 +234,37 @@ impl Snapshot for MemorySnapshot {
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
         self.database.faults().hit(Call::ReadRows)?;
         rows_by_key(&self.tables, request, keys)
+    }
+
+    async fn survey(&mut self, request: &PageRequest<'_>, since: Option<&str>) -> Result<Survey> {
+        self.database.faults().hit(Call::ReadKeys)?;
+        let table = self.tables.get(&request.table.name)?;
+        let known = since.is_some_and(|since| table.changed_since(since).is_some());
+        let since = if known { Since::Known } else { Since::Unknown("the table is another one".to_owned()) };
+        Ok(Survey { landmark: Some(table.landmark()), since })
+    }
+
+    async fn read_keys(&mut self, request: &PageRequest<'_>, since: &str) -> Result<KeyPage> {
+        self.database.faults().hit(Call::ReadKeys)?;
+        let table = self.tables.get(&request.table.name)?;
+        let changed = table.changed_since(since);
+        let changed = changed.ok_or_else(|| Error::new(ErrorKind::Unsupported, "the landmark is of another table"))?;
+        let KeyRange { after, up_to } = &request.range;
+        let mut page = KeyPage::default();
+        for (key, id, _) in numbered_rows(&self.tables, request)? {
+            let inside = after.as_ref().is_none_or(|after| key.as_bytes() > after.as_bytes())
+                && up_to.as_ref().is_none_or(|up_to| key.as_bytes() <= up_to.as_bytes());
+            if !inside {
+                continue;
+            }
+            if page.keys.len() == request.max_rows {
+                page.next = page.keys.last().cloned();
+                break;
+            }
+            page.keys.push(key);
+            page.fresh.push(changed(id));
+        }
+        Ok(page)
     }
 
     async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64> {

@@ -6,6 +6,7 @@ use crate::value::conform::conform;
 use crate::value::{Key, Row, Value, canonical};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A stored row, shared between versions of its table.
 pub(super) type StoredRow = Arc<Row>;
@@ -15,8 +16,15 @@ pub(super) struct MemoryTable {
     schema: TableSchema,
     rows: BTreeMap<u64, StoredRow>,
     next_id: u64,
+    /// Counts what was written; and of each row, when it was.
+    clock: u64,
+    written: BTreeMap<u64, u64>,
+    /// Tells this table from another that takes its place.
+    number: u64,
     indexes: Vec<UniqueIndex>,
 }
+
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Debug, Clone)]
 struct UniqueIndex {
@@ -29,7 +37,8 @@ struct UniqueIndex {
 impl MemoryTable {
     pub(super) fn new(schema: TableSchema) -> Result<Self> {
         let indexes = indexes_of(&schema)?;
-        Ok(MemoryTable { schema, rows: BTreeMap::new(), next_id: 0, indexes })
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Ok(MemoryTable { schema, rows: BTreeMap::new(), next_id: 0, clock: 0, written: BTreeMap::new(), number, indexes })
     }
 
     pub(super) fn schema(&self) -> &TableSchema {
@@ -63,6 +72,8 @@ impl MemoryTable {
                     .with("table", &schema.name));
             }
         }
+        // What the rows say may be another thing under other columns.
+        self.number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         (self.schema, self.indexes) = (schema, indexes);
         Ok(())
     }
@@ -86,6 +97,7 @@ impl MemoryTable {
         let id = self.next_id;
         self.enter(id, &row)?;
         self.rows.insert(id, Arc::new(row));
+        self.stamp(id);
         self.next_id += 1;
         Ok(id)
     }
@@ -97,7 +109,26 @@ impl MemoryTable {
         }
         self.enter(id, &row)?;
         self.rows.insert(id, Arc::new(row));
+        self.stamp(id);
         Ok(())
+    }
+
+    fn stamp(&mut self, id: u64) {
+        self.written.insert(id, self.clock);
+        self.clock += 1;
+    }
+
+    /// Where the table stands, for [`MemoryTable::changed_since`].
+    pub(super) fn landmark(&self) -> String {
+        format!("{}:{}", self.number, self.clock)
+    }
+
+    /// Returns, for a landmark of this table, how to tell whether a row was written since.
+    pub(super) fn changed_since(&self, landmark: &str) -> Option<impl Fn(u64) -> bool + '_> {
+        let (number, clock) = landmark.split_once(':')?;
+        let (number, clock): (u64, u64) = (number.parse().ok()?, clock.parse().ok()?);
+        (number == self.number && clock <= self.clock)
+            .then_some(move |id| self.written.get(&id).is_none_or(|written| *written >= clock))
     }
 
     pub(super) fn remove(&mut self, id: u64) -> bool {

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{
     CancelToken, Clock, DeleteGuard, DeleteMode, Event, Job, LeftFilter, Level, LogLine, Observer, ProgressTracker,
-    QuarantineLimit, Timestamp,
+    QuarantineLimit, Strategy, Timestamp,
 };
 use crate::schema::TableName;
 use crate::sink::Sink;
@@ -27,6 +27,7 @@ pub(super) struct Context {
     pub(super) execution: String,
     pub(super) attempt: u32,
     pub(super) limits: Limits,
+    pub(super) strategy: Strategy,
     pub(super) cancel: CancelToken,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) tracker: Arc<ProgressTracker>,

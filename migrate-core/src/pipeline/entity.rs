@@ -5,6 +5,7 @@ use super::fingerprint::{Trust, trust};
 use super::folded::refuse_folded_rows;
 use super::keyless::{Keyless, Known};
 use super::reader::{BYTES_AHEAD, ReadPlan};
+use super::strategy::Synced;
 use super::walk::{Start, Walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Filter, Parameter};
@@ -142,10 +143,11 @@ impl EntityRun {
             bytes_ahead: u32::try_from(context.limits.share(BYTES_AHEAD)).unwrap_or(u32::MAX),
             follow_ledger: !self.checkpoints.is_empty(),
             distrust: self.distrusted,
+            changes: None,
         }
     }
 
-    fn start(&self, partition: u32, context: &Context) -> Start {
+    fn start(&self, partition: u32, context: &Context, synced: Synced) -> Start {
         let checkpoint = self.checkpoints.iter().find(|(part, _)| *part == partition).map(|(_, c)| c);
         Start {
             // What is only remembered is always looked for.
@@ -154,6 +156,7 @@ impl EntityRun {
             distrusted: self.distrusted,
             sequence: checkpoint.map_or(0, |c| c.sequence),
             fingerprint: self.fingerprint.clone(),
+            synced,
             trigger_columns: checkpoint.map(|c| c.trigger_columns.clone()).unwrap_or_default(),
             deleted: checkpoint.filter(|c| c.execution == context.execution).map_or(0, |c| c.counters.deleted),
             refused: Arc::clone(&self.refused),
@@ -174,7 +177,7 @@ impl EntityRun {
             context: context.clone(),
             plan: self.read_plan(context, 0, KeyRange::ALL),
             position: snapshot.position().to_string(),
-            start: self.start(0, context),
+            start: self.start(0, context, Synced::default()),
             known,
         };
         let counters = load.run(snapshot.as_mut()).await?;
@@ -189,8 +192,8 @@ impl EntityRun {
         let context = &context.among(ranges.len());
         let mut parts = tokio::task::JoinSet::new();
         for (part, range) in ranges {
-            let (context, fork) = (context.clone(), snapshot.fork().await?);
-            let mut walk = self.new_walk(&context, part, range, fork.position().to_string());
+            let (context, mut fork) = (context.clone(), snapshot.fork().await?);
+            let mut walk = self.new_walk(&context, part, range, fork.as_mut()).await?;
             parts.spawn(async move { walk.run(fork).await.map(|(counters, _)| counters) });
         }
         let mut sum = Counters::default();
@@ -206,14 +209,18 @@ impl EntityRun {
         context: &Context,
         part: u32,
         range: KeyRange,
-        snapshot: Box<dyn Snapshot>,
+        mut snapshot: Box<dyn Snapshot>,
     ) -> Result<(Counters, Box<dyn Snapshot>)> {
-        let position = snapshot.position().to_string();
-        self.new_walk(context, part, range, position).run(snapshot).await
+        self.new_walk(context, part, range, snapshot.as_mut()).await?.run(snapshot).await
     }
 
-    fn new_walk(&self, context: &Context, part: u32, range: KeyRange, position: String) -> Walk {
-        Walk::new(context.clone(), self.read_plan(context, part, range), position, self.start(part, context))
+    async fn new_walk(&self, context: &Context, part: u32, range: KeyRange, snapshot: &mut dyn Snapshot) -> Result<Walk> {
+        let checkpoint = self.checkpoints.iter().find(|(of, _)| *of == part).map(|(_, c)| c);
+        // What others have brought since, or is only remembered, is looked at whatever the source says.
+        let all = self.again || self.distrusted || context.purpose == Purpose::Adopt;
+        let synced = Synced::look_up(context, &self.entity, checkpoint, (all, self.again), snapshot).await?;
+        let (plan, position) = (self.read_plan(context, part, range), snapshot.position().to_string());
+        Ok(Walk::new(context.clone(), plan, position, self.start(part, context, synced)))
     }
 
     /// Returns the parts: those that were made when the entity was first written, else as many as its size and the run's options suggest.

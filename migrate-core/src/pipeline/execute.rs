@@ -11,7 +11,7 @@ use super::retry::Backoff;
 use super::sweep::sweep;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::job::{
-    CancelToken, Event, Execution, ExecutionState, Mode, Observers, Owner, PlannedEntity, ProgressTracker, Recording,
+    CancelToken, Event, Execution, ExecutionState, Mode, Observers, Owner, PlannedEntity, ProgressTracker, Recording, Strategy,
 };
 use crate::plan::Plan;
 use crate::source::{PageRequest, Snapshot};
@@ -60,6 +60,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             execution: id.clone(),
             attempt,
             limits: limits(pipeline),
+            strategy: strategy(pipeline),
             cancel: cancel.clone(),
             observer: Arc::new(observer),
             tracker: tracker.clone(),
@@ -167,6 +168,11 @@ pub(super) fn limits(pipeline: &Pipeline) -> Limits {
         rows: options.limit,
         walks: 1,
     }
+}
+
+/// How the run finds what has changed.
+pub(super) fn strategy(pipeline: &Pipeline) -> Strategy {
+    pipeline.options.strategy.unwrap_or(pipeline.job.strategy)
 }
 
 /// An error with its causes, in one line.

@@ -24,6 +24,7 @@ mod report;
 mod respelled;
 mod retry;
 pub(crate) mod shape;
+mod strategy;
 mod sweep;
 mod triggers;
 mod update;

@@ -6,6 +6,7 @@
 
 use super::context::Context;
 use super::shape::target_key;
+use super::update::column_sums;
 use crate::diff::{Entry, LedgerBlock};
 use crate::error::{ErrorKind, Result};
 use crate::job::Level;
@@ -78,7 +79,20 @@ pub(super) async fn park(context: &Context, entity: &EntityPlan, scope: &Scope, 
     let request =
         WriteRequest { table: &entity.target, key: &entity.target_key, page: &page, rows: None, mode: WriteMode::Upsert };
     transaction.write(request).await?;
-    let blocks = forget(context.state.as_ref(), scope, &keys.iter().collect()).await?;
+    // What a column is parked as is no change that somebody has made to the target.
+    let places: Vec<Option<usize>> =
+        columns.iter().map(|(name, ..)| entity.columns.iter().position(|c| &c.target == name)).collect();
+    let blocks = forget(context.state.as_ref(), scope, &keys.iter().collect(), |entry| {
+        let (Some(sums), Ok(key)) = (&mut entry.columns, target_key(entity, &entry.key)) else { return };
+        let seed = checksum(key.as_bytes());
+        for (place, (_, data_type, nullable)) in places.iter().zip(&columns) {
+            let own = column_sums(&[parked(data_type, *nullable, &seed)]);
+            if let Some(sum) = place.and_then(|place| sums.get_mut(place * own.len()..(place + 1) * own.len())) {
+                sum.copy_from_slice(&own);
+            }
+        }
+    })
+    .await?;
     let changes = StateChanges { scope: Some(scope.clone()), blocks, ..StateChanges::default() };
     transaction.commit(&changes).await?;
     Ok(Some(Parked { before: before.finish(None), keys: parked_keys }))
@@ -152,8 +166,13 @@ fn parked(data_type: &DataType, nullable: bool, seed: &[u8; 16]) -> Value<'stati
     }
 }
 
-/// Returns the ledger blocks that know these keys, changed to know nothing of their rows' content.
-pub(crate) async fn forget(state: &dyn TargetState, scope: &Scope, keys: &HashSet<&Key>) -> Result<Vec<StoredBlock>> {
+/// Returns the ledger blocks that know these keys, changed to know nothing of their rows' content but what `keep` leaves.
+pub(crate) async fn forget(
+    state: &dyn TargetState,
+    scope: &Scope,
+    keys: &HashSet<&Key>,
+    keep: impl Fn(&mut Entry),
+) -> Result<Vec<StoredBlock>> {
     let (mut after, mut blocks) = (None, Vec::new());
     loop {
         let stored = state.ledger_blocks(scope, after, BLOCKS_AT_ONCE).await?;
@@ -163,7 +182,10 @@ pub(crate) async fn forget(state: &dyn TargetState, scope: &Scope, keys: &HashSe
             let mut block = LedgerBlock::unpack(stored)?;
             let mut changed = false;
             for entry in block.entries.iter_mut().filter(|entry| keys.contains(&entry.key)) {
-                entry.checksum = Entry::UNKNOWN;
+                let columns = entry.columns.take();
+                entry.distrust();
+                entry.columns = columns;
+                keep(entry);
                 changed = true;
             }
             if changed {

@@ -1,12 +1,13 @@
 //! Reads ahead: a task that walks the ledger's ranges and the tail, and hands over their pages.
 
 use super::walk::Cursor;
-use crate::diff::{Entry, LedgerBlock};
+use crate::diff::{BLOCK_ROWS, Entry, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Scope, TargetState};
 use crate::value::{Key, KeyRange, Page};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -19,10 +20,19 @@ pub(super) const BYTES_AHEAD: usize = 2 << 20;
 /// What an entry of an unpacked ledger block weighs, roughly.
 const ENTRY_BYTES: usize = 96;
 
+/// What a key of a list weighs, roughly.
+const KEY_BYTES: usize = 40;
+/// Rows of a range that are asked for by key at most; where more have changed, all are read.
+const MOST_BY_KEY: usize = 4_096;
+
 /// What a walk reads, in order.
 pub(super) enum Segment {
     /// The range of these blocks begins; they follow the block `after`.
     Range { blocks: Vec<LedgerBlock>, after: Option<i64>, end: Key },
+    /// All keys of the range that began last, in order; of those that are set the rows follow, the others have not changed.
+    Keys(Vec<(Key, bool)>),
+    /// A range that ends with the block `after` holds the rows of its blocks, and none has changed.
+    Same { rows: u64, after: i64, end: Key, small: Option<(i64, Vec<Entry>)> },
     /// What lies behind the ledger begins.
     Tail,
     /// Rows of the range that began last.
@@ -46,6 +56,21 @@ pub(super) struct ReadPlan {
     pub(super) follow_ledger: bool,
     /// Whether only the ledger's keys are true.
     pub(super) distrust: bool,
+    /// What is known to have changed, where that is known; else all rows are read.
+    pub(super) changes: Option<Arc<KnownChanges>>,
+}
+
+/// What is known to have changed since the last run.
+#[derive(Debug)]
+pub(super) struct KnownChanges {
+    /// The landmark of the last run.
+    pub(super) since: String,
+    /// Rows that are looked at whether they have changed or not.
+    pub(super) always: HashSet<Key>,
+    /// Whether the ledger must know each row's columns.
+    pub(super) columns: bool,
+    /// The execution whose blocks say what it did to each row.
+    pub(super) execution: String,
 }
 
 /// Why reading failed, and on which side.
@@ -104,7 +129,8 @@ impl Sender {
         let bytes = match &segment {
             Ok(Segment::Page(page)) => page.data().len(),
             Ok(Segment::Range { blocks, .. }) => blocks.iter().map(|b| b.entries.len()).sum::<usize>() * ENTRY_BYTES,
-            Ok(Segment::Tail | Segment::End) | Err(_) => 0,
+            Ok(Segment::Keys(keys)) => keys.len() * KEY_BYTES,
+            Ok(Segment::Same { .. } | Segment::Tail | Segment::End) | Err(_) => 0,
         };
         let bytes = u32::try_from(bytes).unwrap_or(self.most).min(self.most);
         let room = tokio::select! {
@@ -139,11 +165,37 @@ async fn read(
         }
         let Some(last) = blocks.last() else { break };
         let (end, ordinal) = (last.last_key.clone(), last.ordinal);
+        if let Some(changes) = &plan.changes {
+            let range = KeyRange { after: from.clone(), up_to: Some(end.clone()) };
+            match list_range(snapshot, plan, changes, &range, &blocks).await? {
+                Listed::Same => {
+                    let entries = blocks.last().map_or(0, |block| block.entries.len());
+                    let rows = blocks.iter().map(|block| block.entries.len() as u64).sum();
+                    let small = blocks.pop().filter(|_| entries < BLOCK_ROWS / 2).map(|block| (ordinal, block.entries));
+                    let same = Segment::Same { rows, after: ordinal, end: end.clone(), small };
+                    if sender.send(Ok(same)).await.is_err() {
+                        return Ok(());
+                    }
+                    (after, from) = (Some(ordinal), Some(end));
+                    continue;
+                }
+                Listed::Some(keys) => {
+                    if sender.send(Ok(Segment::Range { blocks, after, end: end.clone() })).await.is_err()
+                        || !read_listed(snapshot, plan, keys, range, sender).await?
+                    {
+                        return Ok(());
+                    }
+                    (after, from) = (Some(ordinal), Some(end));
+                    continue;
+                }
+                Listed::Most => {}
+            }
+        }
         if sender.send(Ok(Segment::Range { blocks, after, end: end.clone() })).await.is_err() {
             return Ok(());
         }
         let range = KeyRange { after: from, up_to: Some(end.clone()) };
-        if !read_range(snapshot, plan, range, sender).await? {
+        if !read_range(snapshot, plan, range, None, sender).await? {
             return Ok(());
         }
         (after, from) = (Some(ordinal), Some(end));
@@ -151,17 +203,98 @@ async fn read(
     if sender.send(Ok(Segment::Tail)).await.is_err() {
         return Ok(());
     }
-    read_range(snapshot, plan, KeyRange { after: from, up_to: plan.range.up_to.clone() }, sender).await?;
+    read_range(snapshot, plan, KeyRange { after: from, up_to: plan.range.up_to.clone() }, None, sender).await?;
     Ok(())
 }
 
-/// Reads one range; false if nobody listens any more.
-async fn read_range(snapshot: &mut dyn Snapshot, plan: &ReadPlan, range: KeyRange, sender: &Sender) -> Result<bool, ReadError> {
+/// How much of a range has changed.
+enum Listed {
+    /// Nothing.
+    Same,
+    /// The rows that are set.
+    Some(Vec<(Key, bool)>),
+    /// So much that all had better be read.
+    Most,
+}
+
+/// Lists the keys of a range, and which of its rows are to be read.
+async fn list_range(
+    snapshot: &mut dyn Snapshot,
+    plan: &ReadPlan,
+    changes: &KnownChanges,
+    range: &KeyRange,
+    blocks: &[LedgerBlock],
+) -> Result<Listed, ReadError> {
+    let entries: usize = blocks.iter().map(|block| block.entries.len()).sum();
+    let request = request_of(plan).with_range(range.clone()).with_limits(usize::MAX, entries + MOST_BY_KEY);
     let columns = plan.entity.read_columns();
-    let mut request = PageRequest::new(&plan.entity.source, &columns, &plan.entity.key)
+    let request = PageRequest { columns: &columns, ..request };
+    let found = snapshot.read_keys(&request, &changes.since).await;
+    let found = found.map_err(|e| ReadError::Source(e.with("entity", &plan.entity.name)))?;
+    if found.next.is_some() {
+        return Ok(Listed::Most);
+    }
+    let own = blocks.iter().any(|block| block.execution == changes.execution);
+    let known = |entry: &Entry| entry.checksum != Entry::UNKNOWN && (!changes.columns || entry.columns.is_some());
+    let settled = |key: &Key, entry: &Entry, fresh: bool| {
+        !fresh && known(entry) && (changes.always.is_empty() || !changes.always.contains(key))
+    };
+    let all = || blocks.iter().flat_map(|block| &block.entries);
+    let mut in_order = all();
+    let same = found.keys.len() == entries
+        && found
+            .keys
+            .iter()
+            .zip(&found.fresh)
+            .all(|(key, fresh)| in_order.next().is_some_and(|entry| &entry.key == key && settled(key, entry, *fresh)));
+    if same && !own {
+        return Ok(Listed::Same);
+    }
+    let by_key: HashMap<&Key, &Entry> = all().map(|entry| (&entry.key, entry)).collect();
+    let mut wanted = 0;
+    let mut keys = Vec::with_capacity(found.keys.len());
+    for (key, fresh) in found.keys.into_iter().zip(found.fresh) {
+        let read = by_key.get(&key).is_none_or(|entry| !settled(&key, entry, fresh));
+        wanted += usize::from(read);
+        keys.push((key, read));
+    }
+    Ok(if wanted > MOST_BY_KEY || wanted > keys.len() / 2 + 16 { Listed::Most } else { Listed::Some(keys) })
+}
+
+/// Hands over the keys of a range and reads the rows that are set; false if nobody listens any more.
+async fn read_listed(
+    snapshot: &mut dyn Snapshot,
+    plan: &ReadPlan,
+    keys: Vec<(Key, bool)>,
+    range: KeyRange,
+    sender: &Sender,
+) -> Result<bool, ReadError> {
+    let wanted: Vec<Key> = keys.iter().filter(|(_, read)| *read).map(|(key, _)| key.clone()).collect();
+    if sender.send(Ok(Segment::Keys(keys))).await.is_err() {
+        return Ok(false);
+    }
+    if wanted.is_empty() {
+        return Ok(sender.send(Ok(Segment::End)).await.is_ok());
+    }
+    read_range(snapshot, plan, range, Some(&wanted), sender).await
+}
+
+fn request_of(plan: &ReadPlan) -> PageRequest<'_> {
+    PageRequest::new(&plan.entity.source, &[], &plan.entity.key)
         .with_filter(plan.entity.parsed_filter.as_ref())
         .with_limits(plan.page_bytes, plan.page_rows)
-        .with_range(range);
+}
+
+/// Reads one range, or of it the rows of some keys; false if nobody listens any more.
+async fn read_range(
+    snapshot: &mut dyn Snapshot,
+    plan: &ReadPlan,
+    range: KeyRange,
+    only: Option<&[Key]>,
+    sender: &Sender,
+) -> Result<bool, ReadError> {
+    let columns = plan.entity.read_columns();
+    let mut request = PageRequest { columns: &columns, only, ..request_of(plan).with_range(range) };
     loop {
         let mut page = snapshot.read_page(&request).await.map_err(|e| ReadError::Source(e.with("entity", &plan.entity.name)))?;
         let next = page.next.take();

@@ -57,7 +57,7 @@ async fn forget(pipeline: &Pipeline, entity: &EntityVerification, delete: bool, 
             pipeline.sink.begin(fence).await?.commit(&changes).await?;
             continue;
         }
-        let blocks = park::forget(state.as_ref(), &scope, &wrong).await?;
+        let blocks = park::forget(state.as_ref(), &scope, &wrong, |_| ()).await?;
         for blocks in blocks.chunks(BLOCKS_AT_ONCE) {
             let changes = StateChanges { scope: Some(scope.clone()), blocks: blocks.to_vec(), ..StateChanges::default() };
             pipeline.sink.begin(fence).await?.commit(&changes).await?;

@@ -99,6 +99,7 @@ fn options(arguments: &JobArguments, job: &Job, source: ConnectionUrl, target: C
     options.parallel = arguments.parallel.and_then(|parallel| usize::try_from(parallel).ok());
     options.max_quarantined = arguments.max_quarantined;
     options.max_deletes = arguments.max_deletes;
+    options.strategy = arguments.strategy;
     options.executed_by = user();
     options.source_url = Some(source);
     options.target_url = Some(target);

@@ -129,6 +129,7 @@ pub(super) async fn context(
         execution,
         attempt: 1,
         limits,
+        strategy: execute::strategy(pipeline),
         cancel: cancel.clone(),
         observer: Arc::new(observer),
         tracker,

@@ -1,7 +1,7 @@
 //! The ends of ranges, and commits.
 
 use super::super::batch::Batch;
-use super::{Failure, Walk};
+use super::{Failure, QUARANTINED, Walk};
 use crate::diff::{BlockMerge, Entry, LedgerEdit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Event;
@@ -137,9 +137,18 @@ impl Walk {
             counters: self.live.counters,
             fingerprint: self.fingerprint.clone(),
             distrusted: self.distrusted && !done,
+            synced: self.synced.at(done && self.limit.is_none(), self.leaves_nothing_open()),
             trigger_columns: self.trigger_columns.clone(),
             digest: None,
         }
+    }
+
+    /// Whether the ledger says of every row what the source holds, so that rows which do not change need not be looked at again.
+    fn leaves_nothing_open(&self) -> bool {
+        let counters = &self.live.counters;
+        // Refused rows are looked at again as long as all of them are known.
+        let refused = counters.quarantined as usize >= QUARANTINED;
+        counters.pending == 0 && counters.conflicts == 0 && !refused
     }
 
     /// Takes note that the last commit has happened.

@@ -9,6 +9,7 @@
 //! fails is undone to the last commit and tried again from there: see [`Walk::recover`].
 
 mod commit;
+mod passed;
 mod recover;
 mod rows;
 mod write;
@@ -20,13 +21,14 @@ use super::park::{Parked, park, unpark};
 use super::reader::{ReadError, ReadPlan, Reader, Segment};
 use super::retry::Backoff;
 use super::shape::{RowRefusal, Shaper};
+use super::strategy::Synced;
 use crate::diff::{BlockMerge, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Level;
 use crate::source::Snapshot;
 use crate::state::{Counters, Scope, TargetState};
 use crate::value::{Key, KeyRange};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -63,6 +65,7 @@ pub(super) struct Walk {
     plan: ReadPlan,
     position: String,
     fingerprint: String,
+    synced: Synced,
     /// Whether a tail row's key is certainly not in the target.
     loadable: bool,
     /// Whether the next commit empties the ledger first.
@@ -93,6 +96,8 @@ pub(super) struct Walk {
     /// What the next commit makes of the cursor.
     live: Cursor,
     merge: Option<BlockMerge>,
+    /// The keys of the range at hand that are not passed yet, where they were listed; those that are set come with their rows.
+    listed: VecDeque<(Key, bool)>,
     batch: Batch,
     /// Rows that the target refused, and why.
     refused: HashMap<Key, RowRefusal>,
@@ -112,6 +117,7 @@ pub(super) struct Start {
     pub(super) distrusted: bool,
     pub(super) sequence: u64,
     pub(super) fingerprint: String,
+    pub(super) synced: Synced,
     /// Columns that the target's triggers were seen to alter before.
     pub(super) trigger_columns: BTreeSet<String>,
     /// Rows that this execution has deleted already.
@@ -166,10 +172,12 @@ impl Walk {
             sequence: start.sequence,
             in_doubt: false,
             fingerprint: start.fingerprint,
+            synced: start.synced,
             position,
             cursor: Cursor::default(),
             live: Cursor::default(),
             merge: None,
+            listed: VecDeque::new(),
             batch: Batch::default(),
             refused: HashMap::new(),
             refused_by_constraint: false,
@@ -188,6 +196,7 @@ impl Walk {
     pub(super) async fn run(&mut self, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let (mut before, mut parked) = (usize::MAX, None::<Parked>);
         self.quarantined = read_quarantine(self.context.state.clone(), self.plan.scope.clone()).await?;
+        self.know_changes();
         self.restart();
         loop {
             snapshot = self.run_once(snapshot).await?;
@@ -224,6 +233,7 @@ impl Walk {
             self.refused.clear();
             self.refused_by_constraint = false;
             self.plan.follow_ledger = true;
+            self.plan.changes = None;
             self.loadable = false;
             self.restart();
         }
@@ -261,6 +271,8 @@ impl Walk {
                     self.merge = Some(BlockMerge::new(blocks, after, &self.position, &self.context.execution));
                     end = Some(last);
                 }
+                Segment::Keys(keys) => self.listed = keys.into(),
+                Segment::Same { rows, after, end, small } => self.pass_same(rows, after, end, small)?,
                 Segment::Tail => {
                     let small = self.live.small.take();
                     self.merge = Some(BlockMerge::tail(self.live.after, small, &self.position, &self.context.execution));
@@ -276,7 +288,10 @@ impl Walk {
                         return Ok(());
                     }
                 }
-                Segment::End => self.end_range(end.take()).await?,
+                Segment::End => {
+                    self.pass_listed(None)?;
+                    self.end_range(end.take()).await?;
+                }
             }
         }
         Ok(())
@@ -290,6 +305,7 @@ impl Walk {
     fn rewind(&mut self) {
         self.live = self.cursor.clone();
         self.merge = None;
+        self.listed.clear();
     }
 }
 

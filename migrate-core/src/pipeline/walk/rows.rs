@@ -24,6 +24,9 @@ impl Walk {
                 self.write(shaped, writes).await?;
                 return Ok(false);
             }
+            if !self.listed.is_empty() {
+                self.pass_listed(Some(&row.key))?;
+            }
             self.live.rows += 1;
             let refusal = match (&row.place, if self.refused.is_empty() { None } else { self.refused.get(&row.key) }) {
                 (Err(refusal), _) | (Ok(_), Some(refusal)) => Err(refusal.clone()),
@@ -98,21 +101,7 @@ impl Walk {
         let known = base.as_ref().is_some_and(|base| base.columns.is_some());
         let counters = &mut self.live.counters;
         match merge.look_up(&key, &checksum) {
-            Match::Equal(Outcome::Inserted) => {
-                counters.inserted += 1;
-                merge.keep(key, checksum, Outcome::Inserted, true);
-            }
-            Match::Equal(outcome) if append => {
-                counters.skipped += 1;
-                merge.keep(key, checksum, outcome, true);
-            }
-            Match::Equal(outcome) => {
-                match outcome {
-                    Outcome::Updated => counters.updated += 1,
-                    Outcome::Inserted | Outcome::Unchanged | Outcome::Skipped => counters.unchanged += 1,
-                }
-                merge.keep(key, checksum, outcome, true);
-            }
+            Match::Equal(outcome) => self.settle_equal(key, checksum, outcome)?,
             Match::Changed(before) if append && before != Outcome::Inserted => {
                 counters.skipped += 1;
                 let recorded = merge.recorded(&key).unwrap_or(checksum);
@@ -129,7 +118,7 @@ impl Walk {
                 merge.keep(key, checksum, Outcome::Inserted, false);
             }
         }
-        if update {
+        if let Some(merge) = self.merge.as_mut().filter(|_| update) {
             merge.keep_columns(columns, known);
         }
         Ok(())

@@ -1,0 +1,84 @@
+//! Rows that are passed over without being read: the source knows that they have not changed.
+
+use super::super::reader::KnownChanges;
+use super::{QUARANTINED, Walk};
+use crate::diff::{Entry, Match};
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::Mode;
+use crate::sink::Outcome;
+use crate::value::Key;
+use crate::value::canonical::Checksum;
+use std::sync::Arc;
+
+impl Walk {
+    /// Tells the reader what it needs to know to leave rows unread.
+    pub(super) fn know_changes(&mut self) {
+        // Refused rows are looked at again each time; where not all of them are known, all rows are.
+        let Some(since) = self.synced.since.take().filter(|_| self.quarantined.len() < QUARANTINED) else { return };
+        self.plan.changes = Some(Arc::new(KnownChanges {
+            since,
+            always: self.quarantined.clone(),
+            columns: self.context.job.mode == Mode::Update,
+            execution: self.context.execution.clone(),
+        }));
+    }
+
+    /// Passes a range that holds what the ledger says.
+    pub(super) fn pass_same(&mut self, rows: u64, after: i64, end: Key, small: Option<(i64, Vec<Entry>)>) -> Result<()> {
+        self.live.rows += rows;
+        match self.context.job.mode {
+            Mode::Append => self.live.counters.skipped += rows,
+            Mode::Init | Mode::Replace | Mode::Update => self.live.counters.unchanged += rows,
+        }
+        (self.live.after, self.live.key, self.live.small) = (Some(after), Some(end), small);
+        if self.batch.is_empty() && !self.reset {
+            self.cursor = self.live.clone();
+            self.report();
+        }
+        self.context.check_cancelled()
+    }
+
+    /// Passes the listed keys before the row of this key, or all that are left.
+    pub(super) fn pass_listed(&mut self, row: Option<&Key>) -> Result<()> {
+        while let Some((key, read)) = self.listed.pop_front() {
+            match (read, row) {
+                (true, Some(row)) if *row == key => return Ok(()),
+                (true, _) => return Err(Error::new(ErrorKind::Internal, "the source lists a row that it does not give")),
+                (false, _) => self.pass_key(key)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn pass_key(&mut self, key: Key) -> Result<()> {
+        let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a key belongs to no range")) };
+        let columns = merge.recorded_columns(&key);
+        let recorded = merge.recorded(&key);
+        let Some((recorded, outcome)) = recorded.and_then(|recorded| match merge.look_up(&key, &recorded) {
+            Match::Equal(outcome) => Some((recorded, outcome)),
+            Match::Changed(_) | Match::New => None,
+        }) else {
+            return Err(Error::new(ErrorKind::Internal, "a row is passed over that the ledger does not know"));
+        };
+        self.live.rows += 1;
+        self.settle_equal(key, recorded, outcome)?;
+        if let Some(merge) = &mut self.merge {
+            merge.keep_columns(columns, true);
+        }
+        Ok(())
+    }
+
+    /// Counts and keeps a row that is as the ledger says.
+    pub(super) fn settle_equal(&mut self, key: Key, checksum: Checksum, outcome: Outcome) -> Result<()> {
+        let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
+        let counters = &mut self.live.counters;
+        match outcome {
+            Outcome::Inserted => counters.inserted += 1,
+            _ if self.context.job.mode == Mode::Append => counters.skipped += 1,
+            Outcome::Updated => counters.updated += 1,
+            Outcome::Unchanged | Outcome::Skipped => counters.unchanged += 1,
+        }
+        merge.keep(key, checksum, outcome, true);
+        Ok(())
+    }
+}
