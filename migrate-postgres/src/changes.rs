@@ -256,7 +256,7 @@ pub(crate) async fn read_keys(view: &View, position: &Position, request: &PageRe
         select_list(&key),
         conditions(request, &key, &condition)?,
         order_by(table, &key),
-        request.max_rows.saturating_add(1)
+        i64::try_from(request.max_rows).unwrap_or(i64::MAX).saturating_add(1)
     );
     let mut found = keys_and_writers(&mut session, &query, &key).await.map_err(|e| e.with("table", &table.name))?;
     view.give_back(session);

@@ -20,6 +20,8 @@ pub enum Feature {
     Forks,
     /// Filters are evaluated.
     Filters,
+    /// The source knows which rows have changed: [`crate::Snapshot::survey`].
+    Changes,
     /// There are tables without a key.
     TablesWithoutKey,
     /// References are enforced.

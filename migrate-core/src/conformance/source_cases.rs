@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Result};
 use crate::filter::{Filter, Parameter};
 use crate::memory::table;
 use crate::schema::TableName;
-use crate::source::{OrphanRequest, PageRequest, Snapshot, SnapshotExt};
+use crate::source::{OrphanRequest, PageRequest, Since, Snapshot, SnapshotExt};
 use crate::value::conform::conform;
 use crate::value::{DataType, Key, KeyRange, Page, Row, Value};
 use std::collections::{BTreeMap, HashSet};
@@ -400,6 +400,54 @@ pub(super) async fn rows_are_counted_and_read_under_a_filter_with_parameters(har
     ensure_rows(&rows_of(&snapshot.read_all(&request).await?)?, &expected, "the rows under the filter")?;
     let keys: Vec<Key> = rows.iter().map(|r| row_key(&schema, r)).collect();
     ensure_rows(&rows_of([&snapshot.read_rows(&request, &keys).await?])?, &expected, "the rows of all keys under the filter")
+}
+
+pub(super) async fn rows_that_changed_since_a_landmark_are_named(harness: &dyn Harness) -> Outcome {
+    let reading = Reading::of(harness, &items(), &item_rows(40)).await?;
+    let mut snapshot = reading.snapshot().await?;
+    let first = snapshot.survey(&reading.request(), None).await?;
+    ensure(first.since != Since::Known, || "changes are known since nothing".to_owned())?;
+    let landmark = first.landmark.ok_or_else(|| Failure::new("there is no landmark".to_owned()))?;
+    let unknown = snapshot.survey(&reading.request(), Some("no landmark")).await?.since;
+    ensure(matches!(unknown, Since::Unknown(_)), || "a text that is no landmark is taken for one".to_owned())?;
+    let before = snapshot.read_keys(&reading.request(), &landmark).await?;
+    reading.database.insert(&items(), &[item(41), item(42)]).await?;
+    let mut later = reading.snapshot().await?;
+    let survey = later.survey(&reading.request(), Some(&landmark)).await?;
+    ensure_eq(survey.since, Since::Known, "what is known since the landmark")?;
+    let after = later.read_keys(&reading.request(), &landmark).await?;
+    ensure_eq((before.keys.len(), after.keys.len(), &after.next), (40, 42, &None), "the keys of both snapshots")?;
+    ensure_eq(after.fresh.len(), 42, "one answer for each key")?;
+    let fresh: HashSet<&Key> = after.keys.iter().zip(&after.fresh).filter(|(_, fresh)| **fresh).map(|(key, _)| key).collect();
+    for id in [41, 42] {
+        let key = row_key(&items(), &item(id));
+        ensure(fresh.contains(&key), || format!("the new row {id} is not named"))?;
+    }
+    // A part at a time, and in order.
+    let (mut request, mut keys) = (reading.request().with_limits(usize::MAX, 5), Vec::new());
+    loop {
+        let page = later.read_keys(&request, &landmark).await?;
+        ensure(page.keys.len() <= 5, || "more keys than asked for".to_owned())?;
+        keys.extend(page.keys);
+        match page.next {
+            Some(next) => request.range.after = Some(next),
+            None => break,
+        }
+    }
+    ensure_eq(keys, after.keys, "the keys read in parts")
+}
+
+pub(super) async fn rows_of_some_keys_come_in_key_order(harness: &dyn Harness) -> Outcome {
+    let reading = Reading::of(harness, &items(), &item_rows(40)).await?;
+    let mut snapshot = reading.snapshot().await?;
+    let landmark = snapshot.survey(&reading.request(), None).await?.landmark.unwrap_or_default();
+    let all = snapshot.read_keys(&reading.request(), &landmark).await?.keys;
+    let wanted: Vec<Key> = [30, 3, 17, 99].iter().map(|id| row_key(&items(), &item(*id))).collect();
+    let pages = snapshot.read_all(&reading.request().with_only(&wanted).with_limits(1 << 20, 2)).await?;
+    let found: Vec<Key> = rows_of(&pages)?.iter().map(|row| row_key(&items(), row)).collect();
+    let expected: Vec<Key> = all.into_iter().filter(|key| wanted.contains(key)).collect();
+    ensure_eq(expected.len(), 3, "the keys that exist")?;
+    ensure_eq(found, expected, "the rows in the order of the keys")
 }
 
 pub(super) async fn keys_that_are_not_unique_are_found(harness: &dyn Harness) -> Outcome {
