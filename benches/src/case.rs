@@ -1,6 +1,7 @@
 //! The cases: a limit and a copy each, timed in turn.
 
 use crate::Result;
+use crate::change;
 use crate::compare;
 use crate::limit::{self, Ready};
 use crate::migrate::{self, Took};
@@ -41,9 +42,25 @@ enum Target {
     New,
     /// With the table and its indexes, without rows.
     Existing,
-    /// As a first run left it; the second one is timed.
-    Copied,
+    /// As a first run left it; what is timed comes after that.
+    Copied(After),
 }
+
+/// What is timed after a first run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct After {
+    /// The command and what follows it.
+    command: &'static [&'static str],
+    /// Whether 0.1 % of the source's rows are updated, 0.05 % inserted and 0.05 % deleted in between.
+    changed: bool,
+}
+
+const fn after(command: &'static [&'static str], changed: bool) -> Target {
+    Target::Copied(After { command, changed })
+}
+
+const FULL: &[&str] = &["run", "--strategy", "full", "--max-deletes", "1%"];
+const AUTO: &[&str] = &["run", "--max-deletes", "1%"];
 
 const PIPE: &str = "binary COPY pipe, keys in place";
 
@@ -131,13 +148,83 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "second-run",
-        title: "second run of the first case, nothing changed",
+        title: "second run of the first case, nothing changed, all rows compared",
+        limit: PIPE,
+        bound: 0.45,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: after(FULL, false),
+    },
+    Case {
+        name: "second-run-auto",
+        title: "the same, by what PostgreSQL knows to have changed",
+        limit: PIPE,
+        bound: 0.15,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: after(AUTO, false),
+    },
+    Case {
+        name: "changed",
+        title: "0.1 % updated, 0.05 % inserted, 0.05 % deleted, all rows compared",
         limit: PIPE,
         bound: 0.50,
         table: "events",
         from: Engine::Postgres,
         to: Engine::Postgres,
-        target: Target::Copied,
+        target: after(FULL, true),
+    },
+    Case {
+        name: "changed-auto",
+        title: "the same, by what PostgreSQL knows to have changed",
+        limit: PIPE,
+        bound: 0.22,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: after(AUTO, true),
+    },
+    Case {
+        name: "plan-changed-auto",
+        title: "plan of the same",
+        limit: PIPE,
+        bound: 0.22,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: after(&["plan"], true),
+    },
+    Case {
+        name: "verify",
+        title: "verify of both sides",
+        limit: PIPE,
+        bound: 0.65,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: after(&["verify"], false),
+    },
+    Case {
+        name: "second-run-sqlite-postgres",
+        title: "SQLite → PostgreSQL, nothing changed",
+        limit: PIPE,
+        bound: 0.35,
+        table: "events",
+        from: Engine::Sqlite,
+        to: Engine::Postgres,
+        target: after(AUTO, false),
+    },
+    Case {
+        name: "second-run-postgres-sqlite",
+        title: "PostgreSQL → SQLite, nothing changed",
+        limit: PIPE,
+        bound: 0.35,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Sqlite,
+        target: after(AUTO, false),
     },
 ];
 
@@ -145,11 +232,8 @@ pub(crate) const CASES: &[Case] = &[
 pub(crate) fn measure(case: &'static Case, sources: &Sources, settings: &Settings) -> Result<Line> {
     eprintln!("{}", case.name);
     let run = Run { case, sources, settings };
-    let ready = if case.to == Engine::Sqlite && case.from == Engine::Postgres {
-        Some(Ready::new(Events::new(settings.events)))
-    } else {
-        None
-    };
+    let loops = case.to == Engine::Sqlite && case.from == Engine::Postgres && !matches!(case.target, Target::Copied(_));
+    let ready = if loops { Some(Ready::new(Events::new(settings.events))) } else { None };
     let mut line = Line { case, limits: Vec::new(), ours: Vec::new(), peak: 0 };
     for pair in 1..=settings.pairs {
         let limit = run.limit(ready.as_ref())?;
@@ -175,6 +259,10 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn limit(&self, ready: Option<&Ready>) -> Result<Duration> {
+        if matches!(self.case.target, Target::Copied(_)) {
+            self.sources.target.fresh(self.case.table, &format!("{EVENTS_POSTGRES}; {EVENTS_KEYS}"))?;
+            return limit::copy_pipe(self.sources, self.case.table);
+        }
         match (self.case.from, self.case.to) {
             (_, Engine::Postgres) => {
                 let (table, keys) = self.ddl();
@@ -210,16 +298,34 @@ impl Run<'_> {
             }
             Engine::Sqlite => format!("sqlite:{}", fresh_file(&folder, existing)?.display()),
         };
-        let job = migrate::write_job(&folder, &source, &target)?;
-        let mut took = migrate::run(&sources.program, &job)?;
-        if case.target == Target::Copied {
-            crate::database::run(&sources.target.url(case.table), &["CHECKPOINT"])?;
-            let first = took;
-            took = migrate::run(&sources.program, &job)?;
-            took.peak = took.peak.max(first.peak);
+        let changed = matches!(case.target, Target::Copied(After { changed: true, .. }));
+        if changed {
+            crate::database::run(&source, change::SAVE)?;
         }
-        self.compare(&folder)?;
-        Ok(took)
+        let job = migrate::write_job(&folder, &source, &target, if changed { &[change::SAVED] } else { &[] })?;
+        let first = migrate::run(&sources.program, &["run"], &job)?;
+        let Target::Copied(after) = case.target else {
+            self.compare(&folder)?;
+            return Ok(first);
+        };
+        crate::database::run(&sources.target.url("postgres"), &["CHECKPOINT"])?;
+        if after.changed {
+            crate::database::run(&sources.source.url(case.table), change::CHANGE)?;
+        }
+        let took = migrate::run(&sources.program, after.command, &job);
+        let same = if after.changed && after.command[0] == "run" {
+            compare::same_in_postgres(&sources.source.url(case.table), &sources.target.url(case.table))
+        } else {
+            Ok(())
+        };
+        if after.changed {
+            crate::database::run(&sources.source.url(case.table), change::UNDO)?;
+        } else {
+            self.compare(&folder)?;
+        }
+        same?;
+        let took = took?;
+        Ok(Took { peak: took.peak.max(first.peak), ..took })
     }
 
     fn compare(&self, folder: &Path) -> Result<()> {

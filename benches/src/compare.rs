@@ -52,6 +52,13 @@ fn expected_line(e: &Event) -> String {
     line
 }
 
+/// Compares the wide table of two servers, as it is now.
+pub(crate) fn same_in_postgres(source: &str, target: &str) -> Result<()> {
+    let sum = "SELECT count(*), sum(hashtextextended(e::text, 0)::numeric), sum(hashtextextended(e::text, 1)::numeric) FROM public.events e";
+    let (there, here) = (query(source, sum)?, query(target, sum)?);
+    if there == here { Ok(()) } else { Err(format!("the target differs from the source: {here} instead of {there}").into()) }
+}
+
 /// Compares the narrow table in PostgreSQL.
 pub(crate) fn readings_in_postgres(url: &str, count: u64) -> Result<()> {
     let sql = "COPY (SELECT id, sensor_id, (extract(epoch FROM ts) * 1000000)::bigint, encode(float8send(value), 'hex') \

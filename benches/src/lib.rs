@@ -4,6 +4,7 @@
 //! Every result is then compared row by row with what was generated: a fast wrong copy does not count.
 
 mod case;
+mod change;
 mod compare;
 mod database;
 mod limit;

@@ -36,23 +36,24 @@ pub(crate) fn build() -> Result<PathBuf> {
 }
 
 /// Writes a job file with nothing but what a user must say.
-pub(crate) fn write_job(folder: &Path, source: &str, target: &str) -> Result<PathBuf> {
+pub(crate) fn write_job(folder: &Path, source: &str, target: &str, exclude: &[&str]) -> Result<PathBuf> {
     let path = folder.join("migrate.toml");
     let text = format!(
         "[environments.source]\nurl = {source:?}\n\n[environments.target]\nurl = {target:?}\n\n\
-         [jobs.copy]\nsource = \"source\"\ntarget = \"target\"\nmode = \"replace\"\nentities = \"*\"\n"
+         [jobs.copy]\nsource = \"source\"\ntarget = \"target\"\nmode = \"replace\"\nentities = \"*\"\n{}",
+        if exclude.is_empty() { String::new() } else { format!("exclude = {exclude:?}\ndeletes = \"hard\"\n") }
     );
     std::fs::write(&path, text)?;
     Ok(path)
 }
 
-/// Runs a job from start to exit.
-pub(crate) fn run(program: &Path, job: &Path) -> Result<Took> {
+/// Runs a command on a job from start to exit.
+pub(crate) fn run(program: &Path, command: &[&str], job: &Path) -> Result<Took> {
     let log = job.with_extension("log");
     let file = File::create(&log)?;
     let began = Instant::now();
     let mut child = Command::new(program)
-        .arg("run")
+        .args(command)
         .arg("-c")
         .arg(job)
         .stdin(Stdio::null())
