@@ -17,6 +17,7 @@ mod progress;
 mod recorder;
 mod recording;
 mod reference;
+mod secret;
 mod state;
 #[cfg(any(test, feature = "conformance"))]
 pub mod suite;
@@ -37,6 +38,7 @@ pub use progress::{Progress, ProgressTracker};
 pub use recorder::{ExecutionPage, ExecutionQuery, LogPage, LogQuery, Recorder, Standing, Update};
 pub use recording::Recording;
 pub use reference::Reference;
+pub use secret::Secret;
 pub use state::ExecutionState;
 pub use sync::{DeleteGuard, DeleteMode, Deletes, LeftFilter, OnConflict};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

@@ -1,5 +1,6 @@
 //! What happens to values on the way, as the job says it.
 
+use super::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use schemars::JsonSchema;
@@ -161,8 +162,8 @@ pub enum Mask {
     /// It becomes the HMAC-SHA-256 of its text under this key, in 32 hexadecimal digits: equal values stay equal, and only who has the
     /// key can check a guess.
     Pseudonym {
-        /// The key; best taken from the environment, `${NAME}`.
-        key: String,
+        /// The key; best taken from the environment, `${NAME}`. Any other is shown, and recorded, as `***`.
+        key: Secret,
     },
 }
 
@@ -272,9 +273,13 @@ impl Transform {
             return wrong(format!("the step for the column \"{}\" names nothing to take", self.column));
         }
         match &self.mask {
-            Some(Mask::Pseudonym { key }) if key.is_empty() => {
+            Some(Mask::Pseudonym { key }) if key.expose().is_empty() => {
                 wrong(format!("the key of the pseudonyms of the column \"{}\" is empty", self.column))
             }
+            Some(Mask::Pseudonym { key }) if key.is_lost() => wrong(format!(
+                "the key of the pseudonyms of the column \"{}\" is what a hidden key is recorded as; give the key itself",
+                self.column
+            )),
             _ => Ok(()),
         }
     }

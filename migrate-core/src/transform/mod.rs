@@ -119,6 +119,8 @@ impl TransformPlan {
         let input = inputs.first().and_then(|slot| self.column_of(*slot)).cloned();
         let names: Vec<String> = step.pack.clone().unwrap_or_default();
         let (operation, made) = operation(step, names.clone(), input.as_ref())?;
+        // Keys are hidden in what the steps are spelled as; another key still is another transformation.
+        self.text.extend(operation.key_print());
         for name in &names {
             if let Some(place) = self.table.columns.iter().position(|c| &c.name == name) {
                 self.table.columns.remove(place);

@@ -40,6 +40,15 @@ pub(super) enum Operation {
 #[derive(Clone)]
 pub(super) struct Key(Vec<u8>);
 
+impl Key {
+    fn pseudonym(&self, text: &str) -> std::result::Result<String, String> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).map_err(|error| error.to_string())?;
+        mac.update(text.as_bytes());
+        let code: [u8; 32] = mac.finalize().into_bytes().into();
+        Ok(to_hex(&code[..16]))
+    }
+}
+
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Key(***)")
@@ -101,12 +110,33 @@ pub(super) fn operation(
     match &step.mask {
         Some(Mask::Redact) => Ok((Operation::Redact, Some(DataType::TEXT))),
         Some(Mask::Hash) => Ok((Operation::Hash, Some(DataType::TEXT))),
-        Some(Mask::Pseudonym { key }) => Ok((Operation::Pseudonym(Key(key.as_bytes().to_vec())), Some(DataType::TEXT))),
+        Some(Mask::Pseudonym { key }) => Ok((Operation::Pseudonym(Key(key.expose().as_bytes().to_vec())), Some(DataType::TEXT))),
         None => Err(Error::new(ErrorKind::Config, format!("the step for \"{}\" does nothing", step.column))),
     }
 }
 
 impl Operation {
+    /// Returns what tells this key of pseudonyms from another one, and does not show it; `None` for what has no key.
+    pub(super) fn key_print(&self) -> Option<String> {
+        match self {
+            Operation::Pseudonym(key) => key.pseudonym("migrate: which key it is").ok(),
+            Operation::FromUnix(_)
+            | Operation::ToUnix(_)
+            | Operation::Cast(_)
+            | Operation::Constant(_)
+            | Operation::Default(_)
+            | Operation::ParseJson { .. }
+            | Operation::Pack(_)
+            | Operation::Copy
+            | Operation::Text(_)
+            | Operation::Map { .. }
+            | Operation::Split(_)
+            | Operation::Join(_)
+            | Operation::Redact
+            | Operation::Hash => None,
+        }
+    }
+
     /// Makes a value of the inputs, or says why not.
     pub(super) fn apply<'v>(&self, inputs: &[&Value<'v>]) -> std::result::Result<Value<'v>, String> {
         let input = || inputs.first().copied().cloned().unwrap_or(Value::Null);
@@ -192,12 +222,7 @@ impl Operation {
                 let digest: [u8; 32] = Sha256::digest(text::to_text(&input()).as_bytes()).into();
                 Ok(Value::Text(Cow::Owned(to_hex(&digest))))
             }
-            Operation::Pseudonym(Key(key)) => {
-                let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|error| error.to_string())?;
-                mac.update(text::to_text(&input()).as_bytes());
-                let code: [u8; 32] = mac.finalize().into_bytes().into();
-                Ok(Value::Text(Cow::Owned(to_hex(&code[..16]))))
-            }
+            Operation::Pseudonym(key) => key.pseudonym(&text::to_text(&input())).map(|code| Value::Text(Cow::Owned(code))),
             Operation::Constant(_)
             | Operation::Pack(_)
             | Operation::Join(_)
