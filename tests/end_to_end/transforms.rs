@@ -1,6 +1,6 @@
 //! Values that change on the way, as the job file says.
 
-use migrate_tests::{Database, Engine, PAIRS, Project};
+use migrate_tests::{Database, Engine, PAIRS, Project, Run};
 
 /// Practice sessions: the time in milliseconds, tags as JSON that may be broken, notes that may be missing or empty.
 const SOURCE: &str = "
@@ -113,5 +113,40 @@ fn a_transformation_that_does_not_fit_is_refused_before_anything_is_written() {
         project.write_job(&source.url(), &target.url(), &settings);
         project.run(["run"]).expect(2).says(&[says]);
         assert_eq!(target.count("t"), 0);
+    }
+}
+
+#[test]
+fn a_key_of_pseudonyms_is_read_from_the_environment_and_only_for_the_entity_that_has_it() {
+    let project = Project::new();
+    let source = Database::new(Engine::Sqlite, project.path(), "source");
+    let target = Database::new(Engine::Sqlite, project.path(), "target");
+    source.run("CREATE TABLE t (id integer PRIMARY KEY, mail text); INSERT INTO t VALUES (1, 'a@example.org')");
+    source.run("CREATE TABLE other (id integer PRIMARY KEY); INSERT INTO other VALUES (1)");
+    let settings = "[[jobs.copy.entities]]\nsource = \"t\"\n\
+        transform = [{ column = \"mail\", mask = { pseudonym = { key = \"${MIGRATE_TEST_KEY}\" } } }]\n\
+        [[jobs.copy.entities]]\nsource = \"other\"\n";
+    project.write_job(&source.url(), &target.url(), settings);
+    let run = |key: Option<&str>, arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        command.env_remove("MIGRATE_TEST_KEY");
+        if let Some(key) = key {
+            command.env("MIGRATE_TEST_KEY", key);
+        }
+        Run::of(command.output().expect("migrate starts"))
+    };
+    for command in ["plan", "run"] {
+        run(None, &[command]).expect(2).says(&["MIGRATE_TEST_KEY", "is not set", "entity t", "column mail"]);
+        run(Some(""), &[command]).expect(2).says(&["${MIGRATE_TEST_KEY}", "is empty", "entity t", "column mail"]);
+    }
+    let _ = run(None, &["run", "--entity", "other"]).expect(0);
+    // HMAC-SHA-256 of the mail under each key, by another implementation.
+    for (key, pseudonym) in
+        [("first key", "1eb4887db10cdd945cb9129c1b3f75cb"), ("second key", "3410636f6a617de41379e2f6dcf47e2d")]
+    {
+        let report = run(Some(key), &["run", "--json"]).expect(0);
+        assert_eq!(target.matching("t", &format!("mail = '{pseudonym}'")), 1, "{}", report.output());
+        let again = run(Some(key), &["run", "--json"]).expect(0).json();
+        assert_eq!(again["entities"][0]["unchanged"], 1, "P4: {again}");
     }
 }

@@ -25,6 +25,7 @@ mod sync;
 mod time;
 mod transform;
 mod url;
+mod variables;
 
 pub use cancel::{CancelToken, Stop};
 pub use definition::{Columns, Entities, Entity, Job, Mode};

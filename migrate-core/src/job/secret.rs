@@ -1,5 +1,7 @@
 //! Texts of a job that are nobody's business.
 
+use super::variables;
+use crate::error::{Error, ErrorKind, Result as CoreResult};
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -23,6 +25,18 @@ impl Secret {
     /// Returns the text as it is.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the text with `${NAME}` replaced by what `lookup` knows; errors call it `what`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] naming the variable that is missing, or an opening `${` without its end; or if nothing is left.
+    pub(crate) fn substitute(&self, what: &str, lookup: &dyn Fn(&str) -> Option<String>) -> CoreResult<Self> {
+        let text = variables::substitute(&self.0, what, lookup)?;
+        if text.is_empty() {
+            return Err(Error::new(ErrorKind::Config, format!("the {what}, {self}, is empty")));
+        }
+        Ok(Secret(text))
     }
 
     /// Returns whether the text was read back from where it was hidden, and is lost.

@@ -110,7 +110,11 @@ pub(super) fn operation(
     match &step.mask {
         Some(Mask::Redact) => Ok((Operation::Redact, Some(DataType::TEXT))),
         Some(Mask::Hash) => Ok((Operation::Hash, Some(DataType::TEXT))),
-        Some(Mask::Pseudonym { key }) => Ok((Operation::Pseudonym(Key(key.expose().as_bytes().to_vec())), Some(DataType::TEXT))),
+        Some(Mask::Pseudonym { key }) => {
+            let key = key.substitute("key of the pseudonyms", &|variable| std::env::var(variable).ok());
+            let key = key.map_err(|error| error.with("column", &step.column))?;
+            Ok((Operation::Pseudonym(Key(key.expose().as_bytes().to_vec())), Some(DataType::TEXT)))
+        }
         None => Err(Error::new(ErrorKind::Config, format!("the step for \"{}\" does nothing", step.column))),
     }
 }
