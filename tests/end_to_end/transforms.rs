@@ -1,6 +1,6 @@
 //! Values that change on the way, as the job file says.
 
-use migrate_tests::{Database, Engine, PAIRS, Project, Run};
+use migrate_tests::{Database, Engine, PAIRS, Project, Run, Server};
 
 /// Practice sessions: the time in milliseconds, tags as JSON that may be broken, notes that may be missing or empty.
 const SOURCE: &str = "
@@ -148,5 +148,29 @@ fn a_key_of_pseudonyms_is_read_from_the_environment_and_only_for_the_entity_that
         assert_eq!(target.matching("t", &format!("mail = '{pseudonym}'")), 1, "{}", report.output());
         let again = run(Some(key), &["run", "--json"]).expect(0).json();
         assert_eq!(again["entities"][0]["unchanged"], 1, "P4: {again}");
+    }
+}
+
+#[test]
+fn a_bad_cell_of_a_column_that_is_left_out_and_that_no_step_takes_refuses_nothing() {
+    for to in [Engine::Sqlite, Engine::Postgres(Server::Second)] {
+        let project = Project::new();
+        let source = Database::new(Engine::Sqlite, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(
+            "CREATE TABLE t (note TEXT, id INTEGER PRIMARY KEY, name TEXT); INSERT INTO t VALUES (CAST(x'ff' AS TEXT), 1, 'a'), ('', 2, 'b')",
+        );
+        let settings = "[[jobs.copy.entities]]\nsource = \"t\"\ncolumns = { exclude = [\"note\"] }\n\
+            transform = [{ column = \"name\", text = [\"upper\"] }]\n";
+        project.write_job(&source.url(), &target.url(), settings);
+        assert_eq!(project.copy()["entities"][0]["inserted"], 2);
+        assert_eq!(target.matching("t", "name IN ('A', 'B')"), 2);
+        let verified = project.run(["verify", "--json"]).expect(0).json();
+        assert_eq!(verified["equal"], true, "{verified}");
+        // A step that takes it still refuses the row.
+        let taken = settings.replace("[{", "[{ column = \"both\", join = { columns = [\"name\", \"note\"] } }, {");
+        project.write_job(&source.url(), &target.url(), &taken);
+        target.run("DROP TABLE t");
+        let _ = project.run(["run"]).expect(3);
     }
 }

@@ -23,7 +23,9 @@ fn text(value: &str) -> Value<'static> {
 /// What one step makes of the column `t`: the value as text, `None` for NULL, or why it is refused.
 fn make(step: Transform, t: Value<'static>) -> std::result::Result<Option<String>, String> {
     let plan = plan(&[step]);
-    let (row, refused) = plan.apply(vec![Value::Int(1), t, Value::Int(5), Value::Null]);
+    let values = [("id", Value::Int(1)), ("t", t), ("n", Value::Int(5)), ("d", Value::Null)];
+    let read = |(name, value)| plan.reads().iter().any(|read| read == name).then_some(value);
+    let (row, refused) = plan.apply(values.into_iter().filter_map(read).collect());
     let place = plan.table().columns.iter().position(|c| c.name == "t").expect("it is there");
     match refused {
         Some(refused) => {
@@ -151,4 +153,31 @@ fn what_does_not_fit_the_table_is_one_clear_error() {
     assert!(refuse(Transform::new("id").mask(Mask::Hash)).contains("belongs to the key"));
     assert!(refuse(Transform::new("data").pack(["id"])).contains("copy it first"));
     assert!(refuse(Transform::new("t").cast_to("numbr")).contains("numeric"));
+}
+
+#[test]
+fn only_what_is_written_or_taken_by_a_step_is_read() {
+    let reads = |entity: Entity| {
+        let plan =
+            TransformPlan::new(&entity, &source(), &["id".to_owned()], None).expect("the steps fit").expect("there are steps");
+        let values = plan.reads().iter().map(|name| text(name)).collect();
+        let (row, refused) = plan.apply(values);
+        assert_eq!(refused, None);
+        let row: Vec<String> = row.iter().map(|value| to_text(value).into_owned()).collect();
+        (plan.reads().join(" "), row.join(" "))
+    };
+    let hidden = Transform::new("d").mask(Mask::Redact);
+    let entity = Entity::new("entries").with_transform(hidden.clone());
+    assert_eq!(reads(entity.clone()), ("id t n d".into(), "id t n ***".into()));
+    assert_eq!(reads(entity.clone().with_exclude("t")), ("id n d".into(), "id  n ***".into()));
+    assert_eq!(reads(entity.clone().with_set("n", Parameter::Int(1))), ("id t d".into(), "id t  ***".into()));
+    // What is left out may still be taken by a step, and what a step replaces need not be read.
+    let joined = Transform { join: Some(Join { columns: vec!["t".into()], separator: String::new() }), ..Transform::new("j") };
+    let entity = Entity::new("entries").with_transform(joined).with_transform(Transform::new("d").constant(Parameter::Int(7)));
+    let entity = entity.with_exclude("t").with_exclude("n");
+    assert_eq!(reads(entity), ("id t".into(), "id t  7 t".into()));
+    let step = Transform::new("x").constant(Parameter::Int(7));
+    let nothing = ["id", "t", "n", "d"].iter().fold(Entity::new("entries").with_transform(step), |e, c| e.with_exclude(*c));
+    let plan = TransformPlan::new(&nothing, &source(), &[], None).expect("the steps fit").expect("there are steps");
+    assert_eq!(plan.reads().len(), 4, "a row needs a column");
 }
