@@ -174,3 +174,24 @@ fn a_bad_cell_of_a_column_that_is_left_out_and_that_no_step_takes_refuses_nothin
         let _ = project.run(["run"]).expect(3);
     }
 }
+
+#[test]
+fn a_plan_says_that_a_column_refuses_null_only_where_a_step_can_make_null() {
+    for to in [Engine::Sqlite, Engine::Postgres(Server::First)] {
+        let project = Project::new();
+        let source = Database::new(Engine::Sqlite, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER NOT NULL, b TEXT)");
+        target.run(
+            "CREATE TABLE t (id integer PRIMARY KEY, kind text NOT NULL, a bigint NOT NULL, data text NOT NULL, b text NOT NULL)",
+        );
+        let settings = "[[jobs.copy.entities]]\nsource = \"t\"\ntransform = [\n\
+            { column = \"kind\", constant = \"x\" },\n{ column = \"data\", copy = \"a\" },\n\
+            { column = \"b\", DEFAULT },\n]\n";
+        for (step, noted) in [("default = \"\"", false), ("text = [\"trim\"]", true)] {
+            project.write_job(&source.url(), &target.url(), &settings.replace("DEFAULT", step));
+            let plan = project.run(["plan", "--json"]).expect(0).output();
+            assert_eq!(plan.matches("refuses NULL").count(), usize::from(noted), "{to:?} {plan}");
+        }
+    }
+}

@@ -169,7 +169,8 @@ impl TransformPlan {
         // A new slot for each value: a step that comes later may still read what an earlier one has replaced.
         let output = self.width;
         self.width += 1;
-        let column = column(&step.column, made, input.filter(|_| alone || step.copy.is_some()));
+        let nullable = operation.may_make_null(input.as_ref().is_none_or(|column| column.nullable));
+        let column = column(&step.column, made, nullable, input.filter(|_| alone || step.copy.is_some()));
         match self.table.columns.iter().position(|c| c.name == step.column) {
             Some(place) => {
                 self.table.columns[place] = column;
@@ -273,7 +274,7 @@ impl TransformPlan {
 }
 
 /// A column that a step makes; `before` is what it was.
-fn column(name: &str, data_type: Option<DataType>, before: Option<ColumnSchema>) -> ColumnSchema {
+fn column(name: &str, data_type: Option<DataType>, nullable: bool, before: Option<ColumnSchema>) -> ColumnSchema {
     let kept = before.clone().filter(|c| data_type.as_ref().is_none_or(|made| made == &c.data_type));
     match (kept, data_type) {
         (Some(kept), _) => ColumnSchema {
@@ -282,7 +283,7 @@ fn column(name: &str, data_type: Option<DataType>, before: Option<ColumnSchema>)
             generated: None,
             identity: None,
             numbering: None,
-            nullable: true,
+            nullable,
             ..kept
         },
         (None, made) => {
@@ -292,7 +293,7 @@ fn column(name: &str, data_type: Option<DataType>, before: Option<ColumnSchema>)
                 native_type: String::new(),
                 portable_type: data_type.clone(),
                 data_type,
-                nullable: true,
+                nullable,
                 default: None,
                 generated: None,
                 identity: None,

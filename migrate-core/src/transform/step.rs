@@ -120,6 +120,25 @@ pub(super) fn operation(
 }
 
 impl Operation {
+    /// Returns whether a row that is not refused may get NULL; `input` says whether its input may be NULL.
+    pub(super) fn may_make_null(&self, input: bool) -> bool {
+        match self {
+            Operation::Constant(_) | Operation::Default(_) | Operation::Pack(_) | Operation::Join(_) => false,
+            // Empty text becomes the default, too.
+            Operation::ParseJson { default, .. } => default.is_null(),
+            Operation::Text(steps) => input || steps.contains(&TextStep::EmptyToNull),
+            Operation::Map { other, .. } => input || *other == Other::Null,
+            Operation::FromUnix(_)
+            | Operation::ToUnix(_)
+            | Operation::Cast(_)
+            | Operation::Copy
+            | Operation::Split(_)
+            | Operation::Redact
+            | Operation::Hash
+            | Operation::Pseudonym(_) => input,
+        }
+    }
+
     /// Returns what tells this key of pseudonyms from another one, and does not show it; `None` for what has no key.
     pub(super) fn key_print(&self) -> Option<String> {
         match self {

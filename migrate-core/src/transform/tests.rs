@@ -181,3 +181,45 @@ fn only_what_is_written_or_taken_by_a_step_is_read() {
     let plan = TransformPlan::new(&nothing, &source(), &[], None).expect("the steps fit").expect("there are steps");
     assert_eq!(plan.reads().len(), 4, "a row needs a column");
 }
+
+#[test]
+fn a_column_that_a_step_makes_may_be_null_only_if_the_step_can_make_null() {
+    let mut table = source();
+    for column in &mut table.columns {
+        column.nullable = column.name != "n";
+    }
+    let nullable = |steps: &[Transform]| {
+        let entity = steps.iter().fold(Entity::new("entries"), |entity, step| entity.with_transform(step.clone()));
+        let plan =
+            TransformPlan::new(&entity, &table, &["id".to_owned()], None).expect("the steps fit").expect("there are steps");
+        plan.table().column("x").expect("it is made").nullable
+    };
+    let copy = |from: &str| Transform { copy: Some(from.to_owned()), ..Transform::new("x") };
+    let x = || Transform::new("x");
+    let json = |default| ParseJson { on_error: OnError::Default, default };
+    let map = |other| ValueMap { values: BTreeMap::from([("1".to_owned(), Parameter::Int(2))]), other };
+    for (steps, expected) in [
+        (vec![x().constant(Parameter::Int(1))], false),
+        (vec![x().pack(["t", "d"])], false),
+        (vec![x().pack(["t", "d"]), x().mask(Mask::Hash)], false),
+        (vec![Transform { join: Some(Join { columns: vec!["t".into()], separator: String::new() }), ..x() }], false),
+        (vec![copy("n")], false),
+        (vec![copy("t")], true),
+        (vec![copy("n"), x().from_unix(Unix::Milliseconds)], false),
+        (vec![copy("n"), x().from_unix(Unix::Milliseconds), x().to_unix(Unix::Milliseconds)], false),
+        (vec![copy("t"), x().from_unix(Unix::Milliseconds)], true),
+        (vec![copy("t"), x().or(Parameter::Text(String::new()))], false),
+        (vec![copy("t"), x().or(Parameter::Text(String::new())), x().mask(Mask::Redact)], false),
+        (vec![copy("n"), x().parse_json(json(None))], true),
+        (vec![copy("t"), x().parse_json(json(Some(serde_json::json!([]))))], false),
+        (vec![copy("n"), Transform { text: Some(vec![TextStep::Trim]), ..x() }], false),
+        (vec![copy("n"), Transform { text: Some(vec![TextStep::Trim, TextStep::EmptyToNull]), ..x() }], true),
+        (vec![copy("n"), x().map(map(Other::Refuse))], false),
+        (vec![copy("n"), x().map(map(Other::Keep))], false),
+        (vec![copy("n"), x().map(map(Other::Null))], true),
+        (vec![copy("n"), x().cast_to("text")], false),
+        (vec![copy("d"), x().cast_to("text")], true),
+    ] {
+        assert_eq!(nullable(&steps), expected, "{steps:?}");
+    }
+}
