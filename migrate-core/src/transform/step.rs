@@ -180,7 +180,7 @@ impl Operation {
                 return match (conform(input(), &DataType::Json), on_error) {
                     (Ok(value), _) => Ok(value),
                     (Err(_), OnError::Default) => Ok(default.clone()),
-                    (Err(refusal), OnError::Refuse) => Err(format!("is not well-formed JSON: {}", refusal.reason)),
+                    (Err(refusal), OnError::Refuse) => Err(refusal.reason),
                 };
             }
             _ if null => return Ok(Value::Null),

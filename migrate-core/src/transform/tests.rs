@@ -71,6 +71,8 @@ fn text_is_parsed_cast_cut_and_changed() {
     };
     assert_eq!(json(OnError::Refuse, None, text("{\"a\": 1.50}")), made("{\"a\": 1.50}"));
     assert!(json(OnError::Refuse, Some("[]"), text("{broken")).is_err());
+    let once = "expected valid JSON, not this text";
+    assert_eq!(json(OnError::Refuse, None, text("{broken")), Err(once.to_owned()), "once is enough");
     assert_eq!(json(OnError::Default, Some("[]"), text("{broken")), made("[]"));
     assert_eq!(json(OnError::Refuse, Some("[]"), Value::Null), made("[]"));
     assert_eq!(json(OnError::Refuse, None, text("")), Ok(None));
