@@ -143,6 +143,7 @@ cases! { $
         rows_are_read_by_text_and_composite_keys;
         rows_are_counted;
         rows_are_counted_and_read_under_a_filter_with_parameters [Filters];
+        a_parameter_is_compared_as_the_column_beside_it [Filters];
         keys_that_are_not_unique_are_found [TablesWithoutKey];
         rows_without_their_parent_are_found;
         rows_without_their_parent_are_found_under_filters [Filters];
