@@ -195,3 +195,32 @@ fn a_plan_says_that_a_column_refuses_null_only_where_a_step_can_make_null() {
         }
     }
 }
+
+#[test]
+fn numbers_and_moments_become_iso_text_also_inside_packed_json_in_every_direction() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        let moment = if matches!(source, Database::Postgres(_)) { "timestamptz" } else { "text" };
+        source.run(&format!(
+            "CREATE TABLE t (id integer PRIMARY KEY, s bigint, ms bigint, at {moment}); \
+             INSERT INTO t VALUES (1, 1700014400, 1700014400022, '2023-11-15 04:13:20.022+02'), (2, NULL, NULL, NULL)"
+        ));
+        let settings = "[[jobs.copy.entities]]\nsource = \"t\"\ntransform = [\n\
+            { column = \"s\", from = \"unix_s\" },\n{ column = \"s\", to = \"iso8601\" },\n\
+            { column = \"ms\", from = \"unix_ms\" },\n{ column = \"ms\", to = \"iso8601\" },\n\
+            { column = \"at\", to = \"iso8601\" },\n{ column = \"both\", copy = \"ms\" },\n\
+            { column = \"data\", pack = [\"ms\", \"at\"] },\n]\n";
+        project.write_job(&source.url(), &target.url(), settings);
+        project.copy();
+        let iso = "2023-11-15T02:13:20.022Z";
+        let json = format!("{{\"ms\":\"{iso}\",\"at\":\"{iso}\"}}");
+        let row = format!("s = '2023-11-15T02:13:20.000Z' AND both = '{iso}' AND CAST(data AS text) = '{json}'")
+            .replace("both", "\"both\"");
+        assert_eq!(target.matching("t", &row), 1, "{from:?} {to:?}");
+        let nulls = "s IS NULL AND \"both\" IS NULL AND CAST(data AS text) = '{\"ms\":null,\"at\":null}'";
+        assert_eq!(target.matching("t", nulls), 1, "{from:?} {to:?}");
+        assert_eq!(project.copy()["entities"][0]["unchanged"], 2, "P4");
+    }
+}

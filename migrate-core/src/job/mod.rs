@@ -43,5 +43,5 @@ pub use secret::Secret;
 pub use state::ExecutionState;
 pub use sync::{DeleteGuard, DeleteMode, Deletes, LeftFilter, OnConflict};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
-pub use transform::{Join, Mask, OnError, Other, ParseJson, TextStep, Transform, Unix, ValueMap};
+pub use transform::{Join, Mask, MomentForm, OnError, Other, ParseJson, TextStep, Transform, Unix, ValueMap};
 pub use url::ConnectionUrl;

@@ -29,9 +29,9 @@ pub struct Transform {
     /// Its number becomes the moment that it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Unix>,
-    /// Its moment becomes a number.
+    /// Its moment becomes a number, or a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<Unix>,
+    pub to: Option<MomentForm>,
     /// Its value becomes one of another type, exactly: `boolean`, `smallint`, `integer`, `bigint`, `real`, `double precision`, `numeric`,
     /// `text`, `bytea`, `date`, `time`, `timestamp`, `timestamptz`, `interval`, `uuid`, `json` or `jsonb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +77,20 @@ pub enum Unix {
     /// Milliseconds.
     #[serde(rename = "unix_ms")]
     Milliseconds,
+}
+
+/// What a moment becomes. One without a zone counts as UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MomentForm {
+    /// The seconds since 1970-01-01 00:00:00 UTC.
+    #[serde(rename = "unix_s")]
+    UnixSeconds,
+    /// The milliseconds since 1970-01-01 00:00:00 UTC.
+    #[serde(rename = "unix_ms")]
+    UnixMilliseconds,
+    /// Text such as `2023-11-15T02:13:20.022Z`: in UTC, with three digits of a second, or with six where three would round.
+    #[serde(rename = "iso8601")]
+    Iso8601,
 }
 
 /// How text that should be JSON is taken.
@@ -183,7 +197,17 @@ impl Transform {
     /// Its moment becomes a number.
     #[must_use]
     pub fn to_unix(mut self, unit: Unix) -> Self {
-        self.to = Some(unit);
+        self.to = Some(match unit {
+            Unix::Seconds => MomentForm::UnixSeconds,
+            Unix::Milliseconds => MomentForm::UnixMilliseconds,
+        });
+        self
+    }
+
+    /// Its moment becomes text such as `2023-11-15T02:13:20.022Z`.
+    #[must_use]
+    pub fn to_iso8601(mut self) -> Self {
+        self.to = Some(MomentForm::Iso8601);
         self
     }
 

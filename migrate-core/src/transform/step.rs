@@ -3,7 +3,7 @@
 use super::json;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
-use crate::job::{Mask, OnError, Other, TextStep, Transform, Unix};
+use crate::job::{Mask, MomentForm, OnError, Other, TextStep, Transform, Unix};
 use crate::schema::ColumnSchema;
 use crate::state::to_hex;
 use crate::value::conform::conform;
@@ -20,7 +20,7 @@ const EPOCH: i64 = 946_684_800;
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     FromUnix(Unix),
-    ToUnix(Unix),
+    To(MomentForm),
     Cast(DataType),
     Constant(Value<'static>),
     Default(Value<'static>),
@@ -64,8 +64,12 @@ pub(super) fn operation(
     if let Some(unit) = step.from {
         return Ok((Operation::FromUnix(unit), Some(DataType::TimestampTz { precision: None })));
     }
-    if let Some(unit) = step.to {
-        return Ok((Operation::ToUnix(unit), Some(DataType::Int64)));
+    if let Some(form) = step.to {
+        let made = match form {
+            MomentForm::UnixSeconds | MomentForm::UnixMilliseconds => DataType::Int64,
+            MomentForm::Iso8601 => DataType::TEXT,
+        };
+        return Ok((Operation::To(form), Some(made)));
     }
     if let Some(name) = &step.cast {
         let data_type = named_type(name)?;
@@ -129,7 +133,7 @@ impl Operation {
             Operation::Text(steps) => input || steps.contains(&TextStep::EmptyToNull),
             Operation::Map { other, .. } => input || *other == Other::Null,
             Operation::FromUnix(_)
-            | Operation::ToUnix(_)
+            | Operation::To(_)
             | Operation::Cast(_)
             | Operation::Copy
             | Operation::Split(_)
@@ -144,7 +148,7 @@ impl Operation {
         match self {
             Operation::Pseudonym(key) => key.pseudonym("migrate: which key it is").ok(),
             Operation::FromUnix(_)
-            | Operation::ToUnix(_)
+            | Operation::To(_)
             | Operation::Cast(_)
             | Operation::Constant(_)
             | Operation::Default(_)
@@ -200,19 +204,11 @@ impl Operation {
                     .map(Value::TimestampTz)
                     .ok_or_else(|| "the number is further from 1970 than a moment can be".to_owned())
             }
-            Operation::ToUnix(unit) => {
-                let (Ok(Value::TimestampTz(micros) | Value::Timestamp(micros)), per) = (moment(input()), per(*unit)) else {
+            Operation::To(form) => {
+                let Ok(Value::TimestampTz(micros) | Value::Timestamp(micros)) = moment(input()) else {
                     return Err("expected a moment".to_owned());
                 };
-                if [i64::MIN, i64::MAX].contains(&micros) {
-                    return Err("an infinite moment has no number".to_owned());
-                }
-                let since = micros.checked_add(EPOCH * 1_000_000).ok_or("the moment is too far from 1970")?;
-                if since % per == 0 {
-                    Ok(Value::Int(since / per))
-                } else {
-                    Err("the moment falls between two numbers".to_owned())
-                }
+                written(micros, *form)
             }
             Operation::Cast(data_type) => conform(input(), data_type).map_err(|refusal| refusal.reason),
             Operation::Text(steps) => {
@@ -268,11 +264,22 @@ fn moment(value: Value<'_>) -> std::result::Result<Value<'_>, String> {
     }
 }
 
-fn per(unit: Unix) -> i64 {
-    match unit {
-        Unix::Seconds => 1_000_000,
-        Unix::Milliseconds => 1_000,
+/// Writes a moment, given in microseconds since 2000-01-01.
+fn written(micros: i64, form: MomentForm) -> std::result::Result<Value<'static>, String> {
+    if [i64::MIN, i64::MAX].contains(&micros) {
+        return Err("an infinite moment has no such form".to_owned());
     }
+    let per = match form {
+        MomentForm::UnixSeconds => 1_000_000,
+        MomentForm::UnixMilliseconds => 1_000,
+        MomentForm::Iso8601 => return text::iso8601(micros).map(|text| Value::Text(Cow::Owned(text))).ok_or_else(far),
+    };
+    let since = micros.checked_add(EPOCH * 1_000_000).ok_or_else(far)?;
+    if since % per == 0 { Ok(Value::Int(since / per)) } else { Err("the moment falls between two numbers".to_owned()) }
+}
+
+fn far() -> String {
+    "the moment is too far from 1970".to_owned()
 }
 
 fn value_of(parameter: &Parameter) -> Value<'static> {

@@ -64,6 +64,33 @@ fn numbers_and_moments_become_each_other_without_rounding() {
 }
 
 #[test]
+fn moments_are_written_as_iso_8601_without_rounding() {
+    let iso = |value| make(step().to_iso8601(), value);
+    let moment = |t: &str| parse(t, &DataType::TimestampTz { precision: None }).expect("a moment");
+    for (value, expected) in [
+        (moment("2023-11-15 02:13:20.022+00"), "2023-11-15T02:13:20.022Z"),
+        (moment("2023-11-15 02:13:20+00"), "2023-11-15T02:13:20.000Z"),
+        (moment("2023-11-15 02:13:20.0225+00"), "2023-11-15T02:13:20.022500Z"),
+        (moment("1969-12-31 23:59:59.999999+00"), "1969-12-31T23:59:59.999999Z"),
+        (moment("0001-01-01 00:00:00+00"), "0001-01-01T00:00:00.000Z"),
+        (moment("9999-12-31 23:59:59.999+00"), "9999-12-31T23:59:59.999Z"),
+        (text("2023-11-15 04:13:20.5+02"), "2023-11-15T02:13:20.500Z"),
+        (text("2023-11-15T02:13:20Z"), "2023-11-15T02:13:20.000Z"),
+        (parse("2023-11-15 02:13:20", &DataType::Timestamp { precision: None }).expect("a moment"), "2023-11-15T02:13:20.000Z"),
+    ] {
+        assert_eq!(iso(value.clone()), made(expected), "{value:?}");
+    }
+    assert_eq!(iso(Value::Null), Ok(None));
+    for wrong in [moment("infinity"), moment("10000-01-01 00:00:00+00"), moment("0001-12-31 23:59:59+00 BC"), text("soon")] {
+        assert!(iso(wrong.clone()).is_err(), "{wrong:?}");
+    }
+    let packed =
+        [Transform::new("t").from_unix(Unix::Milliseconds), Transform::new("t").to_iso8601(), Transform::new("x").pack(["t"])];
+    let (row, _) = plan(&packed).apply(vec![Value::Int(1), Value::Int(1_700_014_400_022), Value::Null, Value::Null]);
+    assert_eq!(row.last(), Some(&Value::Json("{\"t\":\"2023-11-15T02:13:20.022Z\"}".into())));
+}
+
+#[test]
 fn text_is_parsed_cast_cut_and_changed() {
     let json = |on_error, default: Option<&str>, value: Value<'static>| {
         let default = default.map(|json| serde_json::from_str(json).expect("it is JSON"));
