@@ -61,7 +61,11 @@ impl Filter {
             if let Piece::Parameter(name) = piece {
                 let value = parameters.get(name).ok_or_else(|| {
                     let hint = crate::hint::nearest(name, parameters.keys().map(String::as_str));
-                    Error::new(ErrorKind::Config, format!("the filter names the parameter :{name}, which has no value{hint}"))
+                    let message = format!(
+                        "the filter names the parameter :{name}, which has no value; give one with --param {name}=…, or under params in \
+                         the job{hint}"
+                    );
+                    Error::new(ErrorKind::Config, message)
                 })?;
                 used.insert(name.clone(), value.clone());
             }
@@ -161,6 +165,7 @@ mod tests {
         let given = BTreeMap::from([("max_artist".to_owned(), Parameter::Int(1))]);
         let error = Filter::parse("a < :max_artits", &given).expect_err("the name is misspelt");
         assert!(error.to_string().contains(":max_artits"), "{error}");
+        assert!(error.to_string().contains("--param max_artits=…"), "{error}");
         assert!(error.to_string().contains("max_artist"), "{error}");
     }
 

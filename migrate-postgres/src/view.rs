@@ -118,64 +118,79 @@ impl Session {
     /// Renders a filter as [`Session::render_filter`] does, under names of settings that other filters of the query do not have.
     pub(crate) async fn render_filter_as(&mut self, prefix: &str, table: &str, filter: Option<&Filter>) -> Result<Condition> {
         let Some(filter) = filter else { return Ok(Condition(None)) };
+        if filter.parameters().is_empty() {
+            let sql = filter.render(|_, _| String::new());
+            return no_zero_byte(&sql).map(|()| Condition(Some(sql)));
+        }
         let (mut settings, mut inferred) = (Vec::new(), Vec::new());
         for (number, (name, value)) in filter.parameters().iter().enumerate() {
-            match parameter(value) {
-                Rendered::Typed(text, cast) => settings.push((name, number, text, Some(format!("pg_catalog.{cast}")))),
+            let setting = format!("migrate.{prefix}{number}");
+            let (text, cast) = match parameter(value) {
+                Rendered::Typed(text, cast) => (text, Some(format!("pg_catalog.{cast}"))),
                 Rendered::Inferred(text) => {
-                    inferred.push((settings.len(), name));
-                    settings.push((name, number, text, None));
+                    inferred.push(settings.len());
+                    (text, None)
                 }
-            }
+            };
+            settings.push(Setting { name, setting, text, cast });
         }
-        let expression = |number: usize, cast: &str| format!("(pg_catalog.current_setting('migrate.{prefix}{number}')::{cast})");
-        if !inferred.is_empty() {
-            // The server says which type a text has where it stands, as it would for a literal.
-            let probe = filter.render(|name, _| match inferred.iter().position(|(_, n)| *n == name) {
-                Some(at) => format!("${}", at + 1),
-                None => settings
-                    .iter()
-                    .find(|s| s.0 == name)
-                    .map_or_else(String::new, |s| expression(s.1, s.3.as_deref().unwrap_or("pg_catalog.text"))),
-            });
-            let types = self.infer(table, &probe).await?;
-            for ((at, _), inferred_type) in inferred.iter().zip(types) {
-                settings[*at].3 = Some(inferred_type);
+        let expression = |s: &Setting<'_>| {
+            let cast = s.cast.as_deref().unwrap_or("pg_catalog.text");
+            format!("(pg_catalog.current_setting('{}')::{cast})", s.setting)
+        };
+        // The server says which type a text has where it stands, as it would for a literal.
+        let probe = |inferred: &[usize], settings: &[Setting<'_>]| {
+            filter.render(|name, _| match settings.iter().position(|s| s.name == name) {
+                Some(at) => match inferred.iter().position(|i| *i == at) {
+                    Some(place) => format!("${}", place + 1),
+                    None => expression(&settings[at]),
+                },
+                None => String::new(),
+            })
+        };
+        let types = match self.infer(table, &probe(&inferred, &settings)).await {
+            Err(error) if inferred.len() < settings.len() && no_operator(&error) => {
+                // A number stands where text does, such as a user's id: then the place decides for all.
+                inferred = (0..settings.len()).collect();
+                self.infer(table, &probe(&inferred, &settings)).await.map_err(|_| error)?
             }
+            outcome => outcome?,
+        };
+        for (at, inferred_type) in inferred.iter().zip(types) {
+            settings[*at].cast = Some(inferred_type);
         }
-        for (name, number, text, _) in &settings {
+        for Setting { name, setting, text, .. } in &settings {
             if text.contains('\0') {
                 return Err(Error::new(ErrorKind::Config, format!("the parameter :{name} holds a zero byte")));
             }
             sqlx::query("SELECT pg_catalog.set_config($1, $2, false)")
-                .bind(format!("migrate.{prefix}{number}"))
+                .bind(setting)
                 .bind(text)
                 .execute(&mut self.connection)
                 .await
                 .map_err(from_sqlx)?;
         }
-        let sql = filter.render(|name, _| {
-            settings
-                .iter()
-                .find(|s| s.0 == name)
-                .map_or_else(String::new, |s| expression(s.1, s.3.as_deref().unwrap_or("pg_catalog.text")))
-        });
+        let sql = filter.render(|name, _| settings.iter().find(|s| s.name == name).map_or_else(String::new, &expression));
         no_zero_byte(&sql)?;
         Ok(Condition(Some(sql)))
     }
 
+    /// Returns the types that the server gives the numbered parameters of a condition.
     async fn infer(&mut self, table: &str, probe: &str) -> Result<Vec<String>> {
         let name = quote_ident("migrate_filter");
-        execute(&mut self.connection, format!("PREPARE {name} AS SELECT 1 FROM {table} WHERE ({probe}\n)")).await.map_err(
-            |e| {
-                // `:a = :b` gives the server nothing to go by.
-                match e.context().iter().any(|(_, code)| code == "42P18") {
-                    true => Error::new(ErrorKind::Config, "the type of a parameter is not clear; cast it, as in :name::date")
-                        .caused_by(e),
-                    false => e,
-                }
-            },
-        )?;
+        // An error must not end the transaction, and the snapshot with it.
+        let prepare =
+            format!("SAVEPOINT {name}; PREPARE {name} AS SELECT 1 FROM {table} WHERE ({probe}\n); RELEASE SAVEPOINT {name}");
+        if let Err(error) = execute(&mut self.connection, prepare).await {
+            // Where this fails too, the session is lost, as the error before says.
+            let _ = execute(&mut self.connection, format!("ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")).await;
+            // `:a = :b` gives the server nothing to go by.
+            return Err(match has_code(&error, &["42P18"]) {
+                true => Error::new(ErrorKind::Config, "the type of a parameter is not clear; cast it, as in :name::date")
+                    .caused_by(error),
+                false => error,
+            });
+        }
         let (types,): (Vec<String>,) =
             sqlx::query_as("SELECT parameter_types::pg_catalog.text[] FROM pg_catalog.pg_prepared_statements WHERE name = $1")
                 .bind("migrate_filter")
@@ -185,4 +200,21 @@ impl Session {
         execute(&mut self.connection, format!("DEALLOCATE {name}")).await?;
         Ok(types)
     }
+}
+
+/// A parameter of a filter: the setting that holds its text, and the type that this is cast to, once that is known.
+struct Setting<'f> {
+    name: &'f str,
+    setting: String,
+    text: String,
+    cast: Option<String>,
+}
+
+/// Whether the server found no operator or function, or more than one: undefined_function, datatype_mismatch, ambiguous_function.
+fn no_operator(error: &Error) -> bool {
+    has_code(error, &["42883", "42804", "42725"])
+}
+
+fn has_code(error: &Error, codes: &[&str]) -> bool {
+    error.context().iter().any(|(_, code)| codes.contains(&code.as_str()))
 }

@@ -232,9 +232,9 @@ async fn a_page_that_starts_in_the_middle_is_found_through_the_index() {
 #[tokio::test]
 async fn filters_are_pushed_down_with_their_parameters_bound() {
     let database = Database::with(
-        "CREATE TABLE t (id int PRIMARY KEY, \"at it\" timestamptz, kind text, n numeric, ok bool, big int8); \
+        "CREATE TABLE t (id int PRIMARY KEY, \"at it\" timestamptz, kind text, n numeric, ok bool, big int8, code text); \
          INSERT INTO t SELECT n, '2020-01-01+00'::timestamptz + n * interval '1 day', CASE WHEN n % 2 = 0 THEN 'it''s' ELSE E'a\\\\b' END, \
-         n / 10.0, n % 3 = 0, n * 10000000000 FROM generate_series(1, 100) n; \
+         n / 10.0, n % 3 = 0, n * 10000000000, n FROM generate_series(1, 100) n; \
          CREATE FUNCTION even(int) RETURNS bool LANGUAGE sql AS 'SELECT $1 % 2 = 0'; \
          DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public', current_database()); END $$",
     )
@@ -257,6 +257,13 @@ async fn filters_are_pushed_down_with_their_parameters_bound() {
         ("big > :big", &[("big", Parameter::Int(500_000_000_000))], "big > 500000000000"),
         ("\"at it\"::date = date '2020-01-05' + :days", &[("days", Parameter::Int(3))], "id = 7"),
         ("id = :a OR id = :A", &[("a", Parameter::Int(3)), ("A", Parameter::Int(4))], "id IN (3, 4)"),
+        // A number, or a truth value, where the column is a text.
+        ("code = :code AND id < :max", &[("code", Parameter::Int(42)), ("max", Parameter::Int(50))], "id = 42"),
+        ("code IN (:a, :b)", &[("a", Parameter::Int(7)), ("b", text("8"))], "id IN (7, 8)"),
+        ("id::varchar(9) = :code", &[("code", Parameter::Int(42))], "id = 42"),
+        ("trim_scale(n)::text = :n", &[("n", Parameter::Float(0.5))], "n = 0.5"),
+        ("ok::text = :ok", &[("ok", Parameter::Bool(true))], "ok"),
+        ("coalesce(kind, :code) = :code", &[("code", Parameter::Int(42))], "false"),
         ("even(id) -- a function of the user's own, and a comment", &[], "id % 2 = 0"),
         ("id > 5 OR true", &[], "true"),
     ];

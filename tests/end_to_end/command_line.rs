@@ -1,6 +1,6 @@
 //! The command line's contract: arguments, exit codes, reports and records.
 
-use migrate_tests::{Postgres, Project, Server, Sqlite, assert_same_sqlite_file};
+use migrate_tests::{Database, Engine, Postgres, Project, Server, Sqlite, assert_same_sqlite_file};
 use serde_json::Value;
 
 /// A source with two tables, one of which refers to the other, and a target that does not exist yet.
@@ -158,6 +158,44 @@ fn an_entity_a_limit_and_a_parameter_narrow_a_run() {
     let report = project.run(["run", "--json", "--limit", "1"]).expect(0).json();
     for name in ["artist", "albums"] {
         assert_eq!(entity(&report, name)["read"], 1, "{report}");
+    }
+}
+
+#[test]
+fn a_number_on_the_command_line_is_found_in_text_columns_and_in_integer_columns() {
+    for engine in [Engine::Sqlite, Engine::Postgres(Server::Second)] {
+        let project = Project::new();
+        let source = Database::new(engine, project.path(), "source");
+        let target = Database::new(Engine::Sqlite, project.path(), "target");
+        source.run(
+            "CREATE TABLE t (id integer PRIMARY KEY, user_id text, big bigint, code varchar(9)); \
+             INSERT INTO t VALUES (1, '42', 42, '1.50'), (2, '042', 41, '1.5'), (3, 'true', 40, '7')",
+        );
+        let read = |condition: &str, params: &str, given: &str| {
+            let settings = format!("[[jobs.copy.entities]]\nsource = \"t\"\nwhere = \"{condition}\"\n{params}");
+            project.write_job(&source.url(), &target.url(), &settings);
+            project.run(["run", "--json", "--param", given]).expect(0).json()["entities"][0]["read"].clone()
+        };
+        for (condition, given, rows) in [
+            ("user_id = :user", "user=42", 1),
+            ("user_id = :user", "user=042", 1),
+            ("big = :user", "user=42", 1),
+            ("big < :user", "user=41.5", 2),
+            ("code = :user", "user=1.50", 1),
+            ("code = :user", "user=1.5", 1),
+            ("code = :user", "user=7", 1),
+        ] {
+            for params in ["", "[jobs.copy.params]\nuser = \"42\"\n"] {
+                if !params.is_empty() && given == "user=41.5" {
+                    // A text, as the job says, and PostgreSQL takes no such text for an integer.
+                    continue;
+                }
+                assert_eq!(read(condition, params, given), rows, "{engine:?} {condition} {given} {params}");
+            }
+        }
+        let settings = "[[jobs.copy.entities]]\nsource = \"t\"\nwhere = \"user_id = :user\"\n";
+        project.write_job(&source.url(), &target.url(), settings);
+        project.run(["run"]).expect(2).says(&[":user", "--param user=…", "entity t"]);
     }
 }
 

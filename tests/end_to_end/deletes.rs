@@ -110,7 +110,17 @@ fn rows_are_marked_in_a_column_of_the_targets_own_and_lose_the_mark_when_they_ar
         (Engine::Postgres(Server::Second), "deleted_at timestamptz", "deleted_at IS NOT NULL"),
         (Engine::Postgres(Server::Second), "gone boolean NOT NULL DEFAULT false", "gone"),
         (Engine::Postgres(Server::Second), "gone date", "gone IS NOT NULL"),
-        (Engine::Sqlite, "deleted_at TEXT", "deleted_at IS NOT NULL"),
+        (Engine::Postgres(Server::Second), "deleted_at text", "deleted_at ~ '^20[0-9-]{8} [0-9:.]+[+]00$'"),
+        (Engine::Postgres(Server::Second), "deleted_at varchar(22)", "deleted_at ~ '^20[0-9-]{8} [0-9:]{8}[+]00$'"),
+        (Engine::Sqlite, "deleted_at TEXT", "deleted_at GLOB '20??-??-?? ??:??:??*+00'"),
+        (Engine::Sqlite, "deleted_at DATETIME", "deleted_at GLOB '20??-??-?? ??:??:??*+00'"),
+        (
+            Engine::Sqlite,
+            "deleted_at INTEGER",
+            "typeof(deleted_at) = 'integer' AND abs(unixepoch('now') * 1000 - deleted_at) < 1e6",
+        ),
+        (Engine::Sqlite, "deleted_at INTEGER NOT NULL DEFAULT 0", "deleted_at > 1e12"),
+        (Engine::Sqlite, "gone BOOLEAN NOT NULL DEFAULT 0", "gone = 1"),
     ] {
         let project = Project::new();
         let (source, target) = (Database::new(Engine::Sqlite, project.path(), "a"), Database::new(engine, project.path(), "b"));
@@ -153,6 +163,33 @@ fn state_tables_of_the_first_version_gain_what_they_lack() {
         target.run(&format!("DROP TABLE {table}; UPDATE {version} SET version = 1"));
         source.run("DELETE FROM t WHERE id = 2");
         assert_eq!(project.copy()["entities"][0]["deleted"], 1);
+    }
+}
+
+#[test]
+fn rows_are_marked_in_strict_tables_and_what_refuses_the_mark_is_not_said_to_be_a_reference() {
+    for (column, marked) in [
+        ("deleted_at INTEGER", Some("deleted_at > 1e12")),
+        ("deleted_at TEXT", Some("deleted_at GLOB '20??-??-?? ??:??:??*+00'")),
+        ("deleted_at INTEGER CHECK (deleted_at IS NULL)", None),
+        ("deleted_at REAL", None),
+    ] {
+        let project = Project::new();
+        let (source, target) = (Sqlite::new(project.path().join("a.db")), Sqlite::new(project.path().join("b.db")));
+        source.run("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b')");
+        target.run(&format!("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, {column}) STRICT"));
+        project.write_job(&source.url(), &target.url(), &settings("{ mode = \"soft\", column = \"deleted_at\" }"));
+        project.copy();
+        source.run("DELETE FROM t WHERE id = 2");
+        if let Some(marked) = marked {
+            assert_eq!(project.copy()["entities"][0]["deleted"], 1, "{column}");
+            assert_eq!(target.count(&format!("SELECT count(*) FROM t WHERE id = 2 AND {marked}")), 1, "{column}");
+            assert_eq!(project.run(["verify", "--json"]).expect(0).json()["equal"], true, "{column}");
+        } else {
+            let output = project.run(["run"]).output();
+            assert!(!output.contains("refer to"), "{column} {output}");
+            assert!(output.contains("the check") || output.contains("can hold no mark"), "{column} {output}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 const PASSWORD: &str = "pw-3f9c2a-secret";
 const VALUE: &str = "cell-7d1b8e-secret";
+const KEY: &str = "key-5e0a44-secret";
 
 /// Everything that a run leaves in its folder, searched as bytes; the databases that hold the rows themselves are left out.
 fn files_that_hold(folder: &Path, needle: &str, except: &[&str]) -> Vec<String> {
@@ -24,19 +25,24 @@ fn files_that_hold(folder: &Path, needle: &str, except: &[&str]) -> Vec<String> 
 fn neither_a_password_nor_a_cells_value_is_in_any_output_log_or_record() {
     let target = Postgres::new(Server::First);
     target.run(
-        "CREATE TABLE t (id int PRIMARY KEY, v text UNIQUE CHECK (v NOT LIKE '%refused%'), n numeric(3,1)); \
+        "CREATE TABLE t (id int PRIMARY KEY, v text UNIQUE CHECK (v NOT LIKE '%refused%'), n numeric(3,1), m text); \
          CREATE TABLE child (id int PRIMARY KEY, v text REFERENCES t (v)); \
          DO $$ BEGIN CREATE ROLE guarded LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$",
     );
     let project = Project::new();
     let source = Sqlite::new(project.path().join("source.sqlite"));
     source.run(&format!(
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, n);
-         INSERT INTO t VALUES (1, '{VALUE} fine', 1.5), (2, '{VALUE} refused', 1.5), (3, '{VALUE} fine', 1), (4, '{VALUE} x', '{VALUE}');
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, n, m TEXT);
+         INSERT INTO t SELECT column1, column2, column3, 'm' FROM (VALUES (1, '{VALUE} fine', 1.5), (2, '{VALUE} refused', 1.5),
+             (3, '{VALUE} fine', 1), (4, '{VALUE} x', '{VALUE}'));
          CREATE TABLE child (id INTEGER PRIMARY KEY, v TEXT);
          INSERT INTO child VALUES (1, '{VALUE} orphan');",
     ));
-    project.write_job(&source.url(), &target.url_as("guarded", Some(PASSWORD)), "mode = \"replace\"\nentities = \"*\"\n");
+    let settings = format!(
+        "mode = \"replace\"\n[[jobs.copy.entities]]\nsource = \"child\"\n[[jobs.copy.entities]]\nsource = \"t\"\n\
+         transform = [{{ column = \"m\", mask = {{ pseudonym = {{ key = \"{KEY}\" }} }} }}]\n"
+    );
+    project.write_job(&source.url(), &target.url_as("guarded", Some(PASSWORD)), &settings);
     let mut output = String::new();
     for arguments in [
         &["check", "-v"][..],
@@ -63,11 +69,16 @@ fn neither_a_password_nor_a_cells_value_is_in_any_output_log_or_record() {
     }
     // GIVEN that the bad rows were met at all
     assert!(output.contains("quarantine") || output.contains("refused"), "{output}");
-    for secret in [PASSWORD, VALUE] {
+    for secret in [PASSWORD, VALUE, KEY] {
         assert!(!output.contains(secret), "{secret} is printed:\n{output}");
         let found = files_that_hold(project.path(), secret, &["source.sqlite", "migrate.toml"]);
         assert!(found.is_empty(), "{secret} is in {found:?}");
     }
-    // The job file alone knows the password.
-    assert_eq!(files_that_hold(project.path(), PASSWORD, &[]), ["migrate.toml"]);
+    // The job file alone knows the password and the key.
+    for secret in [PASSWORD, KEY] {
+        assert_eq!(files_that_hold(project.path(), secret, &[]), ["migrate.toml"]);
+    }
+    // GIVEN that the step was recorded at all
+    assert!(!files_that_hold(project.path(), "pseudonym", &["migrate.toml"]).is_empty());
+    assert!(target.count("SELECT count(*) FROM t WHERE length(m) = 32") > 0);
 }

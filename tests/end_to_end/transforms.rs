@@ -1,6 +1,6 @@
 //! Values that change on the way, as the job file says.
 
-use migrate_tests::{Database, Engine, PAIRS, Project};
+use migrate_tests::{Database, Engine, PAIRS, Project, Run, Server};
 
 /// Practice sessions: the time in milliseconds, tags as JSON that may be broken, notes that may be missing or empty.
 const SOURCE: &str = "
@@ -113,5 +113,114 @@ fn a_transformation_that_does_not_fit_is_refused_before_anything_is_written() {
         project.write_job(&source.url(), &target.url(), &settings);
         project.run(["run"]).expect(2).says(&[says]);
         assert_eq!(target.count("t"), 0);
+    }
+}
+
+#[test]
+fn a_key_of_pseudonyms_is_read_from_the_environment_and_only_for_the_entity_that_has_it() {
+    let project = Project::new();
+    let source = Database::new(Engine::Sqlite, project.path(), "source");
+    let target = Database::new(Engine::Sqlite, project.path(), "target");
+    source.run("CREATE TABLE t (id integer PRIMARY KEY, mail text); INSERT INTO t VALUES (1, 'a@example.org')");
+    source.run("CREATE TABLE other (id integer PRIMARY KEY); INSERT INTO other VALUES (1)");
+    let settings = "[[jobs.copy.entities]]\nsource = \"t\"\n\
+        transform = [{ column = \"mail\", mask = { pseudonym = { key = \"${MIGRATE_TEST_KEY}\" } } }]\n\
+        [[jobs.copy.entities]]\nsource = \"other\"\n";
+    project.write_job(&source.url(), &target.url(), settings);
+    let run = |key: Option<&str>, arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        command.env_remove("MIGRATE_TEST_KEY");
+        if let Some(key) = key {
+            command.env("MIGRATE_TEST_KEY", key);
+        }
+        Run::of(command.output().expect("migrate starts"))
+    };
+    for command in ["plan", "run"] {
+        run(None, &[command]).expect(2).says(&["MIGRATE_TEST_KEY", "is not set", "entity t", "column mail"]);
+        run(Some(""), &[command]).expect(2).says(&["${MIGRATE_TEST_KEY}", "is empty", "entity t", "column mail"]);
+    }
+    let _ = run(None, &["run", "--entity", "other"]).expect(0);
+    // HMAC-SHA-256 of the mail under each key, by another implementation.
+    for (key, pseudonym) in
+        [("first key", "1eb4887db10cdd945cb9129c1b3f75cb"), ("second key", "3410636f6a617de41379e2f6dcf47e2d")]
+    {
+        let report = run(Some(key), &["run", "--json"]).expect(0);
+        assert_eq!(target.matching("t", &format!("mail = '{pseudonym}'")), 1, "{}", report.output());
+        let again = run(Some(key), &["run", "--json"]).expect(0).json();
+        assert_eq!(again["entities"][0]["unchanged"], 1, "P4: {again}");
+    }
+}
+
+#[test]
+fn a_bad_cell_of_a_column_that_is_left_out_and_that_no_step_takes_refuses_nothing() {
+    for to in [Engine::Sqlite, Engine::Postgres(Server::Second)] {
+        let project = Project::new();
+        let source = Database::new(Engine::Sqlite, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(
+            "CREATE TABLE t (note TEXT, id INTEGER PRIMARY KEY, name TEXT); INSERT INTO t VALUES (CAST(x'ff' AS TEXT), 1, 'a'), ('', 2, 'b')",
+        );
+        let settings = "[[jobs.copy.entities]]\nsource = \"t\"\ncolumns = { exclude = [\"note\"] }\n\
+            transform = [{ column = \"name\", text = [\"upper\"] }]\n";
+        project.write_job(&source.url(), &target.url(), settings);
+        assert_eq!(project.copy()["entities"][0]["inserted"], 2);
+        assert_eq!(target.matching("t", "name IN ('A', 'B')"), 2);
+        let verified = project.run(["verify", "--json"]).expect(0).json();
+        assert_eq!(verified["equal"], true, "{verified}");
+        // A step that takes it still refuses the row.
+        let taken = settings.replace("[{", "[{ column = \"both\", join = { columns = [\"name\", \"note\"] } }, {");
+        project.write_job(&source.url(), &target.url(), &taken);
+        target.run("DROP TABLE t");
+        let _ = project.run(["run"]).expect(3);
+    }
+}
+
+#[test]
+fn a_plan_says_that_a_column_refuses_null_only_where_a_step_can_make_null() {
+    for to in [Engine::Sqlite, Engine::Postgres(Server::First)] {
+        let project = Project::new();
+        let source = Database::new(Engine::Sqlite, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER NOT NULL, b TEXT)");
+        target.run(
+            "CREATE TABLE t (id integer PRIMARY KEY, kind text NOT NULL, a bigint NOT NULL, data text NOT NULL, b text NOT NULL)",
+        );
+        let settings = "[[jobs.copy.entities]]\nsource = \"t\"\ntransform = [\n\
+            { column = \"kind\", constant = \"x\" },\n{ column = \"data\", copy = \"a\" },\n\
+            { column = \"b\", DEFAULT },\n]\n";
+        for (step, noted) in [("default = \"\"", false), ("text = [\"trim\"]", true)] {
+            project.write_job(&source.url(), &target.url(), &settings.replace("DEFAULT", step));
+            let plan = project.run(["plan", "--json"]).expect(0).output();
+            assert_eq!(plan.matches("refuses NULL").count(), usize::from(noted), "{to:?} {plan}");
+        }
+    }
+}
+
+#[test]
+fn numbers_and_moments_become_iso_text_also_inside_packed_json_in_every_direction() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        let moment = if matches!(source, Database::Postgres(_)) { "timestamptz" } else { "text" };
+        source.run(&format!(
+            "CREATE TABLE t (id integer PRIMARY KEY, s bigint, ms bigint, at {moment}); \
+             INSERT INTO t VALUES (1, 1700014400, 1700014400022, '2023-11-15 04:13:20.022+02'), (2, NULL, NULL, NULL)"
+        ));
+        let settings = "[[jobs.copy.entities]]\nsource = \"t\"\ntransform = [\n\
+            { column = \"s\", from = \"unix_s\" },\n{ column = \"s\", to = \"iso8601\" },\n\
+            { column = \"ms\", from = \"unix_ms\" },\n{ column = \"ms\", to = \"iso8601\" },\n\
+            { column = \"at\", to = \"iso8601\" },\n{ column = \"both\", copy = \"ms\" },\n\
+            { column = \"data\", pack = [\"ms\", \"at\"] },\n]\n";
+        project.write_job(&source.url(), &target.url(), settings);
+        project.copy();
+        let iso = "2023-11-15T02:13:20.022Z";
+        let json = format!("{{\"ms\":\"{iso}\",\"at\":\"{iso}\"}}");
+        let row = format!("s = '2023-11-15T02:13:20.000Z' AND both = '{iso}' AND CAST(data AS text) = '{json}'")
+            .replace("both", "\"both\"");
+        assert_eq!(target.matching("t", &row), 1, "{from:?} {to:?}");
+        let nulls = "s IS NULL AND \"both\" IS NULL AND CAST(data AS text) = '{\"ms\":null,\"at\":null}'";
+        assert_eq!(target.matching("t", nulls), 1, "{from:?} {to:?}");
+        assert_eq!(project.copy()["entities"][0]["unchanged"], 2, "P4");
     }
 }

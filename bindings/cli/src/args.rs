@@ -190,7 +190,7 @@ pub(crate) struct JobArguments {
     /// Moves only this entity; may be given again for more
     #[arg(long = "entity", value_name = "NAME")]
     pub(crate) entities: Vec<String>,
-    /// Gives a parameter that filters name; may be given again for more
+    /// Gives a parameter that filters name; may be given again for more. It is a text where the job has one, else what its place asks for
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     pub(crate) params: Vec<(String, String)>,
     /// Reads at most so many rows of each entity
@@ -304,10 +304,12 @@ fn state(text: &str) -> Result<ExecutionState, String> {
     text.parse().map_err(|error: migrate_core::Error| error.message().to_owned())
 }
 
-/// Reads a parameter's value as a job file would, unless the job has the parameter as a text already.
+/// Reads a parameter's value: as a text if the job has it as one, else as a job file would. Where the job says nothing, a number counts
+/// as one only if it is spelled as a number is: "1.50" may be a version, which no text column has as "1.5".
 pub(crate) fn value(text: &str, known: Option<&Parameter>) -> Parameter {
+    let as_text = || Parameter::Text(text.to_owned());
     if matches!(known, Some(Parameter::Text(_))) {
-        return Parameter::Text(text.to_owned());
+        return as_text();
     }
     if let Ok(truth) = text.parse() {
         return Parameter::Bool(truth);
@@ -318,10 +320,8 @@ pub(crate) fn value(text: &str, known: Option<&Parameter>) -> Parameter {
     }
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = digits.starts_with(|c: char| c.is_ascii_digit()) && (!digits.starts_with('0') || digits.starts_with("0."));
-    match text.parse::<f64>().ok().filter(|float| plain && float.is_finite() && digits.contains(['.', 'e', 'E'])) {
-        Some(float) => Parameter::Float(float),
-        None => Parameter::Text(text.to_owned()),
-    }
+    let float = text.parse::<f64>().ok().filter(|float| plain && float.is_finite() && digits.contains(['.', 'e', 'E']));
+    float.filter(|float| known.is_some() || float.to_string() == text).map_or_else(as_text, Parameter::Float)
 }
 
 #[cfg(test)]
@@ -342,7 +342,8 @@ mod tests {
             ("-5", Parameter::Int(-5)),
             ("1.5", Parameter::Float(1.5)),
             ("-0.25", Parameter::Float(-0.25)),
-            ("1e3", Parameter::Float(1000.0)),
+            ("1e3", text("1e3")),
+            ("1.50", text("1.50")),
             ("true", Parameter::Bool(true)),
             ("007", text("007")),
             ("00.5", text("00.5")),
@@ -358,6 +359,9 @@ mod tests {
         }
         assert_eq!(value("100", Some(&text("x"))), text("100"));
         assert_eq!(value("200", Some(&Parameter::Int(1))), Parameter::Int(200));
+        assert_eq!(value("1.50", Some(&Parameter::Int(1))), Parameter::Float(1.5));
+        assert_eq!(value("1e3", Some(&Parameter::Float(0.5))), Parameter::Float(1000.0));
+        assert_eq!(value("1.50", Some(&text(""))), text("1.50"));
     }
 
     #[test]

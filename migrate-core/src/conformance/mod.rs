@@ -145,6 +145,7 @@ cases! { $
         rows_are_counted_and_read_under_a_filter_with_parameters [Filters];
         rows_that_changed_since_a_landmark_are_named [Changes];
         rows_of_some_keys_come_in_key_order [Changes];
+        a_parameter_is_compared_as_the_column_beside_it [Filters];
         keys_that_are_not_unique_are_found [TablesWithoutKey];
         rows_without_their_parent_are_found;
         rows_without_their_parent_are_found_under_filters [Filters];

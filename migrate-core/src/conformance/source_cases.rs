@@ -450,6 +450,22 @@ pub(super) async fn rows_of_some_keys_come_in_key_order(harness: &dyn Harness) -
     ensure_eq(found, expected, "the rows in the order of the keys")
 }
 
+pub(super) async fn a_parameter_is_compared_as_the_column_beside_it(harness: &dyn Harness) -> Outcome {
+    let schema = table("items", &[("id", DataType::Int64), ("code", DataType::TEXT)], &["id"]);
+    let rows: Vec<Row> = (1..=30).map(|n| vec![Value::Int(n), text(n.to_string())]).collect();
+    let reading = Reading::of(harness, &schema, &rows).await?;
+    let mut snapshot = reading.snapshot().await?;
+    for value in [Parameter::Int(12), Parameter::Text("12".to_owned())] {
+        let parameters = BTreeMap::from([("it".to_owned(), value.clone())]);
+        for (column, count) in [("\"code\" = :it", 1), ("\"id\" = :it", 1), ("\"id\" < :it", 11)] {
+            let filter = Filter::parse(column, &parameters)?;
+            let found = snapshot.count_rows(&reading.table, Some(&filter)).await?;
+            ensure_eq(found, count, &format!("the number of rows where {column}, which is {value:?}"))?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn keys_that_are_not_unique_are_found(harness: &dyn Harness) -> Outcome {
     let schema = table("bag", &[("a", DataType::Int64), ("b", DataType::TEXT)], &[]);
     let rows: Vec<Row> = (0..12).map(|n| vec![Value::Int(n / 2), text(format!("b{}", n % 2))]).collect();

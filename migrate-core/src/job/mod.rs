@@ -17,6 +17,7 @@ mod progress;
 mod recorder;
 mod recording;
 mod reference;
+mod secret;
 mod state;
 #[cfg(any(test, feature = "conformance"))]
 pub mod suite;
@@ -24,6 +25,7 @@ mod sync;
 mod time;
 mod transform;
 mod url;
+mod variables;
 
 pub use cancel::{CancelToken, Stop};
 pub use definition::{Columns, Entities, Entity, Job, Mode};
@@ -37,8 +39,9 @@ pub use progress::{Progress, ProgressTracker};
 pub use recorder::{ExecutionPage, ExecutionQuery, LogPage, LogQuery, Recorder, Standing, Update};
 pub use recording::Recording;
 pub use reference::Reference;
+pub use secret::Secret;
 pub use state::ExecutionState;
 pub use sync::{DeleteGuard, DeleteMode, Deletes, LeftFilter, OnConflict, Strategy};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
-pub use transform::{Join, Mask, OnError, Other, ParseJson, TextStep, Transform, Unix, ValueMap};
+pub use transform::{Join, Mask, MomentForm, OnError, Other, ParseJson, TextStep, Transform, Unix, ValueMap};
 pub use url::ConnectionUrl;

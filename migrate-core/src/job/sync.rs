@@ -62,7 +62,7 @@ pub enum DeleteMode {
     /// It stays, and is forgotten.
     #[default]
     Ignore,
-    /// It is marked in a column of the target: with the time, or with true.
+    /// It is marked in a column of the target: with the time, or with true; in an integer column with milliseconds since 1970.
     Soft,
     /// It is deleted.
     Hard,

@@ -1,5 +1,6 @@
 //! What happens to values on the way, as the job says it.
 
+use super::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use schemars::JsonSchema;
@@ -28,9 +29,9 @@ pub struct Transform {
     /// Its number becomes the moment that it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Unix>,
-    /// Its moment becomes a number.
+    /// Its moment becomes a number, or a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<Unix>,
+    pub to: Option<MomentForm>,
     /// Its value becomes one of another type, exactly: `boolean`, `smallint`, `integer`, `bigint`, `real`, `double precision`, `numeric`,
     /// `text`, `bytea`, `date`, `time`, `timestamp`, `timestamptz`, `interval`, `uuid`, `json` or `jsonb`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +77,20 @@ pub enum Unix {
     /// Milliseconds.
     #[serde(rename = "unix_ms")]
     Milliseconds,
+}
+
+/// What a moment becomes. One without a zone counts as UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MomentForm {
+    /// The seconds since 1970-01-01 00:00:00 UTC.
+    #[serde(rename = "unix_s")]
+    UnixSeconds,
+    /// The milliseconds since 1970-01-01 00:00:00 UTC.
+    #[serde(rename = "unix_ms")]
+    UnixMilliseconds,
+    /// Text such as `2023-11-15T02:13:20.022Z`: in UTC, with three digits of a second, or with six where three would round.
+    #[serde(rename = "iso8601")]
+    Iso8601,
 }
 
 /// How text that should be JSON is taken.
@@ -161,8 +176,8 @@ pub enum Mask {
     /// It becomes the HMAC-SHA-256 of its text under this key, in 32 hexadecimal digits: equal values stay equal, and only who has the
     /// key can check a guess.
     Pseudonym {
-        /// The key; best taken from the environment, `${NAME}`.
-        key: String,
+        /// The key; best taken from the environment, `${NAME}`. Any other is shown, and recorded, as `***`.
+        key: Secret,
     },
 }
 
@@ -182,7 +197,17 @@ impl Transform {
     /// Its moment becomes a number.
     #[must_use]
     pub fn to_unix(mut self, unit: Unix) -> Self {
-        self.to = Some(unit);
+        self.to = Some(match unit {
+            Unix::Seconds => MomentForm::UnixSeconds,
+            Unix::Milliseconds => MomentForm::UnixMilliseconds,
+        });
+        self
+    }
+
+    /// Its moment becomes text such as `2023-11-15T02:13:20.022Z`.
+    #[must_use]
+    pub fn to_iso8601(mut self) -> Self {
+        self.to = Some(MomentForm::Iso8601);
         self
     }
 
@@ -272,9 +297,13 @@ impl Transform {
             return wrong(format!("the step for the column \"{}\" names nothing to take", self.column));
         }
         match &self.mask {
-            Some(Mask::Pseudonym { key }) if key.is_empty() => {
+            Some(Mask::Pseudonym { key }) if key.expose().is_empty() => {
                 wrong(format!("the key of the pseudonyms of the column \"{}\" is empty", self.column))
             }
+            Some(Mask::Pseudonym { key }) if key.is_lost() => wrong(format!(
+                "the key of the pseudonyms of the column \"{}\" is what a hidden key is recorded as; give the key itself",
+                self.column
+            )),
             _ => Ok(()),
         }
     }

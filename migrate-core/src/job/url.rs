@@ -1,5 +1,6 @@
 //! Urls of databases: secrets that print without their password.
 
+use super::variables;
 use crate::error::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -45,21 +46,7 @@ impl ConnectionUrl {
     /// # Errors
     /// [`ErrorKind::Config`] naming the variable that is missing, or an opening `${` without its end.
     pub fn substitute(&self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        let (mut text, mut rest) = (String::with_capacity(self.0.len()), self.0.as_str());
-        while let Some(start) = rest.find("${") {
-            let Some(length) = rest[start + 2..].find('}') else {
-                return Err(Error::new(ErrorKind::Config, "the url has an opening ${ without its closing }"));
-            };
-            let name = &rest[start + 2..start + 2 + length];
-            let value = lookup(name).ok_or_else(|| {
-                Error::new(ErrorKind::Config, format!("the url needs the environment variable {name}, which is not set"))
-            })?;
-            text.push_str(&rest[..start]);
-            text.push_str(&value);
-            rest = &rest[start + 2 + length + 1..];
-        }
-        text.push_str(rest);
-        Ok(ConnectionUrl(text))
+        variables::substitute(&self.0, "url", lookup).map(ConnectionUrl)
     }
 
     /// Returns the url with a relative `sqlite` path taken from a folder.

@@ -118,6 +118,8 @@ fn compare(value: &Value<'_>, with: &Parameter) -> Option<Ordering> {
         (Value::Float(a), Parameter::Int(b)) => a.partial_cmp(&(*b as f64)),
         (Value::Float(a), Parameter::Float(b)) => a.partial_cmp(b),
         (Value::Bool(a), Parameter::Bool(b)) => Some(a.cmp(b)),
+        (Value::Text(a), b) => Some(a.as_ref().cmp(b.to_string().as_str())),
+        (Value::Int(a), Parameter::Text(b)) => Some(a.cmp(&b.parse().ok()?)),
         (other, Parameter::Text(b)) => Some(to_text(other).as_ref().cmp(b)),
         _ => None,
     }

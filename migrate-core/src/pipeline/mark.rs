@@ -8,8 +8,8 @@ use crate::schema::ColumnSchema;
 use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
 use crate::source::PageRequest;
 use crate::value::conform::conform;
-use crate::value::text::parse;
-use crate::value::{DataType, Encoding, Key, PageBuilder, PageColumn, Value};
+use crate::value::text::{parse, to_text};
+use crate::value::{Affinity, DataType, Encoding, Key, PageBuilder, PageColumn, Value};
 use std::collections::BTreeSet;
 
 /// Marks the rows of these keys that exist and are not marked yet, and returns how many there were.
@@ -84,10 +84,19 @@ async fn overwrite(
     Ok(outcomes.iter().filter(|outcome| **outcome == Outcome::Updated).count() as u64)
 }
 
-/// An instant as text, to the second where the column cannot hold its milliseconds.
+/// An instant, to the second where the column cannot hold its milliseconds.
 fn instant(now: Timestamp, precision: Option<u32>) -> String {
     let text = now.to_string();
     if precision.is_some_and(|digits| digits < 3) { format!("{}Z", &text[..19]) } else { text }
+}
+
+/// An instant as it would stand in a text column that a moment was copied into, to the second where that has no room for more.
+fn spelled(now: Timestamp, max_chars: Option<u32>) -> Option<Value<'static>> {
+    let moment = |precision| parse(&instant(now, precision), &DataType::TimestampTz { precision });
+    let text = |precision| moment(precision).map(|moment| to_text(&moment).into_owned());
+    let room = max_chars.and_then(|chars| usize::try_from(chars).ok()).unwrap_or(usize::MAX);
+    let text = text(None).filter(|text| text.len() <= room).or_else(|| text(Some(0)))?;
+    Some(Value::Text(text.into()))
 }
 
 /// Returns the value that marks a row: true, or now.
@@ -105,7 +114,15 @@ fn sign(context: &Context, column: &ColumnSchema) -> Result<Value<'static>> {
         DataType::Int16 => Ok(Value::Int(1)),
         DataType::Int32 => Ok(Value::Int(1)),
         DataType::Int64 => Ok(Value::Int(now.as_millis())),
-        DataType::Text { .. } | DataType::Dynamic { .. } => Ok(Value::Text(now.to_string().into())),
+        DataType::Text { max_chars } => spelled(now, *max_chars).ok_or_else(wrong),
+        DataType::Dynamic { affinity } => match affinity {
+            Affinity::Integer | Affinity::StrictInteger => Ok(Value::Int(now.as_millis())),
+            Affinity::Numeric if column.portable_type == DataType::Bool => Ok(Value::Int(1)),
+            Affinity::Numeric | Affinity::Real | Affinity::Text | Affinity::Blob | Affinity::StrictText => {
+                spelled(now, None).ok_or_else(wrong)
+            }
+            Affinity::StrictReal | Affinity::StrictBlob => Err(wrong()),
+        },
         data_type @ DataType::TimestampTz { precision } => parse(&instant(now, *precision), data_type).ok_or_else(wrong),
         data_type @ DataType::Timestamp { precision } => {
             parse(instant(now, *precision).trim_end_matches('Z'), data_type).ok_or_else(wrong)

@@ -42,7 +42,7 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
     for run in &runs {
         for (partition, _) in context.state.checkpoints(&context.job.name, &run.entity.name).await? {
             let scope = Scope { job: context.job.name.clone(), entity: run.entity.name.clone(), partition };
-            scopes.push(Swept { run, scope, deleted: 0, blocked: 0 });
+            scopes.push(Swept { run, scope, deleted: 0, blocked: 0, refusal: None });
         }
     }
     for swept in &scopes {
@@ -86,8 +86,10 @@ struct Swept<'a> {
     run: &'a EntityRun,
     scope: Scope,
     deleted: u64,
-    /// Rows that others still refer to.
+    /// Rows that the target does not let go, mostly as others still refer to them.
     blocked: u64,
+    /// Why, where it is not that others refer to them.
+    refusal: Option<String>,
 }
 
 /// Takes rows off the list that are at the source after all, or that the job leaves to the target.
@@ -163,7 +165,7 @@ async fn guard(context: &Context, runs: &[&EntityRun], scopes: &[Swept<'_>]) -> 
 /// Deletes or marks a scope's gone rows, the latest first, and returns how many.
 async fn delete(context: &Context, swept: &mut Swept<'_>, whole: bool) -> Result<u64> {
     let (mut before, mut count) = (None, 0);
-    swept.blocked = 0;
+    (swept.blocked, swept.refusal) = (0, None);
     loop {
         let rows = context.state.gone_rows(&swept.scope, before, AT_ONCE).await?;
         let Some((last, _)) = rows.last() else { return Ok(count) };
@@ -173,10 +175,13 @@ async fn delete(context: &Context, swept: &mut Swept<'_>, whole: bool) -> Result
             match delete_some(context, swept, some).await {
                 Ok(deleted) => count += deleted,
                 // So many that are held from elsewhere tell that the rest is not worth a transaction for each.
-                Err(error) if is_referred_to(&error) && (whole || some.len() == 1 || swept.blocked >= MOST_HELD) => {
+                Err(error) if is_held(&error) && (whole || some.len() == 1 || swept.blocked >= MOST_HELD) => {
                     swept.blocked += some.len() as u64;
+                    if context.job.deletes.mode == DeleteMode::Soft || error.kind() == ErrorKind::RowRejected {
+                        swept.refusal = Some(error.message().to_owned());
+                    }
                 }
-                Err(error) if is_referred_to(&error) => {
+                Err(error) if is_held(&error) => {
                     let (first, second) = some.split_at(some.len() / 2);
                     waiting.extend([second, first]);
                 }
@@ -253,18 +258,19 @@ async fn commit(
 
 /// Tells the observer what became of an entity's gone rows.
 fn report<'s>(context: &Context, run: &EntityRun, scopes: impl Iterator<Item = &'s Swept<'s>>) {
-    let (mut deleted, mut blocked) = (0, 0);
+    let (mut deleted, mut blocked, mut refusal) = (0, 0, None);
     for swept in scopes {
         deleted += swept.deleted;
         blocked += swept.blocked;
+        refusal = refusal.or(swept.refusal.as_deref());
     }
     if deleted == 0 && blocked == 0 {
         return;
     }
     let name = &run.entity.name;
     if blocked > 0 {
-        let message =
-            format!("{blocked} rows that are gone from the source stay: others refer to them; the next run tries again");
+        let why = refusal.map_or_else(|| "others refer to them".to_owned(), |why| format!("the target refuses it, as {why}"));
+        let message = format!("{blocked} rows that are gone from the source stay: {why}; the next run tries again");
         context.log(Level::Warn, name, message);
     }
     let mut counters: Counters = context.settled(name);
@@ -275,6 +281,7 @@ fn report<'s>(context: &Context, run: &EntityRun, scopes: impl Iterator<Item = &
     context.emit(&Event::EntityFinished { entity: name.clone(), counters, state, error: None });
 }
 
-fn is_referred_to(error: &Error) -> bool {
+/// Whether the target does not let rows go: others refer to them, or a trigger or the column of the mark refuses it.
+fn is_held(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Constraint | ErrorKind::RowRejected)
 }

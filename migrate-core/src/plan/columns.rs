@@ -10,7 +10,7 @@ use crate::schema::{ColumnSchema, TableSchema};
 use crate::sink::TablePlan;
 use crate::transform::TransformPlan;
 use crate::value::conform::conform;
-use crate::value::{DataType, Value};
+use crate::value::{Affinity, DataType, Value};
 use std::borrow::Cow;
 
 /// Checks that every column the entity names exists at the source.
@@ -155,6 +155,8 @@ pub(super) fn pair_all(
         (true, _) => Value::Null,
         (false, DataType::Bool) => Value::Bool(false),
         (false, DataType::Int16 | DataType::Int32 | DataType::Int64) => Value::Int(0),
+        (false, DataType::Dynamic { affinity: Affinity::Integer | Affinity::StrictInteger }) => Value::Int(0),
+        (false, DataType::Dynamic { .. }) if column.portable_type == DataType::Bool => Value::Int(0),
         (false, _) => return wrong("the column that marks deleted rows must allow NULL, or hold truth values or integers"),
     };
     plans.push(ColumnPlan {

@@ -36,13 +36,16 @@ pub struct TransformPlan {
     /// What is done first, in code.
     code: Option<Arc<dyn Transformer>>,
     steps: Vec<Step>,
-    /// For each column of the table its slot.
+    /// For each column of the table its slot; [`NOT_READ`] for one that nobody needs.
     slots: Vec<usize>,
     /// How many slots a row needs.
     width: usize,
     /// What the steps are, to tell one transformation from another.
     text: String,
 }
+
+/// The slot of a column that is not read.
+const NOT_READ: usize = usize::MAX;
 
 #[derive(Debug, Clone)]
 struct Step {
@@ -93,7 +96,42 @@ impl TransformPlan {
         for step in &entity.transform {
             plan.add(step, key).map_err(|e| e.with("entity", entity.name()).with("field", "transform"))?;
         }
+        if plan.code.is_none() {
+            let left_out = |name: &String| entity.columns.exclude.contains(name) || entity.columns.set.contains_key(name);
+            plan.read_less(|name| key.contains(name) || !left_out(name));
+        }
         Ok(Some(plan))
+    }
+
+    /// Stops to read the source's columns that are not written, and that no step takes.
+    fn read_less(&mut self, written: impl Fn(&String) -> bool) {
+        let mut needed = vec![false; self.reads.len()];
+        let columns = self.table.columns.iter().zip(&self.slots).filter(|(column, _)| written(&column.name));
+        for slot in columns.map(|(_, slot)| slot).chain(self.steps.iter().flat_map(|step| &step.inputs)) {
+            // The slots behind are those of steps.
+            if let Some(needed) = needed.get_mut(*slot) {
+                *needed = true;
+            }
+        }
+        // A row cannot be read without any column.
+        if !needed.contains(&true) {
+            return;
+        }
+        let mut moved = 0;
+        let places: Vec<usize> = needed
+            .iter()
+            .map(|needed| {
+                moved += usize::from(*needed);
+                if *needed { moved - 1 } else { NOT_READ }
+            })
+            .collect();
+        let fewer = self.reads.len() - moved;
+        let place = |slot: &mut usize| *slot = places.get(*slot).copied().unwrap_or_else(|| *slot - fewer);
+        self.slots.iter_mut().for_each(place);
+        self.steps.iter_mut().flat_map(|step| &mut step.inputs).for_each(place);
+        self.width -= fewer;
+        let mut needed = needed.into_iter();
+        self.reads.retain(|_| needed.next().unwrap_or(true));
     }
 
     fn add(&mut self, step: &Transform, key: &[String]) -> Result<()> {
@@ -119,6 +157,8 @@ impl TransformPlan {
         let input = inputs.first().and_then(|slot| self.column_of(*slot)).cloned();
         let names: Vec<String> = step.pack.clone().unwrap_or_default();
         let (operation, made) = operation(step, names.clone(), input.as_ref())?;
+        // Keys are hidden in what the steps are spelled as; another key still is another transformation.
+        self.text.extend(operation.key_print());
         for name in &names {
             if let Some(place) = self.table.columns.iter().position(|c| &c.name == name) {
                 self.table.columns.remove(place);
@@ -129,7 +169,8 @@ impl TransformPlan {
         // A new slot for each value: a step that comes later may still read what an earlier one has replaced.
         let output = self.width;
         self.width += 1;
-        let column = column(&step.column, made, input.filter(|_| alone || step.copy.is_some()));
+        let nullable = operation.may_make_null(input.as_ref().is_none_or(|column| column.nullable));
+        let column = column(&step.column, made, nullable, input.filter(|_| alone || step.copy.is_some()));
         match self.table.columns.iter().position(|c| c.name == step.column) {
             Some(place) => {
                 self.table.columns[place] = column;
@@ -226,14 +267,14 @@ impl TransformPlan {
         let mut row = Vec::with_capacity(self.slots.len());
         for slot in &self.slots {
             // Each slot is one column's.
-            row.push(slots[*slot].take().unwrap_or(Value::Null));
+            row.push(slots.get_mut(*slot).and_then(Option::take).unwrap_or(Value::Null));
         }
         (row, refused)
     }
 }
 
 /// A column that a step makes; `before` is what it was.
-fn column(name: &str, data_type: Option<DataType>, before: Option<ColumnSchema>) -> ColumnSchema {
+fn column(name: &str, data_type: Option<DataType>, nullable: bool, before: Option<ColumnSchema>) -> ColumnSchema {
     let kept = before.clone().filter(|c| data_type.as_ref().is_none_or(|made| made == &c.data_type));
     match (kept, data_type) {
         (Some(kept), _) => ColumnSchema {
@@ -242,7 +283,7 @@ fn column(name: &str, data_type: Option<DataType>, before: Option<ColumnSchema>)
             generated: None,
             identity: None,
             numbering: None,
-            nullable: true,
+            nullable,
             ..kept
         },
         (None, made) => {
@@ -252,7 +293,7 @@ fn column(name: &str, data_type: Option<DataType>, before: Option<ColumnSchema>)
                 native_type: String::new(),
                 portable_type: data_type.clone(),
                 data_type,
-                nullable: true,
+                nullable,
                 default: None,
                 generated: None,
                 identity: None,

@@ -3,7 +3,7 @@
 use super::json;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
-use crate::job::{Mask, OnError, Other, TextStep, Transform, Unix};
+use crate::job::{Mask, MomentForm, OnError, Other, TextStep, Transform, Unix};
 use crate::schema::ColumnSchema;
 use crate::state::to_hex;
 use crate::value::conform::conform;
@@ -20,7 +20,7 @@ const EPOCH: i64 = 946_684_800;
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     FromUnix(Unix),
-    ToUnix(Unix),
+    To(MomentForm),
     Cast(DataType),
     Constant(Value<'static>),
     Default(Value<'static>),
@@ -40,6 +40,15 @@ pub(super) enum Operation {
 #[derive(Clone)]
 pub(super) struct Key(Vec<u8>);
 
+impl Key {
+    fn pseudonym(&self, text: &str) -> std::result::Result<String, String> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).map_err(|error| error.to_string())?;
+        mac.update(text.as_bytes());
+        let code: [u8; 32] = mac.finalize().into_bytes().into();
+        Ok(to_hex(&code[..16]))
+    }
+}
+
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Key(***)")
@@ -55,8 +64,12 @@ pub(super) fn operation(
     if let Some(unit) = step.from {
         return Ok((Operation::FromUnix(unit), Some(DataType::TimestampTz { precision: None })));
     }
-    if let Some(unit) = step.to {
-        return Ok((Operation::ToUnix(unit), Some(DataType::Int64)));
+    if let Some(form) = step.to {
+        let made = match form {
+            MomentForm::UnixSeconds | MomentForm::UnixMilliseconds => DataType::Int64,
+            MomentForm::Iso8601 => DataType::TEXT,
+        };
+        return Ok((Operation::To(form), Some(made)));
     }
     if let Some(name) = &step.cast {
         let data_type = named_type(name)?;
@@ -101,12 +114,56 @@ pub(super) fn operation(
     match &step.mask {
         Some(Mask::Redact) => Ok((Operation::Redact, Some(DataType::TEXT))),
         Some(Mask::Hash) => Ok((Operation::Hash, Some(DataType::TEXT))),
-        Some(Mask::Pseudonym { key }) => Ok((Operation::Pseudonym(Key(key.as_bytes().to_vec())), Some(DataType::TEXT))),
+        Some(Mask::Pseudonym { key }) => {
+            let key = key.substitute("key of the pseudonyms", &|variable| std::env::var(variable).ok());
+            let key = key.map_err(|error| error.with("column", &step.column))?;
+            Ok((Operation::Pseudonym(Key(key.expose().as_bytes().to_vec())), Some(DataType::TEXT)))
+        }
         None => Err(Error::new(ErrorKind::Config, format!("the step for \"{}\" does nothing", step.column))),
     }
 }
 
 impl Operation {
+    /// Returns whether a row that is not refused may get NULL; `input` says whether its input may be NULL.
+    pub(super) fn may_make_null(&self, input: bool) -> bool {
+        match self {
+            Operation::Constant(_) | Operation::Default(_) | Operation::Pack(_) | Operation::Join(_) => false,
+            // Empty text becomes the default, too.
+            Operation::ParseJson { default, .. } => default.is_null(),
+            Operation::Text(steps) => input || steps.contains(&TextStep::EmptyToNull),
+            Operation::Map { other, .. } => input || *other == Other::Null,
+            Operation::FromUnix(_)
+            | Operation::To(_)
+            | Operation::Cast(_)
+            | Operation::Copy
+            | Operation::Split(_)
+            | Operation::Redact
+            | Operation::Hash
+            | Operation::Pseudonym(_) => input,
+        }
+    }
+
+    /// Returns what tells this key of pseudonyms from another one, and does not show it; `None` for what has no key.
+    pub(super) fn key_print(&self) -> Option<String> {
+        match self {
+            Operation::Pseudonym(key) => key.pseudonym("migrate: which key it is").ok(),
+            Operation::FromUnix(_)
+            | Operation::To(_)
+            | Operation::Cast(_)
+            | Operation::Constant(_)
+            | Operation::Default(_)
+            | Operation::ParseJson { .. }
+            | Operation::Pack(_)
+            | Operation::Copy
+            | Operation::Text(_)
+            | Operation::Map { .. }
+            | Operation::Split(_)
+            | Operation::Join(_)
+            | Operation::Redact
+            | Operation::Hash => None,
+        }
+    }
+
     /// Makes a value of the inputs, or says why not.
     pub(super) fn apply<'v>(&self, inputs: &[&Value<'v>]) -> std::result::Result<Value<'v>, String> {
         let input = || inputs.first().copied().cloned().unwrap_or(Value::Null);
@@ -127,7 +184,7 @@ impl Operation {
                 return match (conform(input(), &DataType::Json), on_error) {
                     (Ok(value), _) => Ok(value),
                     (Err(_), OnError::Default) => Ok(default.clone()),
-                    (Err(refusal), OnError::Refuse) => Err(format!("is not well-formed JSON: {}", refusal.reason)),
+                    (Err(refusal), OnError::Refuse) => Err(refusal.reason),
                 };
             }
             _ if null => return Ok(Value::Null),
@@ -147,19 +204,11 @@ impl Operation {
                     .map(Value::TimestampTz)
                     .ok_or_else(|| "the number is further from 1970 than a moment can be".to_owned())
             }
-            Operation::ToUnix(unit) => {
-                let (Ok(Value::TimestampTz(micros) | Value::Timestamp(micros)), per) = (moment(input()), per(*unit)) else {
+            Operation::To(form) => {
+                let Ok(Value::TimestampTz(micros) | Value::Timestamp(micros)) = moment(input()) else {
                     return Err("expected a moment".to_owned());
                 };
-                if [i64::MIN, i64::MAX].contains(&micros) {
-                    return Err("an infinite moment has no number".to_owned());
-                }
-                let since = micros.checked_add(EPOCH * 1_000_000).ok_or("the moment is too far from 1970")?;
-                if since % per == 0 {
-                    Ok(Value::Int(since / per))
-                } else {
-                    Err("the moment falls between two numbers".to_owned())
-                }
+                written(micros, *form)
             }
             Operation::Cast(data_type) => conform(input(), data_type).map_err(|refusal| refusal.reason),
             Operation::Text(steps) => {
@@ -192,12 +241,7 @@ impl Operation {
                 let digest: [u8; 32] = Sha256::digest(text::to_text(&input()).as_bytes()).into();
                 Ok(Value::Text(Cow::Owned(to_hex(&digest))))
             }
-            Operation::Pseudonym(Key(key)) => {
-                let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|error| error.to_string())?;
-                mac.update(text::to_text(&input()).as_bytes());
-                let code: [u8; 32] = mac.finalize().into_bytes().into();
-                Ok(Value::Text(Cow::Owned(to_hex(&code[..16]))))
-            }
+            Operation::Pseudonym(key) => key.pseudonym(&text::to_text(&input())).map(|code| Value::Text(Cow::Owned(code))),
             Operation::Constant(_)
             | Operation::Pack(_)
             | Operation::Join(_)
@@ -220,11 +264,22 @@ fn moment(value: Value<'_>) -> std::result::Result<Value<'_>, String> {
     }
 }
 
-fn per(unit: Unix) -> i64 {
-    match unit {
-        Unix::Seconds => 1_000_000,
-        Unix::Milliseconds => 1_000,
+/// Writes a moment, given in microseconds since 2000-01-01.
+fn written(micros: i64, form: MomentForm) -> std::result::Result<Value<'static>, String> {
+    if [i64::MIN, i64::MAX].contains(&micros) {
+        return Err("an infinite moment has no such form".to_owned());
     }
+    let per = match form {
+        MomentForm::UnixSeconds => 1_000_000,
+        MomentForm::UnixMilliseconds => 1_000,
+        MomentForm::Iso8601 => return text::iso8601(micros).map(|text| Value::Text(Cow::Owned(text))).ok_or_else(far),
+    };
+    let since = micros.checked_add(EPOCH * 1_000_000).ok_or_else(far)?;
+    if since % per == 0 { Ok(Value::Int(since / per)) } else { Err("the moment falls between two numbers".to_owned()) }
+}
+
+fn far() -> String {
+    "the moment is too far from 1970".to_owned()
 }
 
 fn value_of(parameter: &Parameter) -> Value<'static> {

@@ -23,7 +23,9 @@ fn text(value: &str) -> Value<'static> {
 /// What one step makes of the column `t`: the value as text, `None` for NULL, or why it is refused.
 fn make(step: Transform, t: Value<'static>) -> std::result::Result<Option<String>, String> {
     let plan = plan(&[step]);
-    let (row, refused) = plan.apply(vec![Value::Int(1), t, Value::Int(5), Value::Null]);
+    let values = [("id", Value::Int(1)), ("t", t), ("n", Value::Int(5)), ("d", Value::Null)];
+    let read = |(name, value)| plan.reads().iter().any(|read| read == name).then_some(value);
+    let (row, refused) = plan.apply(values.into_iter().filter_map(read).collect());
     let place = plan.table().columns.iter().position(|c| c.name == "t").expect("it is there");
     match refused {
         Some(refused) => {
@@ -62,6 +64,33 @@ fn numbers_and_moments_become_each_other_without_rounding() {
 }
 
 #[test]
+fn moments_are_written_as_iso_8601_without_rounding() {
+    let iso = |value| make(step().to_iso8601(), value);
+    let moment = |t: &str| parse(t, &DataType::TimestampTz { precision: None }).expect("a moment");
+    for (value, expected) in [
+        (moment("2023-11-15 02:13:20.022+00"), "2023-11-15T02:13:20.022Z"),
+        (moment("2023-11-15 02:13:20+00"), "2023-11-15T02:13:20.000Z"),
+        (moment("2023-11-15 02:13:20.0225+00"), "2023-11-15T02:13:20.022500Z"),
+        (moment("1969-12-31 23:59:59.999999+00"), "1969-12-31T23:59:59.999999Z"),
+        (moment("0001-01-01 00:00:00+00"), "0001-01-01T00:00:00.000Z"),
+        (moment("9999-12-31 23:59:59.999+00"), "9999-12-31T23:59:59.999Z"),
+        (text("2023-11-15 04:13:20.5+02"), "2023-11-15T02:13:20.500Z"),
+        (text("2023-11-15T02:13:20Z"), "2023-11-15T02:13:20.000Z"),
+        (parse("2023-11-15 02:13:20", &DataType::Timestamp { precision: None }).expect("a moment"), "2023-11-15T02:13:20.000Z"),
+    ] {
+        assert_eq!(iso(value.clone()), made(expected), "{value:?}");
+    }
+    assert_eq!(iso(Value::Null), Ok(None));
+    for wrong in [moment("infinity"), moment("10000-01-01 00:00:00+00"), moment("0001-12-31 23:59:59+00 BC"), text("soon")] {
+        assert!(iso(wrong.clone()).is_err(), "{wrong:?}");
+    }
+    let packed =
+        [Transform::new("t").from_unix(Unix::Milliseconds), Transform::new("t").to_iso8601(), Transform::new("x").pack(["t"])];
+    let (row, _) = plan(&packed).apply(vec![Value::Int(1), Value::Int(1_700_014_400_022), Value::Null, Value::Null]);
+    assert_eq!(row.last(), Some(&Value::Json("{\"t\":\"2023-11-15T02:13:20.022Z\"}".into())));
+}
+
+#[test]
 fn text_is_parsed_cast_cut_and_changed() {
     let json = |on_error, default: Option<&str>, value: Value<'static>| {
         let default = default.map(|json| serde_json::from_str(json).expect("it is JSON"));
@@ -69,6 +98,8 @@ fn text_is_parsed_cast_cut_and_changed() {
     };
     assert_eq!(json(OnError::Refuse, None, text("{\"a\": 1.50}")), made("{\"a\": 1.50}"));
     assert!(json(OnError::Refuse, Some("[]"), text("{broken")).is_err());
+    let once = "expected valid JSON, not this text";
+    assert_eq!(json(OnError::Refuse, None, text("{broken")), Err(once.to_owned()), "once is enough");
     assert_eq!(json(OnError::Default, Some("[]"), text("{broken")), made("[]"));
     assert_eq!(json(OnError::Refuse, Some("[]"), Value::Null), made("[]"));
     assert_eq!(json(OnError::Refuse, None, text("")), Ok(None));
@@ -151,4 +182,73 @@ fn what_does_not_fit_the_table_is_one_clear_error() {
     assert!(refuse(Transform::new("id").mask(Mask::Hash)).contains("belongs to the key"));
     assert!(refuse(Transform::new("data").pack(["id"])).contains("copy it first"));
     assert!(refuse(Transform::new("t").cast_to("numbr")).contains("numeric"));
+}
+
+#[test]
+fn only_what_is_written_or_taken_by_a_step_is_read() {
+    let reads = |entity: Entity| {
+        let plan =
+            TransformPlan::new(&entity, &source(), &["id".to_owned()], None).expect("the steps fit").expect("there are steps");
+        let values = plan.reads().iter().map(|name| text(name)).collect();
+        let (row, refused) = plan.apply(values);
+        assert_eq!(refused, None);
+        let row: Vec<String> = row.iter().map(|value| to_text(value).into_owned()).collect();
+        (plan.reads().join(" "), row.join(" "))
+    };
+    let hidden = Transform::new("d").mask(Mask::Redact);
+    let entity = Entity::new("entries").with_transform(hidden.clone());
+    assert_eq!(reads(entity.clone()), ("id t n d".into(), "id t n ***".into()));
+    assert_eq!(reads(entity.clone().with_exclude("t")), ("id n d".into(), "id  n ***".into()));
+    assert_eq!(reads(entity.clone().with_set("n", Parameter::Int(1))), ("id t d".into(), "id t  ***".into()));
+    // What is left out may still be taken by a step, and what a step replaces need not be read.
+    let joined = Transform { join: Some(Join { columns: vec!["t".into()], separator: String::new() }), ..Transform::new("j") };
+    let entity = Entity::new("entries").with_transform(joined).with_transform(Transform::new("d").constant(Parameter::Int(7)));
+    let entity = entity.with_exclude("t").with_exclude("n");
+    assert_eq!(reads(entity), ("id t".into(), "id t  7 t".into()));
+    let step = Transform::new("x").constant(Parameter::Int(7));
+    let nothing = ["id", "t", "n", "d"].iter().fold(Entity::new("entries").with_transform(step), |e, c| e.with_exclude(*c));
+    let plan = TransformPlan::new(&nothing, &source(), &[], None).expect("the steps fit").expect("there are steps");
+    assert_eq!(plan.reads().len(), 4, "a row needs a column");
+}
+
+#[test]
+fn a_column_that_a_step_makes_may_be_null_only_if_the_step_can_make_null() {
+    let mut table = source();
+    for column in &mut table.columns {
+        column.nullable = column.name != "n";
+    }
+    let nullable = |steps: &[Transform]| {
+        let entity = steps.iter().fold(Entity::new("entries"), |entity, step| entity.with_transform(step.clone()));
+        let plan =
+            TransformPlan::new(&entity, &table, &["id".to_owned()], None).expect("the steps fit").expect("there are steps");
+        plan.table().column("x").expect("it is made").nullable
+    };
+    let copy = |from: &str| Transform { copy: Some(from.to_owned()), ..Transform::new("x") };
+    let x = || Transform::new("x");
+    let json = |default| ParseJson { on_error: OnError::Default, default };
+    let map = |other| ValueMap { values: BTreeMap::from([("1".to_owned(), Parameter::Int(2))]), other };
+    for (steps, expected) in [
+        (vec![x().constant(Parameter::Int(1))], false),
+        (vec![x().pack(["t", "d"])], false),
+        (vec![x().pack(["t", "d"]), x().mask(Mask::Hash)], false),
+        (vec![Transform { join: Some(Join { columns: vec!["t".into()], separator: String::new() }), ..x() }], false),
+        (vec![copy("n")], false),
+        (vec![copy("t")], true),
+        (vec![copy("n"), x().from_unix(Unix::Milliseconds)], false),
+        (vec![copy("n"), x().from_unix(Unix::Milliseconds), x().to_unix(Unix::Milliseconds)], false),
+        (vec![copy("t"), x().from_unix(Unix::Milliseconds)], true),
+        (vec![copy("t"), x().or(Parameter::Text(String::new()))], false),
+        (vec![copy("t"), x().or(Parameter::Text(String::new())), x().mask(Mask::Redact)], false),
+        (vec![copy("n"), x().parse_json(json(None))], true),
+        (vec![copy("t"), x().parse_json(json(Some(serde_json::json!([]))))], false),
+        (vec![copy("n"), Transform { text: Some(vec![TextStep::Trim]), ..x() }], false),
+        (vec![copy("n"), Transform { text: Some(vec![TextStep::Trim, TextStep::EmptyToNull]), ..x() }], true),
+        (vec![copy("n"), x().map(map(Other::Refuse))], false),
+        (vec![copy("n"), x().map(map(Other::Keep))], false),
+        (vec![copy("n"), x().map(map(Other::Null))], true),
+        (vec![copy("n"), x().cast_to("text")], false),
+        (vec![copy("d"), x().cast_to("text")], true),
+    ] {
+        assert_eq!(nullable(&steps), expected, "{steps:?}");
+    }
 }

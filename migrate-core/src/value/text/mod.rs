@@ -13,7 +13,7 @@ mod read;
 mod tests;
 
 pub(crate) use float::{read_float, sqlite_float};
-pub(crate) use moment::{DAY, fits_fraction, timestamp_in_range};
+pub(crate) use moment::{DAY, fits_fraction, iso8601, timestamp_in_range};
 pub(crate) use read::{Moment, read_decimal, read_integer, read_moment};
 
 use super::{DataType, Value, jsonb};

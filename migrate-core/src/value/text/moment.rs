@@ -132,6 +132,31 @@ pub(super) fn push_timestamp(micros: i64, zone: &str, out: &mut String) {
     }
 }
 
+/// Prints an instant as `2023-11-15T02:13:20.022Z`, with six digits where three would round; `None` where the year has not four digits.
+pub(crate) fn iso8601(micros: i64) -> Option<String> {
+    // 0001-01-01 to 9999-12-31.
+    const YEARS: std::ops::Range<i64> = -730_119 * DAY..2_921_940 * DAY;
+    if !YEARS.contains(&micros) {
+        return None;
+    }
+    let mut line = Line::new();
+    line.day(micros.div_euclid(DAY));
+    line.mark(b'T');
+    let clock = micros.rem_euclid(DAY);
+    line.clock((clock - clock % SECOND).unsigned_abs());
+    line.mark(b'.');
+    let fraction = (clock % SECOND).unsigned_abs();
+    if fraction.is_multiple_of(1_000) {
+        line.padded(fraction / 1_000, 3);
+    } else {
+        line.padded(fraction, 6);
+    }
+    line.mark(b'Z');
+    let mut out = String::with_capacity(line.length);
+    line.push_to(&mut out);
+    Some(out)
+}
+
 /// Prints `hh:mm:ss[.ffffff]`; the hours may have more digits.
 pub(super) fn push_clock(micros: u64, out: &mut String) {
     let mut line = Line::new();
