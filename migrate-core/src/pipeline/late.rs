@@ -11,14 +11,12 @@
 
 use super::batch::Batch;
 use super::context::Context;
-use super::update::column_sums;
-use crate::diff::ColumnSums;
+use super::update::{Base, column_sums, row_checksum};
 use crate::error::Result;
 use crate::job::Mode;
 use crate::plan::EntityPlan;
 use crate::schema::TableSchema;
 use crate::sink::WriteMode;
-use crate::value::canonical::{self, Checksum};
 use crate::value::{DataType, Encoding, Key, Page, PageBuilder, PageColumn, Value};
 use std::collections::BTreeSet;
 
@@ -39,11 +37,29 @@ struct Late {
     own: Option<usize>,
 }
 
+/// Rows about to be written.
+pub(super) struct Outgoing<'p> {
+    pub(super) page: &'p Page,
+    pub(super) rows: &'p [u32],
+    /// The same rows as the source has them, which is what the ledger knows; in mode `update` others may have changed columns of the target.
+    pub(super) read: (&'p Page, &'p [u32]),
+    pub(super) mode: WriteMode,
+}
+
 /// A page some of whose rows do without their parents for now.
 pub(super) struct Incomplete {
     pub(super) page: Page,
-    /// The checksums of the rows that are incomplete, as they are written, with their places.
-    pub(super) rows: Vec<(usize, Checksum, ColumnSums)>,
+    pub(super) rows: Vec<WithoutParent>,
+}
+
+/// A row that does without a parent for now.
+pub(super) struct WithoutParent {
+    /// Its place among the rows.
+    pub(super) at: usize,
+    /// What the ledger is to know: the source's row with NULL in the columns that wait.
+    pub(super) base: Base,
+    /// The places of these columns.
+    pub(super) open: Vec<usize>,
 }
 
 impl LateBinder {
@@ -82,11 +98,10 @@ impl LateBinder {
         &self,
         context: &Context,
         batch: &mut Batch,
-        page: &Page,
-        rows: &[u32],
-        mode: WriteMode,
+        outgoing: &Outgoing<'_>,
         refused: &(dyn Fn(usize) -> bool + Sync),
     ) -> Result<Option<Incomplete>> {
+        let Outgoing { page, rows, read: (read_page, read_rows), mode } = *outgoing;
         // The rows' columns that are to be NULL, by their places among the rows.
         let mut open: BTreeSet<(usize, usize)> = BTreeSet::new();
         for late in &self.references {
@@ -107,22 +122,18 @@ impl LateBinder {
         }
         let mut builder = PageBuilder::new(self.columns.clone(), Encoding::CANONICAL).with_capacity(page.data().len());
         let mut incomplete = Vec::new();
-        let mut bytes = Vec::new();
-        for (at, row) in rows.iter().enumerate() {
+        for (at, (row, read)) in rows.iter().zip(read_rows).enumerate() {
             let mut values = page.row(*row as usize).values()?;
-            let mut whole = true;
-            for (_, column) in open.range((at, 0)..=(at, usize::MAX)) {
-                values[*column] = Value::Null;
-                whole = false;
-            }
+            let open: Vec<usize> = open.range((at, 0)..=(at, usize::MAX)).map(|(_, column)| *column).collect();
+            open.iter().for_each(|column| values[*column] = Value::Null);
             builder.begin_row();
             values.iter().try_for_each(|value| builder.push_value(value))?;
             builder.end_row();
-            if !whole {
-                bytes.clear();
-                values.iter().for_each(|value| canonical::encode_value(value, &mut bytes));
+            if !open.is_empty() {
+                let mut values = read_page.row(*read as usize).values()?;
+                open.iter().for_each(|column| values[*column] = Value::Null);
                 let columns = if context.job.mode == Mode::Update { Some(column_sums(&values)) } else { None };
-                incomplete.push((at, canonical::checksum(&bytes), columns));
+                incomplete.push(WithoutParent { at, base: Base { checksum: row_checksum(&values), columns }, open });
             }
         }
         Ok(Some(Incomplete { page: builder.finish(None), rows: incomplete }))

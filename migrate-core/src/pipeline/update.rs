@@ -33,6 +33,19 @@ pub(super) struct Base {
     pub(super) columns: ColumnSums,
 }
 
+impl Base {
+    /// Says that these columns, by their places, were synced as NULL.
+    pub(super) fn set_null(&mut self, places: &[usize]) {
+        let Some(columns) = &mut self.columns else { return };
+        let null = column_sums(&[Value::Null]);
+        for place in places {
+            if let Some(sum) = columns.get_mut(place * SUM..(place + 1) * SUM) {
+                sum.copy_from_slice(&null);
+            }
+        }
+    }
+}
+
 /// What is to be done with one row.
 #[derive(Debug)]
 pub(super) struct Reconciled {
@@ -177,7 +190,8 @@ fn without_target<'v>(base: &Base, source: &'v [Value<'v>], policy: OnConflict) 
     }
 }
 
-fn row_checksum(values: &[Value<'_>]) -> Checksum {
+/// Returns the checksum of a row.
+pub(super) fn row_checksum(values: &[Value<'_>]) -> Checksum {
     let mut bytes = Vec::new();
     values.iter().for_each(|value| canonical::encode_value(value, &mut bytes));
     canonical::checksum(&bytes)

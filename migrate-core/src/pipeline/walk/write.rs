@@ -2,6 +2,7 @@
 
 use super::super::batch::Waiting;
 use super::super::context::Purpose;
+use super::super::late::{Incomplete, Outgoing};
 use super::super::shape::Shaped;
 use super::super::triggers::altered;
 use super::super::update::{Base, reconcile, shown};
@@ -54,22 +55,30 @@ impl Walk {
         let rows: Vec<(u32, Base)> = synced.iter().map(|s| (s.row, s.base.clone())).collect();
         let transaction = self.batch.transaction(&self.context).await?;
         let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows).await?;
-        let places: Vec<u32> = reconciled.rows.iter().filter_map(|r| r.place).collect();
-        let keys = synced.iter().zip(&reconciled.rows).filter(|(_, r)| r.place.is_some()).map(|(s, _)| s.key.clone());
-        let keys: Vec<Key> = keys.collect();
-        let outcomes = match places.is_empty() {
-            true => None,
-            false => self.batch.write(&self.context, &entity, &reconciled.page, &places, keys, WriteMode::Upsert).await?,
+        let written: Vec<&Synced> =
+            synced.iter().zip(&reconciled.rows).filter(|(_, row)| row.place.is_some()).map(|(synced, _)| synced).collect();
+        let keys: Vec<Key> = written.iter().map(|synced| synced.key.clone()).collect();
+        let read: Vec<u32> = written.iter().map(|synced| synced.row).collect();
+        let places: Vec<u32> = reconciled.rows.iter().filter_map(|row| row.place).collect();
+        let outgoing = Outgoing { page: &reconciled.page, rows: &places, read: (page, &read), mode: WriteMode::Upsert };
+        let incomplete = self.defer(&outgoing, &keys).await?;
+        let outcomes = match &incomplete {
+            _ if places.is_empty() => None,
+            Some(incomplete) => {
+                self.batch.write(&self.context, &entity, &incomplete.page, &places, keys, WriteMode::Upsert).await?
+            }
+            None => self.batch.write(&self.context, &entity, &reconciled.page, &places, keys, WriteMode::Upsert).await?,
         };
-        let mut outcomes = outcomes.unwrap_or_default().into_iter();
+        let mut outcomes = outcomes.unwrap_or_default().into_iter().enumerate();
+        let mut waiting = incomplete.into_iter().flat_map(|incomplete| incomplete.rows).peekable();
         let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
         for (synced, row) in synced.into_iter().zip(reconciled.rows) {
-            let written = row.place.and_then(|_| outcomes.next());
+            let (at, written) = row.place.and_then(|_| outcomes.next()).unzip();
             let outcome = match (synced.before, written) {
                 (Outcome::Inserted, _) => Outcome::Inserted,
                 // What was left to the target is no unchanged row.
                 (_, Some(Outcome::Unchanged) | None) if !row.left.is_empty() => Outcome::Skipped,
-                (_, Some(outcome)) => outcome,
+                (before, Some(outcome)) => final_outcome(before, outcome),
                 (_, None) => Outcome::Unchanged,
             };
             self.live.counters.count(outcome);
@@ -80,12 +89,42 @@ impl Walk {
                     format!("both sides have changed ({}) in the row with the key ({}): {kept}", row.left.join(", "), row.key);
                 self.context.log(Level::Warn, &entity.name, message);
             }
-            if let Some(open) = row.open {
-                self.live.counters.conflicts += 1;
-                merge.restore(synced.kept, open.checksum, open.columns);
+            let waits = waiting.next_if(|waits| Some(waits.at) == at);
+            let known = match (row.open, waits) {
+                (Some(mut open), waits) => {
+                    self.live.counters.conflicts += 1;
+                    open.set_null(&waits.map(|waits| waits.open).unwrap_or_default());
+                    Some(open)
+                }
+                (None, waits) => waits.map(|waits| waits.base),
+            };
+            if let Some(known) = known {
+                merge.restore(synced.kept, known.checksum, known.columns);
             }
         }
         Ok(())
+    }
+
+    /// Looks for the parents of rows, and returns what is to be written instead of them where some are missing.
+    async fn defer(&mut self, outgoing: &Outgoing<'_>, keys: &[Key]) -> Result<Option<Incomplete>> {
+        if self.late.is_empty() || self.context.purpose != Purpose::Run || outgoing.rows.is_empty() {
+            return Ok(None);
+        }
+        // What was refused before, whole, is not let in by halves.
+        let refused = |at: usize| self.quarantined.contains(&keys[at]);
+        let incomplete = self.late.defer(&self.context, &mut self.batch, outgoing, &refused).await?;
+        let Some(found) = &incomplete else { return Ok(None) };
+        self.live.counters.pending += found.rows.len() as u64;
+        self.incomplete.store(true, Ordering::Relaxed);
+        for row in found.rows.iter().take(self.named) {
+            let message = format!(
+                "the row with the key ({}) waits for a parent that is not there; until then it refers to none",
+                shown(&keys[row.at])
+            );
+            self.context.log(Level::Warn, &self.plan.entity.name, message);
+        }
+        self.named = self.named.saturating_sub(found.rows.len());
+        Ok(incomplete)
     }
 
     async fn write_whole(&mut self, waiting: Waiting) -> Result<()> {
@@ -107,34 +146,18 @@ impl Walk {
     async fn write_as(&mut self, waiting: Waiting, mode: WriteMode) -> Result<()> {
         let Waiting { page, rows, keys, kept, before, .. } = waiting;
         let entity = self.plan.entity.clone();
-        let incomplete = match self.late.is_empty() || self.context.purpose != Purpose::Run {
-            true => None,
-            false => {
-                // What was refused before, whole, is not let in by halves.
-                let refused = |at: usize| self.quarantined.contains(&keys[at]);
-                self.late.defer(&self.context, &mut self.batch, &page, &rows, mode, &refused).await?
+        let incomplete = self.defer(&Outgoing { page: &page, rows: &rows, read: (&page, &rows), mode }, &keys).await?;
+        let (page, rows) = match incomplete {
+            Some(incomplete) => {
+                let Some(merge) = &mut self.merge else {
+                    return Err(Error::new(ErrorKind::Internal, "a page belongs to no range"));
+                };
+                incomplete.rows.into_iter().for_each(|row| merge.restore(kept[row.at], row.base.checksum, row.base.columns));
+                let rows = (0..incomplete.page.row_count() as u32).collect();
+                (incomplete.page, rows)
             }
-        };
-        let (page, rows) = match &incomplete {
-            Some(incomplete) => (incomplete.page.clone(), (0..incomplete.page.row_count() as u32).collect()),
             None => (page, rows),
         };
-        if let Some(incomplete) = incomplete {
-            let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
-            self.live.counters.pending += incomplete.rows.len() as u64;
-            self.incomplete.store(true, Ordering::Relaxed);
-            for (at, checksum, columns) in incomplete.rows {
-                merge.restore(kept[at], checksum, columns);
-                if let Some(left) = self.named.checked_sub(1) {
-                    self.named = left;
-                    let message = format!(
-                        "the row with the key ({}) waits for a parent that is not there; until then it refers to none",
-                        shown(&keys[at])
-                    );
-                    self.context.log(Level::Warn, &entity.name, message);
-                }
-            }
-        }
         let outcomes = self.batch.write(&self.context, &entity, &page, &rows, keys, mode).await?;
         if self.context.purpose == Purpose::Run
             && mode != WriteMode::InsertMissing
@@ -150,8 +173,7 @@ impl Walk {
         };
         let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
         for ((outcome, kept), before) in outcomes.into_iter().zip(kept).zip(before) {
-            // One final outcome per row and execution: a row that this execution inserted stays inserted.
-            let outcome = if before == Outcome::Inserted { Outcome::Inserted } else { outcome };
+            let outcome = final_outcome(before, outcome);
             counters.count(outcome);
             // What a trigger has kept out is not sent to it again until it changes; a row that belongs to the target may be
             // overwritten by a later run in another mode.
@@ -186,6 +208,15 @@ impl Walk {
             self.write_rows(waiting).await?;
         }
         Ok(())
+    }
+}
+
+/// One final outcome per row and execution: what this execution has inserted or updated stays so when it is written once more.
+fn final_outcome(before: Outcome, outcome: Outcome) -> Outcome {
+    match (before, outcome) {
+        (Outcome::Inserted, _) => Outcome::Inserted,
+        (Outcome::Updated, Outcome::Unchanged) => Outcome::Updated,
+        (Outcome::Updated | Outcome::Unchanged | Outcome::Skipped, outcome) => outcome,
     }
 }
 

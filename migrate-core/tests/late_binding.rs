@@ -1,0 +1,219 @@
+//! References that close a cycle, on the memory adapter: who waits for a parent, who completes it, and what is counted meanwhile.
+
+use migrate_core::job::{CancelToken, Entity, ExecutionState, Job, MemoryRecorder, Mode, OnConflict, RunOptions};
+use migrate_core::memory::{MemoryDatabase, table};
+use migrate_core::pipeline::{Pipeline, RunReport};
+use migrate_core::schema::{ForeignKey, ForeignKeyAction, TableName, TableSchema, UniqueKey};
+use migrate_core::state::Counters;
+use migrate_core::value::{DataType, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const NONE: i64 = i64::MIN;
+
+fn value(n: i64) -> Value<'static> {
+    if n == NONE { Value::Null } else { Value::Int(n) }
+}
+
+fn reference(column: &str, parent: &str) -> ForeignKey {
+    ForeignKey {
+        name: Some(format!("{column}_fkey")),
+        columns: vec![column.into()],
+        parent: TableName::new(None, parent),
+        parent_columns: vec!["id".into()],
+        on_delete: ForeignKeyAction::NoAction,
+        on_update: ForeignKeyAction::NoAction,
+        match_full: false,
+        deferrable: false,
+        initially_deferred: false,
+        validated: true,
+    }
+}
+
+/// A table of integers, its first column the key.
+fn numbers(name: &str, columns: &[&str]) -> TableSchema {
+    let columns: Vec<(&str, DataType)> = columns.iter().map(|c| (*c, DataType::Int64)).collect();
+    table(name, &columns, &["id"])
+}
+
+const DEPARTMENT: [&str; 3] = ["id", "head", "floor"];
+const EMPLOYEE: [&str; 3] = ["id", "department", "boss"];
+
+/// A department has a head and a floor of its own; an employee is in a department, as everybody is, and may have a boss.
+fn cycle() -> Vec<TableSchema> {
+    let (mut department, mut employee) = (numbers("department", &DEPARTMENT), numbers("employee", &EMPLOYEE));
+    department.foreign_keys.push(reference("head", "employee"));
+    department.unique_keys.push(UniqueKey {
+        name: Some("own_floor".into()),
+        columns: vec!["floor".into()],
+        deferrable: false,
+        initially_deferred: false,
+        nulls_not_distinct: false,
+    });
+    employee.columns[1].nullable = false;
+    employee.foreign_keys.push(reference("department", "department"));
+    employee.foreign_keys.push(reference("boss", "employee"));
+    vec![department, employee]
+}
+
+struct Bench {
+    from: MemoryDatabase,
+    to: MemoryDatabase,
+    recorder: Arc<MemoryRecorder>,
+    job: Job,
+    options: RunOptions,
+}
+
+impl Bench {
+    /// The target has these tables, the source the same without constraints.
+    fn new(tables: Vec<TableSchema>, job: Job) -> Self {
+        let (from, to) = (MemoryDatabase::new(), MemoryDatabase::new());
+        for schema in tables {
+            let mut loose = schema.clone();
+            loose.foreign_keys.clear();
+            loose.unique_keys.clear();
+            from.create_table(loose).expect("a new table");
+            to.create_table(schema).expect("a new table");
+        }
+        Bench { from, to, recorder: Arc::default(), job, options: RunOptions::new().with_batch_rows(100) }
+    }
+
+    fn cycle(mode: Mode) -> Self {
+        let job = Job::new("copy", "from", "to").with_entity(Entity::new("department")).with_entity(Entity::new("employee"));
+        Bench::new(cycle(), job.with_mode(mode))
+    }
+
+    async fn run(&self) -> RunReport {
+        let pipeline = Pipeline::builder(self.job.clone())
+            .source(Arc::new(self.from.source()))
+            .target(Arc::new(self.to.sink()))
+            .recorder(self.recorder.clone())
+            .options(self.options.clone())
+            .build()
+            .expect("the job is sound");
+        pipeline.run(&CancelToken::new()).await.expect("the run begins")
+    }
+
+    /// Runs to the end and returns the sum of what became of the rows.
+    async fn copy(&self) -> Counters {
+        let report = self.run().await;
+        assert_eq!(report.error, None);
+        sum(&report)
+    }
+
+    /// Asserts that the target holds what the source does, and that running again writes nothing.
+    async fn assert_equal(&self) {
+        for name in ["department", "employee"] {
+            assert_eq!(held(&self.to, name), held(&self.from, name), "{name}");
+        }
+        let again = self.copy().await;
+        assert_eq!((again.unchanged + again.skipped + again.inserted, again.pending), (again.read, 0), "P4: {again:?}");
+        assert_eq!(again.inserted, 0, "P4: {again:?}");
+    }
+}
+
+fn sum(report: &RunReport) -> Counters {
+    let mut sum = Counters::default();
+    for entity in &report.entities {
+        assert_eq!(entity.counters.read, entity.counters.settled(), "P1: {entity:?}");
+        sum.add(&entity.counters);
+    }
+    sum
+}
+
+fn held(database: &MemoryDatabase, table: &str) -> BTreeMap<i64, Vec<i64>> {
+    let number = |value: &Value<'_>| if let Value::Int(n) = value { *n } else { NONE };
+    let rows = database.rows(table).expect("the table is there");
+    rows.iter().map(|row| (number(&row[0]), row.iter().skip(1).map(number).collect())).collect()
+}
+
+/// Adds a row, or puts it in the place of the one with its key.
+fn put(database: &MemoryDatabase, table: &str, row: &[i64]) {
+    let row: Vec<Value<'static>> = row.iter().map(|n| value(*n)).collect();
+    let mut replaced = false;
+    let overwrite = |old: &mut Vec<Value<'static>>| {
+        let same = old[0] == row[0];
+        if same {
+            old.clone_from(&row);
+            replaced = true;
+        }
+        same
+    };
+    database.update(table, overwrite).expect("the row fits");
+    if !replaced {
+        database.insert(table, row).expect("the row fits");
+    }
+}
+
+#[tokio::test]
+async fn in_mode_update_a_row_that_was_synced_before_waits_for_its_new_parent_too() {
+    let bench = Bench::cycle(Mode::Update);
+    put(&bench.from, "department", &[1, 2, NONE]);
+    put(&bench.from, "employee", &[2, 1, NONE]);
+    assert_eq!(bench.copy().await.inserted, 2);
+    put(&bench.from, "employee", &[5, 1, NONE]);
+    put(&bench.from, "department", &[1, 5, NONE]);
+    let counters = bench.copy().await;
+    assert_eq!((counters.inserted, counters.updated, counters.quarantined, counters.pending), (1, 1, 0, 0), "{counters:?}");
+    bench.assert_equal().await;
+}
+
+#[tokio::test]
+async fn in_mode_update_a_row_that_waits_stays_pending_for_as_long_as_it_does() {
+    let bench = Bench::cycle(Mode::Update);
+    put(&bench.from, "department", &[1, 77, NONE]);
+    put(&bench.from, "employee", &[2, 1, 88]);
+    for run in 0..3 {
+        let report = bench.run().await;
+        let counters = sum(&report);
+        assert_eq!((counters.pending, counters.quarantined), (2, 0), "run {run}: {counters:?}");
+        assert_eq!(counters.unchanged, if run == 0 { 0 } else { 2 }, "{counters:?}");
+        assert_eq!(report.status, ExecutionState::Partial);
+    }
+    put(&bench.from, "employee", &[77, 1, 88]);
+    put(&bench.from, "employee", &[88, 1, NONE]);
+    let counters = bench.copy().await;
+    assert_eq!((counters.inserted, counters.updated, counters.pending), (2, 2, 0), "{counters:?}");
+    bench.assert_equal().await;
+}
+
+#[tokio::test]
+async fn in_mode_update_what_others_changed_in_a_row_that_waits_stays_theirs() {
+    for policy in [OnConflict::Report, OnConflict::Source, OnConflict::Target] {
+        let mut bench = Bench::cycle(Mode::Update);
+        bench.job = bench.job.with_on_conflict(policy);
+        put(&bench.from, "department", &[1, 2, 10]);
+        put(&bench.from, "employee", &[2, 1, NONE]);
+        bench.copy().await;
+        // WHEN the source gives the department a head that comes later, and somebody gives it another floor
+        put(&bench.to, "department", &[1, 2, 30]);
+        put(&bench.from, "department", &[1, 5, 10]);
+        assert_eq!(bench.copy().await.pending, 1);
+        assert_eq!(held(&bench.to, "department")[&1], [NONE, 30]);
+        put(&bench.from, "employee", &[5, 1, NONE]);
+        let counters = bench.copy().await;
+        assert_eq!((counters.updated, counters.pending, counters.conflicts), (1, 0, 0), "{policy:?} {counters:?}");
+        assert_eq!(held(&bench.to, "department")[&1], [5, 30], "{policy:?}");
+    }
+}
+
+#[tokio::test]
+async fn in_mode_update_a_conflict_stays_open_in_a_row_that_waits() {
+    let bench = Bench::cycle(Mode::Update);
+    put(&bench.from, "department", &[1, 2, 10]);
+    put(&bench.from, "employee", &[2, 1, NONE]);
+    bench.copy().await;
+    put(&bench.to, "department", &[1, 2, 30]);
+    put(&bench.from, "department", &[1, 5, 20]);
+    for _ in 0..2 {
+        let counters = bench.copy().await;
+        assert_eq!((counters.pending, counters.conflicts), (1, 1), "{counters:?}");
+        assert_eq!(held(&bench.to, "department")[&1], [NONE, 30]);
+    }
+    put(&bench.from, "employee", &[5, 1, NONE]);
+    let counters = bench.copy().await;
+    assert_eq!((counters.pending, counters.conflicts), (0, 1), "{counters:?}");
+    assert_eq!(held(&bench.to, "department")[&1], [5, 30]);
+    put(&bench.to, "department", &[1, 5, 20]);
+    assert_eq!(bench.copy().await.conflicts, 0);
+}
