@@ -217,3 +217,39 @@ async fn in_mode_update_a_conflict_stays_open_in_a_row_that_waits() {
     put(&bench.to, "department", &[1, 5, 20]);
     assert_eq!(bench.copy().await.conflicts, 0);
 }
+
+#[tokio::test]
+async fn a_row_of_a_cycle_that_was_refused_comes_in_once_it_is_valid() {
+    for mode in [Mode::Replace, Mode::Update, Mode::Append] {
+        let bench = Bench::cycle(mode);
+        // Somebody else's department has the floor.
+        put(&bench.to, "department", &[99, NONE, 7]);
+        put(&bench.from, "department", &[1, 1, 7]);
+        put(&bench.from, "department", &[2, NONE, NONE]);
+        put(&bench.from, "employee", &[1, 1, NONE]);
+        assert_eq!(bench.copy().await.quarantined, 2);
+        assert_eq!(bench.copy().await.quarantined, 2);
+        put(&bench.from, "department", &[1, 1, 8]);
+        let counters = bench.copy().await;
+        assert_eq!((counters.inserted, counters.quarantined, counters.pending), (2, 0, 0), "{mode} {counters:?}");
+        assert_eq!(held(&bench.to, "department")[&1], [1, 8]);
+        let again = bench.copy().await;
+        assert_eq!(again.unchanged + again.skipped, 3, "P4: {mode} {again:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_of_a_cycle_that_was_refused_comes_in_once_the_target_would_take_it() {
+    let bench = Bench::cycle(Mode::Replace);
+    put(&bench.to, "department", &[99, NONE, 7]);
+    put(&bench.from, "department", &[1, 1, 7]);
+    put(&bench.from, "department", &[2, NONE, NONE]);
+    put(&bench.from, "employee", &[1, 1, NONE]);
+    assert_eq!(bench.copy().await.quarantined, 2);
+    // WHEN not the row changes but what it was refused for
+    put(&bench.to, "department", &[99, NONE, 9]);
+    let counters = bench.copy().await;
+    assert_eq!((counters.inserted, counters.quarantined, counters.pending), (2, 0, 0), "{counters:?}");
+    assert_eq!(held(&bench.to, "department")[&1], [1, 7]);
+    assert_eq!(bench.copy().await.unchanged, 3, "P4");
+}

@@ -15,7 +15,7 @@ use super::update::{Base, column_sums, row_checksum};
 use crate::error::Result;
 use crate::job::Mode;
 use crate::plan::EntityPlan;
-use crate::schema::TableSchema;
+use crate::schema::{ForeignKey, TableSchema};
 use crate::sink::WriteMode;
 use crate::value::{DataType, Encoding, Key, Page, PageBuilder, PageColumn, Value};
 use std::collections::BTreeSet;
@@ -23,6 +23,8 @@ use std::collections::BTreeSet;
 /// The references of one entity that are bound late.
 pub(super) struct LateBinder {
     references: Vec<Late>,
+    /// Their constraints.
+    constraints: Vec<ForeignKey>,
     columns: std::sync::Arc<[PageColumn]>,
 }
 
@@ -82,7 +84,15 @@ impl LateBinder {
             });
         }
         let columns = entity.columns.iter().map(|c| PageColumn { name: c.target.clone(), data_type: c.target_type.clone() });
-        LateBinder { references, columns: columns.collect() }
+        let late = entity.references.iter().filter(|reference| reference.late.is_some());
+        let constraints = entity.target.foreign_keys.iter();
+        let constraints = constraints.filter(|key| late.clone().any(|r| r.columns == key.columns && r.table == key.parent));
+        LateBinder { references, constraints: constraints.cloned().collect(), columns: columns.collect() }
+    }
+
+    /// Returns whether a constraint that a row was refused for is one of the references that may wait.
+    pub(super) fn is_held_by(&self, constraint: &str) -> bool {
+        self.constraints.iter().any(|key| key.is_called(constraint))
     }
 
     /// Whether no reference of the entity is bound late.
@@ -92,21 +102,21 @@ impl LateBinder {
 
     /// Looks for parents, and returns what is to be written instead of these rows where some are missing.
     ///
-    /// A bulk load is not interrupted to ask: whatever may be missing counts as missing. Rows that `refused` names, by their places, are
+    /// A bulk load is not interrupted to ask: whatever may be missing counts as missing. Rows that `whole` names, by their places, are
     /// written whole or not at all.
     pub(super) async fn defer(
         &self,
         context: &Context,
         batch: &mut Batch,
         outgoing: &Outgoing<'_>,
-        refused: &(dyn Fn(usize) -> bool + Sync),
+        whole: &(dyn Fn(usize) -> bool + Sync),
     ) -> Result<Option<Incomplete>> {
         let Outgoing { page, rows, read: (read_page, read_rows), mode } = *outgoing;
         // The rows' columns that are to be NULL, by their places among the rows.
         let mut open: BTreeSet<(usize, usize)> = BTreeSet::new();
         for late in &self.references {
             let mut missing = late.referring(page, rows, mode)?;
-            missing.retain(|(at, _)| !refused(*at));
+            missing.retain(|(at, _)| !whole(*at));
             if mode != WriteMode::Load && !missing.is_empty() {
                 let mut keys: Vec<Key> = missing.iter().map(|(_, key)| key.clone()).collect();
                 keys.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));

@@ -43,6 +43,13 @@ pub struct ForeignKey {
     pub validated: bool,
 }
 
+impl ForeignKey {
+    /// Returns whether an error that names this constraint means this key: by its name, or by its columns where the engine knows no names.
+    pub fn is_called(&self, constraint: &str) -> bool {
+        self.name.as_deref() == Some(constraint) || constraint == format!("FOREIGN KEY ({})", self.columns.join(", "))
+    }
+}
+
 /// What a foreign key does when its parent changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

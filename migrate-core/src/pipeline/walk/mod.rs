@@ -79,6 +79,8 @@ pub(super) struct Walk {
     /// Rows in quarantine when the walk began, and those of them that it has come by.
     quarantined: HashSet<Key>,
     met: HashSet<Key>,
+    /// Of them, those that the target has refused, whole, for a parent that may come later, and for nothing else.
+    parentless: HashSet<Key>,
     /// Told when rows stay refused for a constraint.
     leftover: Arc<AtomicBool>,
     late: LateBinder,
@@ -164,6 +166,7 @@ impl Walk {
             trigger_columns: start.trigger_columns,
             quarantined: HashSet::new(),
             met: HashSet::new(),
+            parentless: HashSet::new(),
             leftover: start.refused,
             late: LateBinder::new(&plan.entity, plan.range == KeyRange::ALL),
             incomplete: start.incomplete,

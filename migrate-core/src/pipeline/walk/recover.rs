@@ -64,6 +64,14 @@ impl Walk {
         }
         let context = |name| error.context().iter().find(|(n, _)| *n == name).map(|(_, object)| object.clone());
         let constraint = context("constraint");
+        if self.quarantined.contains(&key)
+            && constraint.as_ref().is_some_and(|constraint| self.late.is_held_by(constraint))
+            && self.parentless.insert(key.clone())
+        {
+            // Refused before, and tried whole; its parent may be one that can only come after it.
+            self.careful = self.careful.min(rows.max(64)).min(4096);
+            return Ok(());
+        }
         self.refused_by_constraint |= constraint.is_some() && !entity.create;
         let reason = match &constraint {
             Some(constraint) => format!("{} (constraint {constraint})", error.message()),

@@ -110,9 +110,9 @@ impl Walk {
         if self.late.is_empty() || self.context.purpose != Purpose::Run || outgoing.rows.is_empty() {
             return Ok(None);
         }
-        // What was refused before, whole, is not let in by halves.
-        let refused = |at: usize| self.quarantined.contains(&keys[at]);
-        let incomplete = self.late.defer(&self.context, &mut self.batch, outgoing, &refused).await?;
+        // What was refused before is not let in by halves, unless it is now known to lack nothing but a parent.
+        let whole = |at: usize| self.quarantined.contains(&keys[at]) && !self.parentless.contains(&keys[at]);
+        let incomplete = self.late.defer(&self.context, &mut self.batch, outgoing, &whole).await?;
         let Some(found) = &incomplete else { return Ok(None) };
         self.live.counters.pending += found.rows.len() as u64;
         self.incomplete.store(true, Ordering::Relaxed);
