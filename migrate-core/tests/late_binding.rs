@@ -253,3 +253,28 @@ async fn a_row_of_a_cycle_that_was_refused_comes_in_once_the_target_would_take_i
     assert_eq!(held(&bench.to, "department")[&1], [1, 7]);
     assert_eq!(bench.copy().await.unchanged, 3, "P4");
 }
+
+#[tokio::test]
+async fn in_mode_append_a_later_run_completes_what_this_job_wrote_without_its_parent_and_nothing_else() {
+    let bench = Bench::cycle(Mode::Append);
+    put(&bench.from, "department", &[1, 77, 10]);
+    put(&bench.from, "department", &[2, NONE, 20]);
+    put(&bench.from, "employee", &[2, 1, 88]);
+    for run in 0..2 {
+        let report = bench.run().await;
+        let counters = sum(&report);
+        assert_eq!((counters.pending, counters.updated), (2, 0), "run {run}: {counters:?}");
+        assert_eq!(report.status, ExecutionState::Partial);
+    }
+    // What somebody has changed meanwhile stays, and so does a row that was complete when it was copied.
+    put(&bench.to, "department", &[1, NONE, 11]);
+    put(&bench.from, "department", &[2, 77, 21]);
+    put(&bench.from, "employee", &[77, 1, NONE]);
+    put(&bench.from, "employee", &[88, 1, NONE]);
+    let counters = bench.copy().await;
+    assert_eq!((counters.inserted, counters.updated, counters.skipped, counters.pending), (2, 2, 1, 0), "{counters:?}");
+    assert_eq!(held(&bench.to, "department"), BTreeMap::from([(1, vec![77, 11]), (2, vec![NONE, 20])]));
+    assert_eq!(held(&bench.to, "employee"), held(&bench.from, "employee"));
+    let again = bench.copy().await;
+    assert_eq!((again.updated, again.inserted, again.pending, again.conflicts), (0, 0, 0, 0), "P4: {again:?}");
+}

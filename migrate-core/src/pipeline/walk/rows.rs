@@ -1,5 +1,6 @@
 //! What is to be done with each row of a page.
 
+use super::super::context::Purpose;
 use super::super::shape::{RowRefusal, Shaped, whole_row};
 use super::super::update::{Base, column_sums, shown};
 use super::write::Writes;
@@ -41,7 +42,7 @@ impl Walk {
             match refusal {
                 Ok(place) => {
                     let columns = self.column_sums(shaped, place)?;
-                    self.decide(place, row.key.clone(), row.checksum, columns, &mut writes)?;
+                    self.decide(shaped, place, row.key.clone(), row.checksum, columns, &mut writes)?;
                 }
                 Err(refusal) if row.place.is_ok() && self.stays_incomplete(&row.key, &refusal) => {}
                 Err(refusal) => self.quarantine(shaped, at, &row.key, refusal),
@@ -85,6 +86,7 @@ impl Walk {
     /// Decides what is to be done with a row that fits.
     pub(super) fn decide(
         &mut self,
+        shaped: &Shaped,
         place: u32,
         key: Key,
         checksum: Checksum,
@@ -103,9 +105,20 @@ impl Walk {
         match merge.look_up(&key, &checksum) {
             Match::Equal(outcome) => self.settle_equal(key, checksum, outcome)?,
             Match::Changed(before) if append && before != Outcome::Inserted => {
-                counters.skipped += 1;
                 let recorded = merge.recorded(&key).unwrap_or(checksum);
-                merge.keep(key, recorded, before, !self.distrusted);
+                let written = match self.late.is_empty() || self.context.purpose == Purpose::Adopt {
+                    true => None,
+                    false => self.late.written_without(&shaped.page.row(place as usize).values()?, &recorded),
+                };
+                if written.is_some() {
+                    // This job has left it without a parent, and completes it; what others have changed of it stays theirs.
+                    self.batch.rows += 1;
+                    writes.push(place, key.clone(), merge.kept(), before, written);
+                    merge.keep(key, checksum, before, false);
+                } else {
+                    counters.skipped += 1;
+                    merge.keep(key, recorded, before, !self.distrusted);
+                }
             }
             Match::Changed(before) => {
                 self.batch.rows += 1;

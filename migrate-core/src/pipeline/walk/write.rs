@@ -8,7 +8,7 @@ use super::super::triggers::altered;
 use super::super::update::{Base, reconcile, shown};
 use super::Walk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{Level, Mode};
+use crate::job::{Level, Mode, OnConflict};
 use crate::sink::{Outcome, WriteMode};
 use crate::value::{Key, Page};
 use std::collections::BTreeSet;
@@ -51,7 +51,12 @@ impl Walk {
 
     /// Writes, of rows that were synced before, the columns that have changed at the source since.
     pub(super) async fn write_synced(&mut self, page: &Page, synced: Vec<Synced>) -> Result<()> {
-        let (entity, policy) = (self.plan.entity.clone(), self.context.job.on_conflict);
+        let entity = self.plan.entity.clone();
+        let policy = match self.context.job.mode {
+            // The rows that are there belong to the target, but for what this job has left open.
+            Mode::Append => OnConflict::Target,
+            Mode::Init | Mode::Replace | Mode::Update => self.context.job.on_conflict,
+        };
         let rows: Vec<(u32, Base)> = synced.iter().map(|s| (s.row, s.base.clone())).collect();
         let transaction = self.batch.transaction(&self.context).await?;
         let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows).await?;
