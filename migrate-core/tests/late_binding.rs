@@ -278,3 +278,19 @@ async fn in_mode_append_a_later_run_completes_what_this_job_wrote_without_its_pa
     let again = bench.copy().await;
     assert_eq!((again.updated, again.inserted, again.pending, again.conflicts), (0, 0, 0, 0), "P4: {again:?}");
 }
+
+#[tokio::test]
+async fn a_refused_row_is_quarantined_whatever_older_version_of_it_the_target_holds() {
+    let bench = Bench::cycle(Mode::Replace);
+    put(&bench.from, "department", &[1, 1, 10]);
+    put(&bench.from, "department", &[2, 1, 20]);
+    put(&bench.from, "employee", &[1, 1, NONE]);
+    bench.copy().await;
+    put(&bench.to, "department", &[99, NONE, 7]);
+    // WHEN one row is refused for its floor while another makes the walk go round once more
+    put(&bench.from, "department", &[1, 1, 7]);
+    put(&bench.from, "department", &[2, 5, 20]);
+    put(&bench.from, "employee", &[5, 1, NONE]);
+    let counters = bench.copy().await;
+    assert_eq!((counters.quarantined, counters.pending, counters.updated), (1, 0, 1), "{counters:?}");
+}

@@ -86,8 +86,6 @@ pub(super) struct Walk {
     late: LateBinder,
     /// Told when rows were written without their parents.
     incomplete: Arc<AtomicBool>,
-    /// Whether all entities were walked before.
-    again: bool,
     /// Rows without their parents that may still be named in the log: none before all entities were walked.
     named: usize,
     sequence: u64,
@@ -170,7 +168,6 @@ impl Walk {
             leftover: start.refused,
             late: LateBinder::new(&plan.entity, plan.range == KeyRange::ALL),
             incomplete: start.incomplete,
-            again: start.again,
             named: if start.again { NAMED } else { 0 },
             sequence: start.sequence,
             in_doubt: false,

@@ -1,7 +1,7 @@
 //! What is to be done with each row of a page.
 
 use super::super::context::Purpose;
-use super::super::shape::{RowRefusal, Shaped, whole_row};
+use super::super::shape::{RowRefusal, Shaped, ShapedRow, whole_row};
 use super::super::update::{Base, column_sums, shown};
 use super::write::Writes;
 use super::{KEPT_ROWS, REFUSED_BYTES, WAITING_BYTES, Walk};
@@ -44,8 +44,11 @@ impl Walk {
                     let columns = self.column_sums(shaped, place)?;
                     self.decide(shaped, place, row.key.clone(), row.checksum, columns, &mut writes)?;
                 }
-                Err(refusal) if row.place.is_ok() && self.stays_incomplete(&row.key, &refusal) => {}
-                Err(refusal) => self.quarantine(shaped, at, &row.key, refusal),
+                Err(refusal) => {
+                    if !self.stays_incomplete(shaped, at, &refusal)? {
+                        self.quarantine(shaped, at, &row.key, refusal);
+                    }
+                }
             }
             if self.batch.rows >= self.careful.min(self.context.limits.batch_rows) {
                 self.live.key = Some(row.key.clone());
@@ -138,13 +141,16 @@ impl Walk {
     }
 
     /// Takes a row that the target refuses once it is complete for what it is: one that stays without its parent. False if it is none.
-    fn stays_incomplete(&mut self, key: &Key, refusal: &RowRefusal) -> bool {
-        // The snapshot is the one that it was written from: the target holds it, though not as it is.
-        let Some(recorded) = self.merge.as_mut().filter(|_| self.again && !self.late.is_empty()).and_then(|m| m.recorded(key))
-        else {
-            return false;
+    fn stays_incomplete(&mut self, shaped: &Shaped, at: usize, refusal: &RowRefusal) -> Result<bool> {
+        let ShapedRow { key, place: Ok(place), .. } = &shaped.rows[at] else { return Ok(false) };
+        let Some(recorded) = self.merge.as_mut().filter(|_| !self.late.is_empty()).and_then(|m| m.recorded(key)) else {
+            return Ok(false);
         };
-        let Some(merge) = &mut self.merge else { return false };
+        // Of an older version nothing is said: the row of now is refused.
+        if self.late.written_without(&shaped.page.row(*place as usize).values()?, &recorded).is_none() {
+            return Ok(false);
+        }
+        let Some(merge) = &mut self.merge else { return Ok(false) };
         let columns = merge.recorded_columns(key);
         let outcome = match merge.look_up(key, &recorded) {
             Match::Equal(outcome) | Match::Changed(outcome) => outcome,
@@ -154,9 +160,12 @@ impl Walk {
         merge.keep_columns(columns, true);
         self.live.counters.count(outcome);
         self.live.counters.pending += 1;
+        if self.quarantined.contains(key) {
+            self.batch.released.push(key.as_bytes().to_vec());
+        }
         let message = format!("the row with the key ({}) stays without its parent: {}", shown(key), refusal.reason);
         self.context.log(Level::Warn, &self.plan.entity.name, message);
-        true
+        Ok(true)
     }
 
     pub(super) fn quarantine(&mut self, shaped: &Shaped, at: usize, key: &Key, refusal: RowRefusal) {
