@@ -1,5 +1,6 @@
 //! References that close a cycle, on the memory adapter: who waits for a parent, who completes it, and what is counted meanwhile.
 
+use migrate_core::Parameter;
 use migrate_core::job::{CancelToken, Entity, ExecutionState, Job, MemoryRecorder, Mode, OnConflict, RunOptions};
 use migrate_core::memory::{MemoryDatabase, table};
 use migrate_core::pipeline::{Pipeline, RunReport};
@@ -293,4 +294,55 @@ async fn a_refused_row_is_quarantined_whatever_older_version_of_it_the_target_ho
     put(&bench.from, "employee", &[5, 1, NONE]);
     let counters = bench.copy().await;
     assert_eq!((counters.quarantined, counters.pending, counters.updated), (1, 0, 1), "{counters:?}");
+}
+
+/// Two entities that feed one table, whose rows refer to it, and one that refers to it from outside.
+fn people(order: [&str; 3]) -> Bench {
+    let mut people = numbers("people", &["id", "kind", "parent"]);
+    people.columns[1].nullable = false;
+    people.foreign_keys.push(reference("parent", "people"));
+    let mut visit = numbers("visit", &["id", "who"]);
+    visit.foreign_keys.push(reference("who", "people"));
+    let to = MemoryDatabase::new();
+    for schema in [people, visit] {
+        to.create_table(schema).expect("a new table");
+    }
+    let from = MemoryDatabase::new();
+    for name in ["customers", "suppliers"] {
+        from.create_table(numbers(name, &["id", "parent"])).expect("a new table");
+    }
+    from.create_table(numbers("visit", &["id", "who"])).expect("a new table");
+    let entity = |name: &str, kind: i64| Entity::new(name).with_target("people").with_set("kind", Parameter::Int(kind));
+    let mut job = Job::new("copy", "from", "to").with_mode(Mode::Replace);
+    for name in order {
+        job = job.with_entity(match name {
+            "customers" => entity("customers", 1),
+            "suppliers" => entity("suppliers", 2),
+            other => Entity::new(other),
+        });
+    }
+    // A row at a time: none comes with its parent.
+    Bench { from, to, recorder: Arc::default(), job, options: RunOptions::new().with_batch_rows(1) }
+}
+
+#[tokio::test]
+async fn every_entity_that_feeds_a_table_is_a_parent_of_those_who_refer_to_it() {
+    for order in [["customers", "suppliers", "visit"], ["visit", "suppliers", "customers"], ["suppliers", "visit", "customers"]] {
+        let bench = people(order);
+        // Each refers to the other, and to a later one of its own.
+        for row in [[1, 102], [2, 1], [3, 4], [4, 101]] {
+            put(&bench.from, "customers", &row);
+        }
+        for row in [[101, 3], [102, 103], [103, 102]] {
+            put(&bench.from, "suppliers", &row);
+        }
+        for row in [[1, 4], [2, 103]] {
+            put(&bench.from, "visit", &row);
+        }
+        let counters = bench.copy().await;
+        assert_eq!((counters.inserted, counters.quarantined, counters.pending), (9, 0, 0), "{order:?} {counters:?}");
+        let parents: BTreeMap<i64, i64> = held(&bench.to, "people").into_iter().map(|(id, row)| (id, row[1])).collect();
+        assert_eq!(parents, BTreeMap::from([(1, 102), (2, 1), (3, 4), (4, 101), (101, 3), (102, 103), (103, 102)]), "{order:?}");
+        assert_eq!(bench.copy().await.unchanged, 9, "P4");
+    }
 }

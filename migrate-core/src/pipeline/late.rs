@@ -14,7 +14,7 @@ use super::context::Context;
 use super::update::{Base, column_sums, row_checksum};
 use crate::error::Result;
 use crate::job::Mode;
-use crate::plan::EntityPlan;
+use crate::plan::{EntityPlan, ReferencePlan};
 use crate::schema::{ForeignKey, TableSchema};
 use crate::sink::WriteMode;
 use crate::value::canonical::Checksum;
@@ -78,7 +78,15 @@ impl LateBinder {
             let columns: Option<Vec<usize>> = reference.columns.iter().map(place).collect();
             let open: Option<Vec<usize>> = late.columns.iter().map(place).collect();
             let (Some(columns), Some(open)) = (columns, open) else { continue };
-            let own = whole && late.parent.name == entity.target.name && reference.parent_columns == entity.target_key;
+            let same = |other: &&ReferencePlan| other.columns == reference.columns && other.table == reference.table;
+            let feeders = entity.references.iter().filter(same).filter(|other| other.entity.is_some()).count();
+            let own =
+                whole && feeders == 1 && late.parent.name == entity.target.name && reference.parent_columns == entity.target_key;
+            let known = |other: &Late| other.columns == columns && other.parent.name == late.parent.name;
+            if references.iter().any(|other| known(other) && other.parent_columns == reference.parent_columns) {
+                // Another entity that feeds the same table: one look at it says whether the parent is there.
+                continue;
+            }
             references.push(Late {
                 parent: late.parent.clone(),
                 parent_columns: reference.parent_columns.clone(),

@@ -191,11 +191,14 @@ fn references_of(
     let mut found: Vec<(ReferencePlan, Bond)> = Vec::new();
     let add = |found: &mut Vec<(ReferencePlan, Bond)>, reference: ReferencePlan, bond: Bond| {
         let same = |(other, _): &&mut (ReferencePlan, Bond)| {
-            (&other.columns, &other.table, &other.parent_columns, &other.when)
-                == (&reference.columns, &reference.table, &reference.parent_columns, &reference.when)
+            (&other.columns, &other.entity, &other.table, &other.parent_columns, &other.when)
+                == (&reference.columns, &reference.entity, &reference.table, &reference.parent_columns, &reference.when)
         };
         match found.iter_mut().find(same) {
-            Some((other, _)) => other.declared |= reference.declared,
+            Some((other, _)) => {
+                other.declared |= reference.declared;
+                other.source = other.source.take().or(reference.source);
+            }
             None => found.push((reference, bond)),
         }
     };
@@ -206,10 +209,12 @@ fn references_of(
             (true, false) => ReferenceCheck::Reported,
         };
         let bond = if child.create { Bond::Loose } else { bond(child, key) };
-        let parent = entities.iter().find(|e| e.target.name == key.parent);
-        let reference = ReferencePlan {
+        let parents: Vec<&EntityPlan> = entities.iter().filter(|e| e.target.name == key.parent).collect();
+        // Of several entities that feed the parents' table each may hold a row's parent: none of them tells alone whether it is there.
+        let at_source = if let [parent] = parents[..] { at_source(child, parent, key, source) } else { None };
+        let whole = ReferencePlan {
             columns: key.columns.clone(),
-            entity: parent.map(|e| e.name.clone()),
+            entity: None,
             table: key.parent.clone(),
             parent_columns: key.parent_columns.clone(),
             when: BTreeMap::new(),
@@ -217,9 +222,14 @@ fn references_of(
             check,
             binding: if child.create { Binding::AfterLoad } else { Binding::WithRow },
             late: None,
-            source: parent.and_then(|parent| at_source(child, parent, key, source)),
+            source: at_source,
         };
-        add(&mut found, reference, bond);
+        for parent in &parents {
+            add(&mut found, ReferencePlan { entity: Some(parent.name.clone()), ..whole.clone() }, bond);
+        }
+        if parents.is_empty() {
+            add(&mut found, whole, bond);
+        }
     }
     for key in &child.source.foreign_keys {
         // What the source declares and an existing target does not: it decides about the order all the same.
@@ -250,6 +260,12 @@ fn declared<'j>(job: &'j Job, entity: &str) -> &'j [Reference] {
 
 /// How firmly an existing table holds a reference.
 fn bond(child: &EntityPlan, key: &ForeignKey) -> Bond {
+    let written = |name: &String| child.columns.iter().any(|c| &c.target == name);
+    let empty = |name: &String| child.target.column(name).is_some_and(|c| c.default.is_none() && c.generated.is_none());
+    if key.columns.iter().any(|name| !written(name) && empty(name)) {
+        // What is not written is NULL, and refers to nothing.
+        return Bond::Loose;
+    }
     let open = |name: &String| is_open(child, name);
     // One NULL among its columns frees a row of a reference, unless it must be full: then all must be NULL.
     let nullable = if key.match_full { key.columns.iter().all(open) } else { key.columns.iter().any(open) };
