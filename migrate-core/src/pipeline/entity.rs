@@ -16,7 +16,7 @@ use crate::state::{Checkpoint, Counters, Scope};
 use crate::value::{KeyRange, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tables are split into parts of at least this size, where several readers and writers may work at once.
 const PART_BYTES: u64 = 1 << 30;
@@ -67,6 +67,24 @@ impl EntityRun {
             incomplete: Arc::default(),
             again: false,
         })
+    }
+
+    /// Returns the next walk of this entity, which tells this one too how it ends.
+    pub(super) fn again(&self, found: EntityRun) -> Self {
+        for flag in [&self.refused, &self.incomplete] {
+            flag.store(false, Ordering::Relaxed);
+        }
+        EntityRun { again: true, refused: self.refused.clone(), incomplete: self.incomplete.clone(), ..found }
+    }
+
+    /// Returns whether rows stayed refused for a constraint at the last walk.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether rows were written without their parents at the last walk.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.incomplete.load(Ordering::Relaxed)
     }
 
     /// Returns whether rows of this entity can be loaded without looking at what is there: the target holds none but the ledger's.

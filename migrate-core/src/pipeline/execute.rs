@@ -17,7 +17,6 @@ use crate::plan::Plan;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Counters, Fence, FenceOwner};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::task::JoinSet;
 
 /// Attempts that one run makes by itself when the source's connection is lost.
@@ -228,17 +227,15 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         context.sink.build_keys(&plan.schema, &context.fence).await?;
     }
     let mut snapshot = run_entities(context, &mut runs, snapshot).await?;
-    if context.limits.rows.is_none() && runs.iter().any(|run| run.incomplete.load(Ordering::Relaxed)) {
+    if context.limits.rows.is_none() && runs.iter().any(EntityRun::is_incomplete) {
         step(context, "references to rows that came later");
-        let incomplete = |run: &EntityRun| run.incomplete.load(Ordering::Relaxed);
-        snapshot = walk_again(context, plan, &runs, incomplete, snapshot).await?;
+        snapshot = walk_again(context, plan, &runs, EntityRun::is_incomplete, snapshot).await?;
     }
     if context.limits.rows.is_none() && context.purpose != Purpose::Adopt {
         let deleted = sweep(context, &runs, snapshot.as_mut()).await?;
-        if deleted > 0 && runs.iter().any(|run| run.refused.load(Ordering::Relaxed)) {
+        if deleted > 0 && runs.iter().any(EntityRun::is_refused) {
             step(context, "rows that were refused while others held their unique values");
-            let refused = |run: &EntityRun| run.refused.load(Ordering::Relaxed);
-            snapshot = walk_again(context, plan, &runs, refused, snapshot).await?;
+            snapshot = walk_again(context, plan, &runs, EntityRun::is_refused, snapshot).await?;
         }
     }
     drop(snapshot);
@@ -251,19 +248,28 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
     Ok(context.total())
 }
 
-/// Walks entities again, now that the other entities' rows are there, or what was gone from the source is gone here too.
+/// Walks entities again, now that the other entities' rows are there, or what was gone from the source is gone here too; and all whose
+/// rows still wait or are refused, for as long as that brings new rows in that may be what they want.
 async fn walk_again(
     context: &Context,
     plan: &Plan,
     runs: &[EntityRun],
-    which: impl Fn(&EntityRun) -> bool,
-    snapshot: Box<dyn Snapshot>,
+    first: fn(&EntityRun) -> bool,
+    mut snapshot: Box<dyn Snapshot>,
 ) -> Result<Box<dyn Snapshot>> {
-    let mut again = Vec::new();
-    for run in runs.iter().filter(|run| which(run)) {
-        again.push(EntityRun { again: true, ..look_up(context, plan, &run.entity).await? });
+    let mut which = first;
+    loop {
+        let before = context.total().inserted;
+        let mut again = Vec::new();
+        for run in runs.iter().filter(|run| which(run)) {
+            again.push(run.again(look_up(context, plan, &run.entity).await?));
+        }
+        snapshot = run_entities(context, &mut again, snapshot).await?;
+        which = |run| run.is_incomplete() || run.is_refused();
+        if context.total().inserted <= before || !runs.iter().any(which) {
+            return Ok(snapshot);
+        }
     }
-    run_entities(context, &mut again, snapshot).await
 }
 
 async fn refuse_duplicates(entity: &crate::plan::EntityPlan, snapshot: &mut dyn Snapshot) -> Result<()> {

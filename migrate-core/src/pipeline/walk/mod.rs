@@ -221,7 +221,8 @@ impl Walk {
                 }
             }
             if ends {
-                self.leftover.store(self.refused_by_constraint && count > 0, Ordering::Relaxed);
+                // Other parts of the entity tell the same.
+                self.leftover.fetch_or(self.refused_by_constraint && count > 0, Ordering::Relaxed);
                 return Ok((self.cursor.counters, snapshot));
             }
             before = count;
