@@ -1,7 +1,9 @@
 //! References that close a cycle, on the memory adapter: who waits for a parent, who completes it, and what is counted meanwhile.
 
 use migrate_core::Parameter;
-use migrate_core::job::{CancelToken, Entity, ExecutionState, Job, MemoryRecorder, Mode, OnConflict, RunOptions};
+use migrate_core::job::{
+    CancelToken, DeleteGuard, DeleteMode, Deletes, Entity, ExecutionState, Job, MemoryRecorder, Mode, OnConflict, RunOptions,
+};
 use migrate_core::memory::{MemoryDatabase, table};
 use migrate_core::pipeline::{Pipeline, RunReport};
 use migrate_core::schema::{ForeignKey, ForeignKeyAction, TableName, TableSchema, UniqueKey};
@@ -365,4 +367,35 @@ async fn children_of_a_row_that_comes_in_at_the_second_walk_come_in_with_it() {
     let counters = bench.copy().await;
     assert_eq!((counters.inserted, counters.quarantined, counters.pending), (7, 0, 0), "{counters:?}");
     assert_eq!(bench.copy().await.unchanged, 7, "P4");
+}
+
+#[tokio::test]
+async fn a_gone_row_that_others_hold_keeps_its_references() {
+    let mut badge = numbers("badge", &["id", "employee"]);
+    badge.foreign_keys.push(reference("employee", "employee"));
+    let mut bench = Bench::cycle(Mode::Replace);
+    bench.to.create_table(badge).expect("a new table");
+    bench.job = bench.job.with_deletes(Deletes::new(DeleteMode::Hard).with_max(DeleteGuard::Percent(100.0)));
+    for (id, head) in [(1, 1), (2, 2), (3, 4)] {
+        put(&bench.from, "department", &[id, head, id]);
+    }
+    for (id, department, boss) in [(1, 1, 2), (2, 2, 1), (3, 3, 4), (4, 3, 3), (5, 2, NONE)] {
+        put(&bench.from, "employee", &[id, department, boss]);
+    }
+    bench.copy().await;
+    let before = (held(&bench.to, "department"), held(&bench.to, "employee"));
+    put(&bench.to, "badge", &[1, 1]);
+    bench.from.delete("department", |_| true).expect("the table is there");
+    bench.from.delete("employee", |_| true).expect("the table is there");
+    let report = bench.run().await;
+    let counters = sum(&report);
+    // Employee 1 stays, and with it whoever it refers to: its department, its boss and that one's department.
+    assert_eq!((counters.deleted, counters.conflicts), (4, 4), "{counters:?}");
+    assert_eq!(report.status, ExecutionState::Partial);
+    let stay = |rows: &BTreeMap<i64, Vec<i64>>| rows.clone().into_iter().filter(|(id, _)| *id <= 2).collect::<BTreeMap<_, _>>();
+    assert_eq!(held(&bench.to, "department"), stay(&before.0));
+    assert_eq!(held(&bench.to, "employee"), stay(&before.1));
+    bench.to.delete("badge", |_| true).expect("the table is there");
+    assert_eq!(bench.copy().await.deleted, 4);
+    assert!(held(&bench.to, "department").is_empty() && held(&bench.to, "employee").is_empty());
 }

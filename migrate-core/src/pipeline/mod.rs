@@ -15,6 +15,7 @@ mod execute;
 mod fingerprint;
 mod folded;
 mod keyless;
+mod knot;
 mod late;
 mod mark;
 mod orphans;

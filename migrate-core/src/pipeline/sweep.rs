@@ -11,7 +11,8 @@
 
 use super::context::Context;
 use super::entity::EntityRun;
-use super::mark::{mark, unbind};
+use super::knot::delete_together;
+use super::mark::mark;
 use super::respelled::settle_respelled;
 use super::shape::target_key;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,17 +20,17 @@ use crate::job::{DeleteMode, Event, ExecutionState, LeftFilter, Level};
 use crate::plan::EntityPlan;
 use crate::sink::SinkTransaction;
 use crate::source::{PageRequest, Snapshot};
-use crate::state::{Counters, GoneRow, Scope, StateChanges};
+use crate::state::{Checkpoint, Counters, GoneRow, Scope, StateChanges};
 use crate::value::Key;
 use std::collections::HashSet;
 
 /// Gone rows that are looked at, and deleted, together.
-const AT_ONCE: usize = 1_000;
+pub(super) const AT_ONCE: usize = 1_000;
 /// Rows held by others after which batches are not taken apart any more.
 const MOST_HELD: u64 = 1_000;
 
 /// A gone row with its number in the list.
-type Listed = (i64, GoneRow);
+pub(super) type Listed = (i64, GoneRow);
 
 /// Deals with all gone rows; returns how many were deleted or marked.
 ///
@@ -64,12 +65,10 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
         let blocked = scopes.iter().any(|s| s.blocked > 0);
         match (blocked, deleted) {
             (false, _) => break,
-            // Rows of a cycle hold one another until their references are taken away.
+            // Rows of a cycle hold one another: only together can they go.
             (true, 0) if !whole && bound => {
                 bound = false;
-                for swept in &scopes {
-                    unbind_all(context, swept).await?;
-                }
+                delete_together(context, &mut scopes).await?;
             }
             (true, 0) if !whole => break,
             (true, deleted) => whole = deleted > 0,
@@ -82,12 +81,12 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
 }
 
 /// One scope, and what became of its gone rows.
-struct Swept<'a> {
-    run: &'a EntityRun,
-    scope: Scope,
-    deleted: u64,
+pub(super) struct Swept<'a> {
+    pub(super) run: &'a EntityRun,
+    pub(super) scope: Scope,
+    pub(super) deleted: u64,
     /// Rows that the target does not let go, mostly as others still refer to them.
-    blocked: u64,
+    pub(super) blocked: u64,
     /// Why, where it is not that others refer to them.
     refusal: Option<String>,
 }
@@ -192,68 +191,53 @@ async fn delete(context: &Context, swept: &mut Swept<'_>, whole: bool) -> Result
     }
 }
 
-/// Takes away the references of a scope's gone rows that may be NULL.
-async fn unbind_all(context: &Context, swept: &Swept<'_>) -> Result<()> {
-    let entity = &swept.run.entity;
-    if entity.references.iter().all(|reference| reference.late.is_none()) {
-        return Ok(());
-    }
-    let mut before = None;
-    loop {
-        let rows = context.state.gone_rows(&swept.scope, before, AT_ONCE).await?;
-        let Some((last, _)) = rows.last() else { return Ok(()) };
-        before = Some(*last);
-        let keys: Vec<Key> = rows.iter().map(|(_, row)| target_key(entity, &Key::from_bytes(&row.key))).collect::<Result<_>>()?;
-        let mut transaction = context.sink.begin(&context.fence).await?;
-        unbind(entity, transaction.as_mut(), &keys).await?;
-        transaction.commit(&StateChanges::default()).await?;
-        context.check_cancelled()?;
-    }
+async fn delete_some(context: &Context, swept: &mut Swept<'_>, rows: &[Listed]) -> Result<u64> {
+    let mut transaction = context.sink.begin(&context.fence).await?;
+    let deleted = delete_rows(context, swept, transaction.as_mut(), rows).await?;
+    let changes = StateChanges {
+        scope: Some(swept.scope.clone()),
+        gone_settled: rows.iter().map(|(id, _)| *id).collect(),
+        checkpoint: with_deleted(context, swept, deleted).await?,
+        ..StateChanges::default()
+    };
+    transaction.commit(&changes).await?;
+    swept.deleted += deleted;
+    Ok(deleted)
 }
 
-async fn delete_some(context: &Context, swept: &mut Swept<'_>, rows: &[Listed]) -> Result<u64> {
+/// Deletes or marks rows, and returns how many of them count.
+pub(super) async fn delete_rows(
+    context: &Context,
+    swept: &Swept<'_>,
+    transaction: &mut dyn SinkTransaction,
+    rows: &[Listed],
+) -> Result<u64> {
     let entity = &swept.run.entity;
     let keys = |own: bool| {
         let wanted = rows.iter().filter(|(_, row)| row.own == own);
         wanted.map(|(_, row)| target_key(entity, &Key::from_bytes(&row.key))).collect::<Result<Vec<Key>>>()
     };
     let (own, others) = (keys(true)?, keys(false)?);
-    let mut transaction = context.sink.begin(&context.fence).await?;
     // What this very execution has brought was never anybody's: it goes whatever the job says, and is not counted.
     transaction.delete(&entity.target, &entity.target_key, &own).await?;
-    let deleted = match (context.job.deletes.mode, &context.job.deletes.column) {
-        (DeleteMode::Soft, Some(column)) => mark(context, entity, column, transaction.as_mut(), &others).await?,
+    match (context.job.deletes.mode, &context.job.deletes.column) {
+        (DeleteMode::Soft, Some(column)) => mark(context, entity, column, transaction, &others).await,
         // Under `ignore`, what is left on the list has left the filter, and the job says that this deletes.
         (DeleteMode::Ignore | DeleteMode::Soft | DeleteMode::Hard, _) => {
-            transaction.delete(&entity.target, &entity.target_key, &others).await?
+            transaction.delete(&entity.target, &entity.target_key, &others).await
         }
-    };
-    commit(context, swept, transaction, rows, deleted).await?;
-    swept.deleted += deleted;
-    Ok(deleted)
+    }
 }
 
-/// Commits, together with the checkpoint that counts the rows.
-async fn commit(
-    context: &Context,
-    swept: &Swept<'_>,
-    transaction: Box<dyn SinkTransaction>,
-    rows: &[Listed],
-    deleted: u64,
-) -> Result<()> {
+/// Returns a scope's checkpoint, with so many deleted rows more.
+pub(super) async fn with_deleted(context: &Context, swept: &Swept<'_>, deleted: u64) -> Result<Option<Checkpoint>> {
     let found = context.state.checkpoints(&swept.scope.job, &swept.scope.entity).await?;
-    let checkpoint = found.into_iter().find(|(partition, _)| *partition == swept.scope.partition).map(|(_, mut checkpoint)| {
+    let own = found.into_iter().find(|(partition, _)| *partition == swept.scope.partition);
+    Ok(own.map(|(_, mut checkpoint)| {
         checkpoint.counters.deleted += deleted;
         checkpoint.sequence += 1;
         checkpoint
-    });
-    let changes = StateChanges {
-        scope: Some(swept.scope.clone()),
-        gone_settled: rows.iter().map(|(id, _)| *id).collect(),
-        checkpoint,
-        ..StateChanges::default()
-    };
-    transaction.commit(&changes).await
+    }))
 }
 
 /// Tells the observer what became of an entity's gone rows.
@@ -282,6 +266,6 @@ fn report<'s>(context: &Context, run: &EntityRun, scopes: impl Iterator<Item = &
 }
 
 /// Whether the target does not let rows go: others refer to them, or a trigger or the column of the mark refuses it.
-fn is_held(error: &Error) -> bool {
+pub(super) fn is_held(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Constraint | ErrorKind::RowRejected)
 }
