@@ -12,6 +12,7 @@ mod existing_tables;
 mod faults;
 mod keyless;
 mod kills;
+mod late_binding;
 mod memory;
 mod mirubato;
 mod mirubato_seed;
