@@ -17,7 +17,8 @@ use crate::state::{Scope, StateChanges, StoredBlock, TargetState, to_hex};
 use crate::value::canonical::checksum;
 use crate::value::conform::conform;
 use crate::value::{DataType, Encoding, Key, Page, PageBuilder, PageColumn, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 
 /// Rows that are parked at most: each is read back and written by itself.
 const MOST: usize = 1_000;
@@ -30,6 +31,8 @@ pub(super) struct Parked {
     /// Key columns and parked columns, as they were.
     before: Page,
     keys: Vec<Key>,
+    /// What the ledger knew of their columns, by the source's keys.
+    known: HashMap<Key, Box<[u8]>>,
 }
 
 /// Parks the target's rows of these keys; `None` if there was none that can be.
@@ -82,7 +85,11 @@ pub(super) async fn park(context: &Context, entity: &EntityPlan, scope: &Scope, 
     // What a column is parked as is no change that somebody has made to the target.
     let places: Vec<Option<usize>> =
         columns.iter().map(|(name, ..)| entity.columns.iter().position(|c| &c.target == name)).collect();
+    let known = Mutex::new(HashMap::new());
     let blocks = forget(context.state.as_ref(), scope, &keys.iter().collect(), |entry| {
+        if let Some(sums) = &entry.columns {
+            known.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.key.clone(), sums.clone());
+        }
         let (Some(sums), Ok(key)) = (&mut entry.columns, target_key(entity, &entry.key)) else { return };
         let seed = checksum(key.as_bytes());
         for (place, (_, data_type, nullable)) in places.iter().zip(&columns) {
@@ -95,33 +102,80 @@ pub(super) async fn park(context: &Context, entity: &EntityPlan, scope: &Scope, 
     .await?;
     let changes = StateChanges { scope: Some(scope.clone()), blocks, ..StateChanges::default() };
     transaction.commit(&changes).await?;
-    Ok(Some(Parked { before: before.finish(None), keys: parked_keys }))
+    let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Some(Parked { before: before.finish(None), keys: parked_keys, known }))
 }
 
 /// Gives rows that are refused all the same what they had before they were parked, as far as nothing else has it by now.
-pub(super) async fn unpark(context: &Context, entity: &EntityPlan, parked: &Parked, refused: &[Key]) -> Result<()> {
-    let refused: HashSet<Key> = refused.iter().map(|key| target_key(entity, key)).collect::<Result<_>>()?;
-    let places = parked.keys.iter().enumerate().filter(|(_, key)| refused.contains(*key));
-    for place in places.filter_map(|(place, _)| u32::try_from(place).ok()) {
-        let mut transaction = context.sink.begin(&context.fence).await?;
-        let rows = [place];
-        let request = WriteRequest {
-            table: &entity.target,
-            key: &entity.target_key,
-            page: &parked.before,
-            rows: Some(&rows),
-            mode: WriteMode::Upsert,
-        };
-        match transaction.write(request).await {
-            Ok(_) => transaction.commit(&StateChanges::default()).await?,
-            Err(error) if matches!(error.kind(), ErrorKind::RowRejected | ErrorKind::Constraint) => {
-                let message = "a refused row has lost a unique value to another one; quarantine has the row that should be there";
-                context.log(Level::Warn, &entity.name, message);
-            }
-            Err(error) => return Err(error),
+pub(super) async fn unpark(
+    context: &Context,
+    entity: &EntityPlan,
+    scope: &Scope,
+    parked: &Parked,
+    refused: &[Key],
+) -> Result<()> {
+    let refused: HashMap<Key, &Key> = refused.iter().map(|key| Ok((target_key(entity, key)?, key))).collect::<Result<_>>()?;
+    let rows = parked.keys.iter().zip(0u32..).filter_map(|(key, place)| Some((place, *refused.get(key)?)));
+    let rows: Vec<(u32, &Key)> = rows.collect();
+    if rows.is_empty() || give_back(context, entity, scope, parked, &rows, true).await? {
+        return Ok(());
+    }
+    let mut given = Vec::with_capacity(rows.len());
+    for row in rows {
+        if give_back(context, entity, scope, parked, &[row], false).await? {
+            given.push(row.1);
+        } else {
+            let message = "a refused row has lost a unique value to another one; quarantine has the row that should be there";
+            context.log(Level::Warn, &entity.name, message);
         }
     }
-    Ok(())
+    let blocks = known_again(context, scope, parked, &given.into_iter().collect()).await?;
+    let transaction = context.sink.begin(&context.fence).await?;
+    transaction.commit(&StateChanges { scope: Some(scope.clone()), blocks, ..StateChanges::default() }).await
+}
+
+/// Gives rows back what they had, all or none, and with `ledger` what was known of it. Returns false where the target refuses that.
+async fn give_back(
+    context: &Context,
+    entity: &EntityPlan,
+    scope: &Scope,
+    parked: &Parked,
+    rows: &[(u32, &Key)],
+    ledger: bool,
+) -> Result<bool> {
+    let mut transaction = context.sink.begin(&context.fence).await?;
+    let places: Vec<u32> = rows.iter().map(|(place, _)| *place).collect();
+    let request = WriteRequest {
+        table: &entity.target,
+        key: &entity.target_key,
+        page: &parked.before,
+        rows: Some(&places),
+        mode: WriteMode::Upsert,
+    };
+    let mut changes = StateChanges::default();
+    if ledger {
+        changes.scope = Some(scope.clone());
+        changes.blocks = known_again(context, scope, parked, &rows.iter().map(|(_, key)| *key).collect()).await?;
+    }
+    let done = match transaction.write(request).await {
+        Ok(_) => transaction.commit(&changes).await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::RowRejected | ErrorKind::Constraint) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the ledger blocks of rows that have back what they had: it is no change that somebody has made to the target.
+async fn known_again(context: &Context, scope: &Scope, parked: &Parked, keys: &HashSet<&Key>) -> Result<Vec<StoredBlock>> {
+    forget(context.state.as_ref(), scope, keys, |entry| {
+        if let Some(known) = parked.known.get(&entry.key) {
+            entry.columns = Some(known.clone());
+        }
+    })
+    .await
 }
 
 /// The columns, one for each unique constraint beside the key's, with their types and whether they may be NULL.

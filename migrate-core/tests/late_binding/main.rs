@@ -229,3 +229,18 @@ async fn a_gone_row_that_others_hold_keeps_its_references() {
     assert_eq!(bench.copy().await.deleted, 4);
     assert!(held(&bench.to, "department").is_empty() && held(&bench.to, "employee").is_empty());
 }
+
+#[tokio::test]
+async fn in_mode_update_a_value_that_only_a_gone_row_has_is_taken_over_and_no_conflict() {
+    let mut bench = Bench::cycle(Mode::Update);
+    bench.job = bench.job.with_deletes(Deletes::new(DeleteMode::Hard).with_max(DeleteGuard::Percent(100.0)));
+    put(&bench.from, "department", &[1, NONE, 10]);
+    put(&bench.from, "department", &[7, NONE, 70]);
+    bench.copy().await;
+    // WHEN the first takes the floor of the second, which stays until the end of the run
+    bench.from.delete("department", |_| true).expect("the table is there");
+    put(&bench.from, "department", &[1, NONE, 70]);
+    let counters = bench.copy().await;
+    assert_eq!((counters.updated, counters.deleted, counters.conflicts), (1, 1, 0), "{counters:?}");
+    bench.assert_equal().await;
+}

@@ -211,7 +211,7 @@ impl Walk {
                 // They may hold values of each other: once they give these up.
                 ends = true;
                 if let Some(parked) = &parked {
-                    unpark(&context, &entity, parked, &keys).await?;
+                    unpark(&context, &entity, &scope, parked, &keys).await?;
                 } else if context.purpose == Purpose::Run {
                     parked = match park(&context, &entity, &scope, &keys).await {
                         Err(error) if matches!(error.kind(), ErrorKind::RowRejected | ErrorKind::Constraint) => None,
