@@ -11,7 +11,7 @@
 use super::context::Context;
 use super::mark::unbind;
 use super::shape::target_key;
-use super::sweep::{AT_ONCE, Listed, Swept, delete_rows, is_held, with_deleted};
+use super::sweep::{AT_ONCE, Listed, Swept, Went, delete_rows, is_held, with_deleted};
 use crate::error::Result;
 use crate::job::DeleteMode;
 use crate::sink::SinkTransaction;
@@ -34,8 +34,8 @@ struct Narrow {
 
 /// How a transaction went.
 enum Tried {
-    /// It has committed; how many rows were deleted of each scope.
-    Deleted(Vec<u64>),
+    /// It has committed; how many rows went of each scope.
+    Deleted(Vec<Went>),
     /// This row is held from elsewhere.
     Held(usize, i64),
     /// Some row of a batch is.
@@ -44,10 +44,10 @@ enum Tried {
     Unknown,
 }
 
-/// Deletes what is on the lists, as far as no other rows refer to it, and returns how many rows; those that stay are as they were.
-pub(super) async fn delete_together(context: &Context, scopes: &mut [Swept<'_>]) -> Result<u64> {
+/// Deletes what is on the lists, as far as no other rows refer to it, and leaves those that stay as they were.
+pub(super) async fn delete_together(context: &Context, scopes: &mut [Swept<'_>]) -> Result<()> {
     if scopes.iter().all(|s| s.blocked == 0 || s.run.entity.references.iter().all(|reference| reference.late.is_none())) {
-        return Ok(0);
+        return Ok(());
     }
     let mut held: HashSet<(usize, i64)> = HashSet::new();
     let mut narrow = None;
@@ -55,19 +55,19 @@ pub(super) async fn delete_together(context: &Context, scopes: &mut [Swept<'_>])
     for _ in 0..(WORK / rows.max(1)).clamp(TRIES.0, TRIES.1) {
         match try_all(context, scopes, &held, narrow).await? {
             Tried::Deleted(counts) => {
-                scopes.iter_mut().zip(&counts).for_each(|(swept, count)| swept.deleted += count);
-                return Ok(counts.iter().sum());
+                scopes.iter_mut().zip(counts).for_each(|(swept, went)| swept.add(went));
+                return Ok(());
             }
             Tried::Held(scope, id) => {
                 held.insert((scope, id));
                 narrow = None;
             }
             Tried::Refused(at) => narrow = Some(at),
-            Tried::Unknown => return Ok(0),
+            Tried::Unknown => return Ok(()),
         }
         context.check_cancelled()?;
     }
-    Ok(0)
+    Ok(())
 }
 
 async fn try_all(context: &Context, scopes: &[Swept<'_>], held: &HashSet<(usize, i64)>, narrow: Option<Narrow>) -> Result<Tried> {
@@ -113,7 +113,7 @@ async fn fill(
     }
     let mut counts = Vec::with_capacity(scopes.len());
     for (scope, swept) in scopes.iter().enumerate() {
-        let (mut before, mut count, mut any) = (None, 0, false);
+        let (mut before, mut went, mut any) = (None, Went::default(), false);
         loop {
             let narrow = narrow.filter(|narrow| narrow.scope == scope);
             // Ids go down: a batch ends where the narrow ones begin.
@@ -127,7 +127,7 @@ async fn fill(
             let Some(last) = rows.last().map(|(id, _)| *id) else { break };
             rows.retain(|(id, _)| !held.contains(&(scope, *id)));
             match delete_rows(context, swept, transaction, &rows).await {
-                Ok(deleted) => count += deleted,
+                Ok(some) => (went.own, went.counted) = (went.own + some.own, went.counted + some.counted),
                 Err(error) if is_held(&error) => {
                     return Ok(match &rows[..] {
                         [(id, _)] => Tried::Held(scope, *id),
@@ -146,10 +146,10 @@ async fn fill(
         }
         if any {
             let scope = Some(swept.scope.clone());
-            let checkpoint = with_deleted(context, swept, count).await?;
+            let checkpoint = with_deleted(context, swept, went.counted).await?;
             transaction.put_state(StateChanges { scope, checkpoint, ..StateChanges::default() }).await?;
         }
-        counts.push(count);
+        counts.push(went);
     }
     Ok(Tried::Deleted(counts))
 }

@@ -32,7 +32,7 @@ const MOST_HELD: u64 = 1_000;
 /// A gone row with its number in the list.
 pub(super) type Listed = (i64, GoneRow);
 
-/// Deals with all gone rows; returns how many were deleted or marked.
+/// Deals with all gone rows; returns how many were deleted or marked, with those that are not counted.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`], before the first row has gone, if more would go than the job allows.
@@ -43,7 +43,7 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
     for run in &runs {
         for (partition, _) in context.state.checkpoints(&context.job.name, &run.entity.name).await? {
             let scope = Scope { job: context.job.name.clone(), entity: run.entity.name.clone(), partition };
-            scopes.push(Swept { run, scope, deleted: 0, blocked: 0, refusal: None });
+            scopes.push(Swept { run, scope, deleted: 0, own: 0, blocked: 0, refusal: None });
         }
     }
     for swept in &scopes {
@@ -77,7 +77,7 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
     for run in &runs {
         report(context, run, scopes.iter().filter(|s| s.scope.entity == run.entity.name));
     }
-    Ok(scopes.iter().map(|s| s.deleted).sum())
+    Ok(scopes.iter().map(|s| s.deleted + s.own).sum())
 }
 
 /// One scope, and what became of its gone rows.
@@ -85,10 +85,28 @@ pub(super) struct Swept<'a> {
     pub(super) run: &'a EntityRun,
     pub(super) scope: Scope,
     pub(super) deleted: u64,
+    /// Deleted rows that this execution had brought itself.
+    pub(super) own: u64,
     /// Rows that the target does not let go, mostly as others still refer to them.
     pub(super) blocked: u64,
     /// Why, where it is not that others refer to them.
     refusal: Option<String>,
+}
+
+/// How many rows went.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Went {
+    /// Those that this execution had brought itself.
+    pub(super) own: u64,
+    /// The others.
+    pub(super) counted: u64,
+}
+
+impl Swept<'_> {
+    pub(super) fn add(&mut self, went: Went) {
+        self.own += went.own;
+        self.deleted += went.counted;
+    }
 }
 
 /// Takes rows off the list that are at the source after all, or that the job leaves to the target.
@@ -193,25 +211,25 @@ async fn delete(context: &Context, swept: &mut Swept<'_>, whole: bool) -> Result
 
 async fn delete_some(context: &Context, swept: &mut Swept<'_>, rows: &[Listed]) -> Result<u64> {
     let mut transaction = context.sink.begin(&context.fence).await?;
-    let deleted = delete_rows(context, swept, transaction.as_mut(), rows).await?;
+    let went = delete_rows(context, swept, transaction.as_mut(), rows).await?;
     let changes = StateChanges {
         scope: Some(swept.scope.clone()),
         gone_settled: rows.iter().map(|(id, _)| *id).collect(),
-        checkpoint: with_deleted(context, swept, deleted).await?,
+        checkpoint: with_deleted(context, swept, went.counted).await?,
         ..StateChanges::default()
     };
     transaction.commit(&changes).await?;
-    swept.deleted += deleted;
-    Ok(deleted)
+    swept.add(went);
+    Ok(went.counted + went.own)
 }
 
-/// Deletes or marks rows, and returns how many of them count.
+/// Deletes or marks rows.
 pub(super) async fn delete_rows(
     context: &Context,
     swept: &Swept<'_>,
     transaction: &mut dyn SinkTransaction,
     rows: &[Listed],
-) -> Result<u64> {
+) -> Result<Went> {
     let entity = &swept.run.entity;
     let keys = |own: bool| {
         let wanted = rows.iter().filter(|(_, row)| row.own == own);
@@ -219,14 +237,15 @@ pub(super) async fn delete_rows(
     };
     let (own, others) = (keys(true)?, keys(false)?);
     // What this very execution has brought was never anybody's: it goes whatever the job says, and is not counted.
-    transaction.delete(&entity.target, &entity.target_key, &own).await?;
-    match (context.job.deletes.mode, &context.job.deletes.column) {
-        (DeleteMode::Soft, Some(column)) => mark(context, entity, column, transaction, &others).await,
+    let own = transaction.delete(&entity.target, &entity.target_key, &own).await?;
+    let counted = match (context.job.deletes.mode, &context.job.deletes.column) {
+        (DeleteMode::Soft, Some(column)) => mark(context, entity, column, transaction, &others).await?,
         // Under `ignore`, what is left on the list has left the filter, and the job says that this deletes.
         (DeleteMode::Ignore | DeleteMode::Soft | DeleteMode::Hard, _) => {
-            transaction.delete(&entity.target, &entity.target_key, &others).await
+            transaction.delete(&entity.target, &entity.target_key, &others).await?
         }
-    }
+    };
+    Ok(Went { own, counted })
 }
 
 /// Returns a scope's checkpoint, with so many deleted rows more.

@@ -4,7 +4,10 @@ mod bench;
 mod histories;
 
 use bench::{Bench, NONE, cycle, held, numbers, people, put, reference, sum};
+use migrate_core::ErrorKind;
 use migrate_core::job::{DeleteGuard, DeleteMode, Deletes, Entity, ExecutionState, Job, Mode, OnConflict};
+use migrate_core::memory::Call;
+use migrate_core::value::Value;
 use std::collections::BTreeMap;
 
 #[tokio::test]
@@ -242,5 +245,23 @@ async fn in_mode_update_a_value_that_only_a_gone_row_has_is_taken_over_and_no_co
     put(&bench.from, "department", &[1, NONE, 70]);
     let counters = bench.copy().await;
     assert_eq!((counters.updated, counters.deleted, counters.conflicts), (1, 1, 0), "{counters:?}");
+    bench.assert_equal().await;
+}
+
+#[tokio::test]
+async fn a_row_that_was_refused_for_one_that_this_very_execution_had_brought_comes_in_once_that_is_gone() {
+    let mut bench = Bench::cycle(Mode::Replace);
+    bench.options = bench.options.with_batch_rows(1);
+    bench.job = bench.job.with_deletes(Deletes::new(DeleteMode::Hard));
+    put(&bench.from, "department", &[1, NONE, 10]);
+    put(&bench.from, "department", &[2, NONE, 20]);
+    put(&bench.from, "department", &[3, NONE, 30]);
+    bench.to.faults().fail(Call::Commit, 3, ErrorKind::Internal);
+    assert!(bench.run().await.error.is_some());
+    // WHEN a later row takes the floor of one that was copied already, which goes
+    bench.from.delete("department", |row| row[0] == Value::Int(2)).expect("the table is there");
+    put(&bench.from, "department", &[3, NONE, 20]);
+    let counters = bench.copy().await;
+    assert_eq!((counters.inserted, counters.quarantined, counters.deleted), (2, 0, 0), "{counters:?}");
     bench.assert_equal().await;
 }
