@@ -199,7 +199,7 @@ async fn plan_tables(
         }
         if let Some(table) = draft.existing.take() {
             check_usable(&table).context("entity", draft.chosen.entity.name())?;
-            plans.push(TablePlan { table, create: false, notes: Vec::new() });
+            plans.push(TablePlan { table, create: false, added: Vec::new(), notes: Vec::new() });
             continue;
         }
         let table = refined.next().unwrap_or_else(|| draft.chosen.table.clone());

@@ -132,6 +132,10 @@ impl Sink for DrySink {
         self.inner.check_writable(table).await
     }
 
+    async fn check_alterable(&self, plan: &TablePlan) -> Result<()> {
+        self.inner.check_alterable(plan).await
+    }
+
     async fn check_creatable(&self) -> Result<()> {
         self.inner.check_creatable().await
     }
