@@ -38,7 +38,7 @@ pub use recorder::{ExecutionPage, ExecutionQuery, LogPage, LogQuery, Recorder, S
 pub use recording::Recording;
 pub use reference::Reference;
 pub use state::ExecutionState;
-pub use sync::{DeleteGuard, DeleteMode, Deletes, LeftFilter, OnConflict, Strategy};
+pub use sync::{DeleteGuard, DeleteMode, Deletes, DriftPolicy, LeftFilter, OnConflict, Strategy};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use transform::{Join, Mask, OnError, Other, ParseJson, TextStep, Transform, Unix, ValueMap};
 pub use url::ConnectionUrl;
