@@ -11,8 +11,8 @@ mod types;
 
 pub(crate) use names::shorten;
 pub(crate) use render::{
-    add_columns, comments, create_table, exclusion_tail, foreign_key_sql, index_name, index_sql, key_constraint_sql, key_index_sql,
-    key_name, reference_name, unvalidated_checks,
+    add_columns, comments, create_table, exclusion_tail, foreign_key_sql, index_name, index_sql, key_constraint_sql,
+    key_index_sql, key_name, reference_name, unvalidated_checks,
 };
 
 use crate::sql::quote_ident;
