@@ -1,7 +1,7 @@
 //! The seam that rows leave through.
 
 use crate::error::Result;
-use crate::schema::{DatabaseSchema, TableName, TableSchema, TypeSchema};
+use crate::schema::{ColumnSchema, DatabaseSchema, TableName, TableSchema, TypeSchema};
 use crate::source::{PageRequest, Source};
 use crate::state::{Fence, StateChanges, TargetState};
 use crate::value::{Key, Page};
@@ -37,10 +37,21 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// [`crate::ErrorKind::Permission`] naming the table and the missing right.
     async fn check_writable(&self, table: &TableSchema) -> Result<()>;
 
+    /// Checks that the columns of [`TablePlan::added`] could be added to a table that is there, rights included, without doing it.
+    ///
+    /// Finds nothing wrong by default: right where whoever may write may also alter.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Permission`] naming the table and the missing right, [`crate::ErrorKind::Unsupported`] where the engine cannot.
+    async fn check_alterable(&self, _plan: &TablePlan) -> Result<()> {
+        Ok(())
+    }
+
     /// Checks that missing tables, and the state schema if it is missing, could be created.
     async fn check_creatable(&self) -> Result<()>;
 
-    /// Creates the missing types and tables of a plan: columns, defaults, checks; keys and the rest come in [`Sink::finish`].
+    /// Creates the missing types and tables of a plan: columns, defaults, checks; keys and the rest come in [`Sink::finish`]. Adds the
+    /// columns of [`TablePlan::added`], which allow NULL and have no default, to tables that are there.
     ///
     /// Idempotent: a step that is done already is passed over, so that a killed run can call it again.
     async fn prepare(&self, plan: &SchemaPlan, fence: &Fence) -> Result<()>;
@@ -104,8 +115,18 @@ pub struct TablePlan {
     pub table: TableSchema,
     /// Whether it is created by this plan.
     pub create: bool,
+    /// Columns of a table that is there already which are to be added to it, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
     /// What cannot be carried over, or is carried over otherwise than one might think.
     pub notes: Vec<String>,
+}
+
+impl TablePlan {
+    /// Returns the columns that are to be added to the table.
+    pub fn added_columns(&self) -> impl Iterator<Item = &ColumnSchema> {
+        self.table.columns.iter().filter(|column| self.added.contains(&column.name))
+    }
 }
 
 /// What is to be done with the target's schema.

@@ -7,7 +7,7 @@ use crate::job::Timestamp;
 use crate::schema::TableName;
 use crate::sink::{Outcome, TablePlan};
 use crate::source::Position;
-use crate::value::KeyRange;
+use crate::value::{DataType, KeyRange};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -76,6 +76,39 @@ pub struct Checkpoint {
     /// Facts that the pipeline keeps beside the ledger, such as the digest of a table without a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The source's columns as the last finished run of the entity found them; `None` before it, or by a version that did not remember them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_columns: Option<Vec<SourceColumn>>,
+    /// The target's columns in the order of the ledger's checksums of columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub written_columns: Vec<String>,
+}
+
+/// A column of the source as a run has found it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceColumn {
+    /// The name, to the letter.
+    pub name: String,
+    /// The type as the engine spells it.
+    pub native_type: String,
+    /// What its cells are read as.
+    pub data_type: DataType,
+    /// The type that an engine with stricter columns should give it.
+    pub portable_type: DataType,
+    /// What the run did with it.
+    pub fate: ColumnFate,
+}
+
+/// What a run did with a column of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnFate {
+    /// It was moved.
+    Moved,
+    /// The job leaves it out.
+    Excluded,
+    /// It was added at the source after the first run, and left out as the target has no such column.
+    LeftOut,
 }
 
 /// Up to where a scope's rows were brought.

@@ -1,7 +1,7 @@
-//! Creating what is missing before the first row: schemas, types, tables.
+//! Creating what is missing before the first row: schemas, types, tables, columns.
 
 use crate::connection::execute;
-use crate::ddl::create_table;
+use crate::ddl::{add_columns, create_table};
 use crate::error::from_sqlx;
 use crate::pool::{Pool, check_fence};
 use crate::sql::quote_ident;
@@ -12,13 +12,19 @@ use migrate_core::state::Fence;
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::postgres::PgConnection;
 
-/// Creates the missing types and tables of a plan, each in a transaction of its own.
+/// Creates the missing types and tables of a plan, and adds columns to others, each in a transaction of its own.
 pub(crate) async fn prepare(pool: &Pool, plan: &SchemaPlan, fence: &Fence) -> Result<()> {
     create_types(pool, &plan.types, fence).await?;
     for table in plan.tables.iter().filter(|t| t.create) {
         in_transaction(pool, fence, async |connection| create(connection, table, fence).await)
             .await
             .map_err(|e| e.with("table", &table.table.name))?;
+    }
+    for table in plan.tables.iter().filter(|t| !t.create && !t.added.is_empty()) {
+        let sql = add_columns(&table.table.name, table.added_columns());
+        in_transaction(pool, fence, async |connection| execute(connection, sql).await.map(drop))
+            .await
+            .map_err(|e| e.with("table", &table.table.name).with("columns", table.added.join(", ")))?;
     }
     Ok(())
 }
@@ -231,6 +237,28 @@ pub(crate) async fn check_writable(connection: &mut PgConnection, name: &TableNa
         return Err(Error::new(ErrorKind::Permission, "the server is a standby and accepts no writes").with("table", name));
     }
     Ok(())
+}
+
+/// Whether the role may add columns to a table: only its owner may.
+pub(crate) async fn check_alterable(connection: &mut PgConnection, name: &TableName) -> Result<()> {
+    let found: Option<(bool,)> = sqlx::query_as(
+        "SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = $1 AND c.relname = $2",
+    )
+    .bind(name.schema.as_deref().unwrap_or("public"))
+    .bind(&name.name)
+    .fetch_optional(connection)
+    .await
+    .map_err(from_sqlx)?;
+    match found {
+        Some((true,)) => Ok(()),
+        Some((false,)) => {
+            let message = "only the table's owner may add columns to it; let the owner add them, or run the job";
+            Err(Error::new(ErrorKind::Permission, message).with("table", name))
+        }
+        None => Err(Error::new(ErrorKind::NotFound, "the target has no such table").with("table", name)),
+    }
 }
 
 /// Whether the role may create tables.

@@ -86,6 +86,13 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
+    async fn check_alterable(&self, plan: &TablePlan) -> Result<()> {
+        let mut session = self.pool.get().await?;
+        prepare::check_alterable(&mut session.connection, &plan.table.name).await?;
+        self.pool.put(session);
+        Ok(())
+    }
+
     async fn check_creatable(&self) -> Result<()> {
         let mut session = self.pool.get().await?;
         prepare::check_creatable(&mut session.connection).await?;

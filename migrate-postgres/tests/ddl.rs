@@ -369,7 +369,7 @@ async fn sequences_go_on_behind_the_rows_whichever_way_they_count() {
         let table = database.table(name).await;
         let rows: Vec<_> = ids.into_iter().map(|id| vec![Value::Int(id), text("x")]).collect();
         write_all(&sink, &held, &table, &[], &page(&table, &rows), WriteMode::Load).await.unwrap();
-        plan.tables.push(TablePlan { table, create: false, notes: Vec::new() });
+        plan.tables.push(TablePlan { table, create: false, added: Vec::new(), notes: Vec::new() });
     }
     for _ in 0..2 {
         sink.finish(&plan, &held, &|_: &str| {}).await.unwrap();

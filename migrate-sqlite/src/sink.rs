@@ -168,6 +168,10 @@ impl Sink for SqliteSink {
         self.check_file().await.map_err(|e| e.with("table", &table.name))
     }
 
+    async fn check_alterable(&self, plan: &TablePlan) -> Result<()> {
+        ddl::check_alterable(plan)
+    }
+
     async fn check_creatable(&self) -> Result<()> {
         self.check_file().await
     }

@@ -8,6 +8,7 @@ mod created_tables;
 mod cycles;
 mod deletes;
 mod documents;
+mod drift;
 mod existing_tables;
 mod faults;
 mod keyless;

@@ -206,6 +206,7 @@ cases! { $
         a_created_table_is_unfinished_until_it_is_finished;
         keys_built_before_the_end_serve_upserts;
         an_existing_table_is_left_as_it_is;
+        columns_are_added_to_a_table_that_is_there;
         unique_keys_hold_after_the_end;
         references_hold_after_the_end [ForeignKeys];
         duplicates_stop_the_end_with_a_constraint_error;

@@ -8,9 +8,10 @@ use crate::error::ErrorKind;
 use crate::sink::{Sink, WriteMode};
 use crate::source::Position;
 use crate::state::{
-    Checkpoint, Counters, Fence, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, SyncedAt, TargetState,
+    Checkpoint, ColumnFate, Counters, Fence, GoneRow, QuarantinedRow, Scope, SourceColumn, StateChanges, StoredBlock, SyncedAt,
+    TargetState,
 };
-use crate::value::{Key, KeyRange, Value};
+use crate::value::{DataType, Key, KeyRange, Value};
 use std::sync::Arc;
 
 /// A block with content that depends on its number and a version.
@@ -213,6 +214,10 @@ pub(super) async fn settling_passes_for_the_holder_only(harness: &dyn Harness) -
     Ok(other.state().settle(&second).await?)
 }
 
+fn source_column(name: &str, data_type: DataType, fate: ColumnFate) -> SourceColumn {
+    SourceColumn { name: name.to_owned(), native_type: data_type.to_string(), portable_type: DataType::TEXT, data_type, fate }
+}
+
 pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harness) -> Outcome {
     let writing = Writing::to(harness, &[]).await?;
     let state = writing.sink.state();
@@ -233,6 +238,11 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
         distrusted: sequence == 2,
         synced: Some(SyncedAt { landmark: "{\"a\": 1}".to_owned(), scrubbed: crate::job::Timestamp::from_millis(1_234) }),
         digest: Some("abc".to_owned()),
+        source_columns: Some(vec![
+            source_column("it's \"odd\"", DataType::Decimal { precision: Some(9), scale: Some(2) }, ColumnFate::Moved),
+            source_column("a", DataType::Enum { name: "mood".to_owned(), labels: vec!["ü".to_owned()] }, ColumnFate::LeftOut),
+        ]),
+        written_columns: vec!["it's \"odd\"".to_owned(), "b".to_owned()],
     };
     let part = |partition: u32, checkpoint: Checkpoint| {
         let mut changes = of_scope(Scope { partition, ..scope("items") });

@@ -154,7 +154,7 @@ pub(super) async fn an_existing_table_is_left_as_it_is(harness: &dyn Harness) ->
     let before = writing.table(&items().name).await?;
     let plan = SchemaPlan {
         types: Vec::new(),
-        tables: vec![crate::sink::TablePlan { table: before.clone(), create: false, notes: Vec::new() }],
+        tables: vec![crate::sink::TablePlan { table: before.clone(), create: false, added: Vec::new(), notes: Vec::new() }],
     };
     writing.sink.prepare(&plan, &writing.fence).await?;
     writing.sink.build_keys(&plan, &writing.fence).await?;
@@ -163,6 +163,38 @@ pub(super) async fn an_existing_table_is_left_as_it_is(harness: &dyn Harness) ->
     ensure_eq((names(&after), key_of(&after)), (names(&before), key_of(&before)), "columns and key")?;
     ensure_eq(writing.sink.state().unfinished_tables("job").await?.len(), 0, "the number of unfinished tables")?;
     ensure_rows(&writing.database.rows(&items()).await?, &item_rows(2), "the target")
+}
+
+pub(super) async fn columns_are_added_to_a_table_that_is_there(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[&items()]).await?;
+    writing.database.insert(&items(), &item_rows(2)).await?;
+    let before = writing.table(&items().name).await?;
+    let types =
+        [("number", DataType::Int64), ("it's \"odd\"", DataType::TEXT), ("moment", DataType::Timestamp { precision: None })];
+    let added = writing.plan(&[table("items", &types, &[])])?.tables.remove(0).table.columns;
+    let mut table = before.clone();
+    table.columns.extend(added.iter().cloned());
+    let names_added: Vec<String> = added.iter().map(|c| c.name.clone()).collect();
+    let planned = crate::sink::TablePlan { table, create: false, added: names_added, notes: Vec::new() };
+    let plan = SchemaPlan { types: Vec::new(), tables: vec![planned] };
+    // A killed run may come back after the columns were added.
+    for _ in 0..2 {
+        writing.sink.prepare(&plan, &writing.fence).await?;
+        finish(&writing, &plan).await?;
+    }
+    let after = writing.table(&items().name).await?;
+    ensure_eq(names(&after), names(&plan.tables[0].table), "the columns in order")?;
+    ensure_eq(key_of(&after), key_of(&before), "the primary key")?;
+    let found = after.columns.iter().skip(before.columns.len());
+    let found: Vec<_> = found.map(|c| (c.data_type.clone(), c.nullable, c.default.clone())).collect();
+    let expected = added.iter().map(|c| (c.data_type.clone(), true, None)).collect();
+    ensure_eq(found, expected, "the added columns, as planned and as found")?;
+    let widened = |row: &Row, cells: [Value<'static>; 3]| row.iter().cloned().chain(cells).collect::<Row>();
+    let nulls = || [Value::Null, Value::Null, Value::Null];
+    let rows: Vec<Row> = item_rows(2).iter().map(|row| widened(row, nulls())).collect();
+    ensure_rows(&writing.read_back(&after).await?, &rows, "the rows that were there")?;
+    let full = [widened(&item_rows(2)[0], [Value::Int(7), text("x"), Value::Timestamp(0)]), widened(&item(9), nulls())];
+    ensure_eq(load(&writing, &after, &full, WriteMode::Upsert).await?, vec![Updated, Inserted], "what became of the rows")
 }
 
 pub(super) async fn unique_keys_hold_after_the_end(harness: &dyn Harness) -> Outcome {

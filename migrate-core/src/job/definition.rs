@@ -2,7 +2,7 @@
 
 use super::options::QuarantineLimit;
 use super::reference::Reference;
-use super::sync::{Deletes, LeftFilter, OnConflict, Strategy};
+use super::sync::{Deletes, DriftPolicy, LeftFilter, OnConflict, Strategy};
 use super::transform::Transform;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
@@ -83,6 +83,9 @@ pub struct Job {
     /// After how many days every row is read and compared again, whatever the strategy; 7 if not said, 0 for every run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrub_days: Option<u32>,
+    /// What happens when the source's columns have changed since the last finished run: "refuse" if not said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub drift: DriftPolicy,
     /// How many refused rows end an entity; 1,000 rows, or 1 % once 10,000 were read, if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_quarantined: Option<QuarantineLimit>,
@@ -157,6 +160,13 @@ impl Job {
     #[must_use]
     pub fn with_on_conflict(mut self, on_conflict: OnConflict) -> Self {
         self.on_conflict = on_conflict;
+        self
+    }
+
+    /// Says what happens when the source's columns have changed since the last finished run.
+    #[must_use]
+    pub fn with_drift(mut self, drift: DriftPolicy) -> Self {
+        self.drift = drift;
         self
     }
 
@@ -364,6 +374,9 @@ pub struct Entity {
     /// What happens to values on the way, step by step; `columns` applies to what comes out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transform: Vec<Transform>,
+    /// What happens when the source's columns have changed since the last finished run; what the job says if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftPolicy>,
 }
 
 impl Entity {
@@ -437,6 +450,13 @@ impl Entity {
     #[must_use]
     pub fn with_transform(mut self, step: Transform) -> Self {
         self.transform.push(step);
+        self
+    }
+
+    /// Says what happens when the source's columns have changed since the last finished run.
+    #[must_use]
+    pub fn with_drift(mut self, drift: DriftPolicy) -> Self {
+        self.drift = Some(drift);
         self
     }
 
@@ -524,8 +544,9 @@ mod tests {
         let entity = Entity::new("s.t").with_name("n").with_target("u").with_key(["k"]).with_rename("a", "b").with_exclude("c");
         let entity = entity.with_set("d", Parameter::Float(1.5)).with_filter("x < :y");
         let reference = Reference::new(["r"], "n").with_key(["k"]).with_condition("kind", Parameter::Bool(true));
-        let entity = entity.with_reference(reference);
+        let entity = entity.with_reference(reference).with_drift(DriftPolicy::Evolve);
         let job = Job::new("", "a", "b").with_mode(Mode::Init).with_entity(entity).with_param("y", Parameter::Int(1));
+        let job = job.with_drift(DriftPolicy::Ignore);
         let json = serde_json::to_string(&job).expect("a job serializes");
         assert_eq!(serde_json::from_str::<Job>(&json).expect("it was a job"), job);
     }

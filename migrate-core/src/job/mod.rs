@@ -41,7 +41,7 @@ pub use recording::Recording;
 pub use reference::Reference;
 pub use secret::Secret;
 pub use state::ExecutionState;
-pub use sync::{DeleteGuard, DeleteMode, Deletes, LeftFilter, OnConflict, Strategy};
+pub use sync::{DeleteGuard, DeleteMode, Deletes, DriftPolicy, LeftFilter, OnConflict, Strategy};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use transform::{Join, Mask, MomentForm, OnError, Other, ParseJson, TextStep, Transform, Unix, ValueMap};
 pub use url::ConnectionUrl;

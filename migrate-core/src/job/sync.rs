@@ -1,4 +1,4 @@
-//! What a job does about rows that the source has lost, and rows that both sides have changed.
+//! What a job does about rows that the source has lost, rows that both sides have changed, and columns that have changed at the source.
 
 use crate::error::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
@@ -223,6 +223,34 @@ pub enum OnConflict {
     /// The target's value stays, and the conflict is reported by every run until it is settled.
     #[default]
     Report,
+}
+
+/// What happens when columns were added, dropped, renamed or retyped at the source since the last finished run of an entity.
+///
+/// A renamed column is one that was dropped and one that was added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DriftPolicy {
+    /// The run is refused before a row moves.
+    #[default]
+    Refuse,
+    /// The target stays as it is: a column that it lacks is not moved, one that was dropped is not written any more, a retyped one is
+    /// moved as far as its values fit.
+    Ignore,
+    /// The target follows: a column that it lacks is added to it. One that was dropped is not written any more; a retyped one is moved if
+    /// the target's type holds the new one.
+    Evolve,
+}
+
+impl fmt::Display for DriftPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DriftPolicy::Refuse => "refuse",
+            DriftPolicy::Ignore => "ignore",
+            DriftPolicy::Evolve => "evolve",
+        })
+    }
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Sink for MemorySink {
         if request.engine != self.name() {
             translate(&mut table, &mut notes);
         }
-        Ok(TablePlan { table, create: true, notes })
+        Ok(TablePlan { table, create: true, added: Vec::new(), notes })
     }
 
     async fn check_writable(&self, table: &TableSchema) -> Result<()> {
@@ -79,6 +79,11 @@ impl Sink for MemorySink {
             if !data.tables.contains(&wanted.table.name) {
                 data.tables.add(MemoryTable::new(bare(&wanted.table))?);
                 data.state.begin_table(&fence.job, UnfinishedTable { name: wanted.table.name.clone(), plan: wanted.clone() });
+            }
+        }
+        for wanted in plan.tables.iter().filter(|t| !t.create) {
+            for column in wanted.added_columns() {
+                data.tables.get_mut(&wanted.table.name)?.add_column(column.clone());
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! One table in memory: rows in the order of their arrival, and the unique indexes that guard them.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::TableSchema;
+use crate::schema::{ColumnSchema, TableSchema};
 use crate::value::conform::conform;
 use crate::value::{Key, Row, Value, canonical};
 use std::collections::{BTreeMap, HashMap};
@@ -52,6 +52,14 @@ impl MemoryTable {
     /// Returns the places of columns by name.
     pub(super) fn places(&self, columns: &[String]) -> Result<Vec<usize>> {
         places(&self.schema, columns)
+    }
+
+    /// Adds a column that holds NULL in every row; nothing happens if there is one of that name.
+    pub(super) fn add_column(&mut self, column: ColumnSchema) {
+        if self.schema.column(&column.name).is_none() {
+            self.schema.columns.push(column);
+            self.rows.values_mut().for_each(|row| Arc::make_mut(row).push(Value::Null));
+        }
     }
 
     /// Gives the table other keys, and checks the rows that are there.

@@ -25,6 +25,9 @@ pub(super) async fn check(pipeline: &Pipeline) -> Result<CheckReport> {
     add("source".to_owned(), Ok(plan.source.clone()));
     add("target".to_owned(), Ok(plan.target.clone()));
     let mut passed = true;
+    if let Err(error) = plan.check_drift() {
+        passed &= add("columns of the source".to_owned(), Err(error));
+    }
     let creates = plan.entities.iter().any(|e| e.create);
     if creates || !pipeline.sink.state().exists().await? {
         passed &= add("rights to create tables".to_owned(), pipeline.sink.check_creatable().await.map(|()| "present".to_owned()));
@@ -39,6 +42,11 @@ pub(super) async fn check(pipeline: &Pipeline) -> Result<CheckReport> {
             let writable = pipeline.sink.check_writable(&entity.target).await;
             passed &= add(format!("{}: target", entity.name), writable.map(|()| format!("{target} can be written")));
         }
+    }
+    for table in plan.schema.tables.iter().filter(|t| !t.added.is_empty()) {
+        let alterable = pipeline.sink.check_alterable(table).await;
+        let name = format!("{}: columns to add", table.table.name);
+        passed &= add(name, alterable.map(|()| format!("{} can be added", table.added.join(", "))));
     }
     if passed {
         match orphans::look(pipeline, &plan).await {

@@ -1,18 +1,19 @@
 //! Runs one entity: decides where its walks start, splits it, and adds up the parts.
 
 use super::context::{Context, Purpose};
-use super::fingerprint::{Trust, trust};
+use super::fingerprint::{Trust, fingerprint, trust};
 use super::folded::refuse_folded_rows;
 use super::keyless::{Keyless, Known};
 use super::reader::{BYTES_AHEAD, ReadPlan};
+use super::rebase::Rebase;
 use super::strategy::Synced;
 use super::walk::{Start, Walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Filter, Parameter};
 use crate::job::{Event, ExecutionState, Level};
-use crate::plan::EntityPlan;
+use crate::plan::{EntityPlan, Plan, remembered};
 use crate::source::{PageRequest, Snapshot};
-use crate::state::{Checkpoint, Counters, Scope};
+use crate::state::{Checkpoint, Counters, Scope, SourceColumn};
 use crate::value::{KeyRange, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +33,12 @@ pub(super) struct EntityRun {
     pub(super) stale: bool,
     /// Whether the ledger says which rows were synced, but not whether they are as they would be written now.
     pub(super) distrusted: bool,
+    /// What makes the ledger one of the columns of now, where the source's have changed since it was made.
+    pub(super) rebase: Option<Arc<Rebase>>,
+    /// Whether it was made over for this run.
+    pub(super) made_over: bool,
+    /// The source's columns as the last finished run has found them.
+    pub(super) remembered: Option<Vec<SourceColumn>>,
     /// Whether the target holds rows.
     pub(super) occupied: bool,
     /// Whether rows stayed refused for a constraint: other rows' deletion may let them in.
@@ -44,7 +51,8 @@ pub(super) struct EntityRun {
 
 impl EntityRun {
     /// Looks up what the target remembers and holds.
-    pub(super) async fn look_up(context: &Context, entity: Arc<EntityPlan>, fingerprint: String) -> Result<Self> {
+    pub(super) async fn look_up(context: &Context, plan: &Plan, entity: Arc<EntityPlan>) -> Result<Self> {
+        let fingerprint = fingerprint(plan, &entity);
         let found = context.state.checkpoints(&context.job.name, &entity.name).await?;
         let trusted = found.iter().map(|(_, c)| trust(&c.fingerprint, &fingerprint)).min().unwrap_or(Trust::Rows);
         let occupied = !context.missing.contains(&entity.target.name) && holds_rows(context, &entity).await?;
@@ -56,11 +64,15 @@ impl EntityRun {
                 "the source, the key or the target's table is another one than before: rows that are gone since are not noticed";
             context.log(Level::Warn, &entity.name, message);
         }
+        let rebase = if trusted == Trust::Keys && keep { Rebase::of(&entity, &found) } else { None };
         Ok(EntityRun {
+            remembered: remembered(&found, &entity.source).map(<[SourceColumn]>::to_vec),
             entity,
             fingerprint,
             stale: !keep && !found.is_empty(),
-            distrusted: trusted == Trust::Keys || found.iter().any(|(_, c)| c.distrusted),
+            distrusted: rebase.is_none() && (trusted == Trust::Keys || found.iter().any(|(_, c)| c.distrusted)),
+            made_over: rebase.is_some(),
+            rebase: rebase.map(Arc::new),
             checkpoints: if keep { found } else { Vec::new() },
             occupied,
             refused: Arc::default(),
@@ -74,7 +86,8 @@ impl EntityRun {
         for flag in [&self.refused, &self.incomplete] {
             flag.store(false, Ordering::Relaxed);
         }
-        EntityRun { again: true, refused: self.refused.clone(), incomplete: self.incomplete.clone(), ..found }
+        let (refused, incomplete, rebase) = (self.refused.clone(), self.incomplete.clone(), self.rebase.clone());
+        EntityRun { again: true, refused, incomplete, rebase, ..found }
     }
 
     /// Returns whether rows stayed refused for a constraint at the last walk.
@@ -162,6 +175,7 @@ impl EntityRun {
             follow_ledger: !self.checkpoints.is_empty(),
             distrust: self.distrusted,
             changes: None,
+            rebase: self.rebase.clone(),
         }
     }
 
@@ -175,6 +189,7 @@ impl EntityRun {
             sequence: checkpoint.map_or(0, |c| c.sequence),
             fingerprint: self.fingerprint.clone(),
             synced,
+            remembered: self.remembered.clone(),
             trigger_columns: checkpoint.map(|c| c.trigger_columns.clone()).unwrap_or_default(),
             deleted: checkpoint.filter(|c| c.execution == context.execution).map_or(0, |c| c.counters.deleted),
             refused: Arc::clone(&self.refused),
@@ -189,7 +204,8 @@ impl EntityRun {
             digest: checkpoint.as_ref().filter(|_| !self.distrusted).and_then(|c| c.digest.clone().map(|d| (d, c.counters))),
             unfinished: checkpoint.as_ref().is_some_and(|c| !c.done || self.distrusted),
             rows: checkpoint.as_ref().map_or(0, |c| c.counters.held()),
-            execution: checkpoint.map(|c| c.execution).unwrap_or_default(),
+            execution: checkpoint.as_ref().map(|c| c.execution.clone()).unwrap_or_default(),
+            checkpoint,
         };
         let mut load = Keyless {
             context: context.clone(),
@@ -235,7 +251,7 @@ impl EntityRun {
     async fn new_walk(&self, context: &Context, part: u32, range: KeyRange, snapshot: &mut dyn Snapshot) -> Result<Walk> {
         let checkpoint = self.checkpoints.iter().find(|(of, _)| *of == part).map(|(_, c)| c);
         // What others have brought since, or is only remembered, is looked at whatever the source says.
-        let all = self.again || self.distrusted || context.purpose == Purpose::Adopt;
+        let all = self.again || self.distrusted || self.made_over || context.purpose == Purpose::Adopt;
         let synced = Synced::look_up(context, &self.entity, checkpoint, (all, self.again), snapshot).await?;
         let (plan, position) = (self.read_plan(context, part, range), snapshot.position().to_string());
         Ok(Walk::new(context.clone(), plan, position, self.start(part, context, synced)))

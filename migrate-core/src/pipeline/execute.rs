@@ -5,7 +5,6 @@ use super::collisions::refuse_collisions;
 use super::context::{BATCH_ROWS, Context, Limits, Purpose};
 use super::dry;
 use super::entity::EntityRun;
-use super::fingerprint::fingerprint;
 use super::report::{EntityReport, RunReport};
 use super::retry::Backoff;
 use super::sweep::sweep;
@@ -30,6 +29,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
     let owner = Owner::this_process();
     let (plan, state, id, fence) = loop {
         let plan = pipeline.plan().await?;
+        plan.check_drift()?;
         check_rights(pipeline, &plan).await?;
         check_hash(pipeline, cancel).await?;
         let state = pipeline.sink.state();
@@ -112,6 +112,9 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
 async fn check_rights(pipeline: &Pipeline, plan: &Plan) -> Result<()> {
     if plan.entities.iter().any(|e| e.create) {
         pipeline.sink.check_creatable().await.context("side", "target")?;
+    }
+    for table in plan.schema.tables.iter().filter(|t| !t.added.is_empty()) {
+        pipeline.sink.check_alterable(table).await.context("side", "target")?;
     }
     for entity in &plan.entities {
         pipeline.source.check_readable(&entity.source).await.context("side", "source")?;
@@ -222,6 +225,11 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
     for entity in plan.entities.iter().filter(|e| e.create) {
         runs.push(look_up(context, plan, entity).await?);
     }
+    if context.purpose != Purpose::Preview {
+        for run in &mut runs {
+            run.rebase(context).await?;
+        }
+    }
     if runs.iter().any(|r| r.entity.create && r.needs_keys()) {
         step(context, "keys of tables that hold rows");
         context.sink.build_keys(&plan.schema, &context.fence).await?;
@@ -297,7 +305,7 @@ fn step(context: &Context, name: &str) {
 }
 
 async fn look_up(context: &Context, plan: &Plan, entity: &crate::plan::EntityPlan) -> Result<EntityRun> {
-    let run = EntityRun::look_up(context, Arc::new(entity.clone()), fingerprint(plan, entity)).await?;
+    let run = EntityRun::look_up(context, plan, Arc::new(entity.clone())).await?;
     let unknown = run.occupied && run.checkpoints.is_empty() && !entity.create;
     let refuse = |message: &str| {
         Err(Error::new(ErrorKind::Refused, message).with("entity", &entity.name).with("table", &entity.target.name))

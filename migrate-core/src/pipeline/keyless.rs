@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::job::{Event, Mode};
 use crate::sink::{WriteMode, WriteRequest};
 use crate::source::{PageRequest, Snapshot};
-use crate::state::{Checkpoint, Counters, QuarantinedRow, StateChanges, to_hex};
+use crate::state::{Checkpoint, Counters, QuarantinedRow, SourceColumn, StateChanges, to_hex};
 use crate::value::{Key, Page, Value};
 
 /// What is known of the target's rows of a keyless entity.
@@ -22,6 +22,8 @@ pub(super) struct Known {
     pub(super) unfinished: bool,
     /// The execution that loaded.
     pub(super) execution: String,
+    /// All that is remembered.
+    pub(super) checkpoint: Option<Checkpoint>,
     /// How many rows of the target are this entity's.
     pub(super) rows: u64,
 }
@@ -93,6 +95,7 @@ impl Keyless {
                     Mode::Append => counters.skipped = sum.rows,
                     Mode::Init | Mode::Replace | Mode::Update => counters.unchanged = sum.rows,
                 }
+                self.remember().await?;
                 return Ok(counters);
             }
             if self.context.job.mode == Mode::Append {
@@ -234,6 +237,25 @@ impl Keyless {
         Err(Error::new(ErrorKind::Refused, message).with("entity", &entity.name).with("table", &entity.target.name))
     }
 
+    /// Makes the target remember the source's columns, where they are others than before: the rows are the same.
+    async fn remember(&mut self) -> Result<()> {
+        let Some(mut checkpoint) = self.known.checkpoint.clone() else { return Ok(()) };
+        let now = Some(self.plan.entity.source_columns.clone());
+        if self.context.limits.rows.is_some() || checkpoint.source_columns == now {
+            return Ok(());
+        }
+        self.start.sequence += 1;
+        (checkpoint.sequence, checkpoint.source_columns) = (self.start.sequence, now);
+        self.known.checkpoint = Some(checkpoint.clone());
+        let scope = Some(self.plan.scope.clone());
+        let changes = StateChanges { scope, checkpoint: Some(checkpoint), ..StateChanges::default() };
+        self.context.sink.begin(&self.context.fence).await?.commit(&changes).await
+    }
+
+    fn source_columns(&self, done: bool) -> Option<Vec<SourceColumn>> {
+        if done { Some(self.plan.entity.source_columns.clone()) } else { self.start.remembered.clone() }
+    }
+
     /// Drops the rows behind the run's limit.
     fn cut(&self, shaped: &mut Shaped, counters: &Counters) {
         if let Some(limit) = self.context.limits.rows {
@@ -262,6 +284,7 @@ impl Keyless {
                 done: digest.is_some(),
                 counters: *counters,
                 fingerprint: self.start.fingerprint.clone(),
+                source_columns: self.source_columns(digest.is_some()),
                 digest,
                 ..Checkpoint::default()
             }),

@@ -21,6 +21,7 @@ mod mark;
 mod orphans;
 pub(crate) mod park;
 mod reader;
+mod rebase;
 mod report;
 mod respelled;
 mod retry;

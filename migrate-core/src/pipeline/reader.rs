@@ -1,5 +1,6 @@
 //! Reads ahead: a task that walks the ledger's ranges and the tail, and hands over their pages.
 
+use super::rebase::Rebase;
 use super::walk::Cursor;
 use crate::diff::{BLOCK_ROWS, Entry, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
@@ -58,6 +59,8 @@ pub(super) struct ReadPlan {
     pub(super) distrust: bool,
     /// What is known to have changed, where that is known; else all rows are read.
     pub(super) changes: Option<Arc<KnownChanges>>,
+    /// What the ledger is read as, where a dry run leaves it as it was made for other columns.
+    pub(super) rebase: Option<Arc<Rebase>>,
 }
 
 /// What is known to have changed since the last run.
@@ -162,6 +165,9 @@ async fn read(
             stored.iter().map(LedgerBlock::unpack).collect::<Result<_>>().map_err(ReadError::Target)?;
         if plan.distrust {
             blocks.iter_mut().flat_map(|block| &mut block.entries).for_each(Entry::distrust);
+        }
+        if let Some(rebase) = &plan.rebase {
+            blocks.iter_mut().for_each(|block| rebase.apply(block));
         }
         let Some(last) = blocks.last() else { break };
         let (end, ordinal) = (last.last_key.clone(), last.ordinal);

@@ -2,7 +2,9 @@
 
 use super::Plan;
 use super::columns;
+use super::drift::{self, Judged};
 use super::entity::EntityPlan;
+use super::evolve;
 use super::graph::ReferenceGraph;
 use super::names::{self, Chosen};
 use super::references::{self, Refusal};
@@ -59,7 +61,8 @@ async fn draft(
         async { source.identity().await.context("side", "source") },
     )?;
     let state = sink.state();
-    let unfinished = if state.exists().await? { state.unfinished_tables(&job.name).await? } else { Vec::new() };
+    let remembers = state.exists().await?;
+    let unfinished = if remembers { state.unfinished_tables(&job.name).await? } else { Vec::new() };
     let (chosen, mut notes) = names::choose(job, &options.entities, &source_schema)?;
     let default = sink.default_schema();
 
@@ -67,13 +70,27 @@ async fn draft(
     for chosen in chosen {
         let key = key_of(&chosen.entity, chosen.table);
         let own = code.get(chosen.entity.name());
-        let transform = TransformPlan::new(&chosen.entity, chosen.table, &key, own)?.map(Arc::new);
-        columns::check_names(&chosen.entity, chosen.table, transform.as_ref().map(|t| t.table()))?;
         let mut entity_notes = Vec::new();
         let (name, existing) = names::target_name(&chosen, &target_schema, default.as_deref(), &mut entity_notes)?;
         let existing = existing.cloned();
         let started = unfinished.iter().find(|u| u.name == name).map(|u| u.plan.clone());
-        drafts.push(Draft { chosen, name, transform, existing, started, notes: entity_notes });
+        let found = if remembers { state.checkpoints(&job.name, chosen.entity.name()).await? } else { Vec::new() };
+        let case = drift::Case {
+            entity: &chosen.entity,
+            policy: chosen.entity.drift.unwrap_or(job.drift),
+            source: chosen.table,
+            key: &key,
+            // A table that the job is still creating has had no finished run.
+            target: existing.as_ref().filter(|_| started.is_none()),
+            mark: job.deletes.column.as_deref(),
+            remembered: drift::remembered(&found, chosen.table),
+        };
+        let mut judged = case.judge()?;
+        let explain = |error| judged.explain(chosen.entity.name(), error);
+        let transform = TransformPlan::new(&chosen.entity, chosen.table, &key, own).map_err(explain)?.map(Arc::new);
+        columns::check_names(&chosen.entity, chosen.table, transform.as_ref().map(|t| t.table())).map_err(explain)?;
+        judged.keep_moved(transform.as_ref().map_or(chosen.table, |t| t.table()));
+        drafts.push(Draft { chosen, name, transform, existing, started, judged, notes: entity_notes });
     }
     let names = || drafts.iter().map(|draft| draft.chosen.entity.name());
     if let Some(unknown) = code.keys().find(|name| options.entities.is_empty() && names().all(|known| known != *name)) {
@@ -87,15 +104,25 @@ async fn draft(
     if drafts.iter().any(|d| d.existing.is_some()) && identity == sink.as_source().identity().await.context("side", "target")? {
         refuse_itself(&drafts)?;
     }
-    let created =
+    let mut created =
         plan_tables(&mut drafts, code, &source_schema, &target_schema, source, sink, job.deletes.column.as_deref()).await?;
+    let same_engine = source.name() == sink.name();
     let mut entities = Vec::with_capacity(drafts.len());
     let mut schema = SchemaPlan::default();
+    for (draft, table) in drafts.iter_mut().zip(&mut created) {
+        let from = draft.transform.as_ref().map_or(draft.chosen.table, |transform| transform.table());
+        let missing =
+            evolve::Missing { entity: &draft.chosen.entity, from, refines: draft.transform.is_none(), database: &source_schema };
+        if let Some(added) = missing.add(table, &mut draft.judged.drift, source, sink).await? {
+            add_types(&mut schema.types, &source_schema, &added, same_engine);
+        }
+    }
     for (draft, table) in drafts.into_iter().zip(created) {
         if table.create {
-            add_types(&mut schema.types, &source_schema, draft.chosen.table, source.name() == sink.name());
+            add_types(&mut schema.types, &source_schema, draft.chosen.table, same_engine);
         }
-        let entity = plan_entity(draft, &table, job, options)?;
+        let (name, judged) = (draft.chosen.entity.name().to_owned(), draft.judged.clone());
+        let entity = plan_entity(draft, &table, job, options).map_err(|error| judged.explain(&name, error))?;
         schema.tables.push(table);
         entities.push(entity);
     }
@@ -139,6 +166,7 @@ struct Draft<'a> {
     transform: Option<Arc<TransformPlan>>,
     existing: Option<TableSchema>,
     started: Option<TablePlan>,
+    judged: Judged,
     notes: Vec<String>,
 }
 
@@ -199,7 +227,7 @@ async fn plan_tables(
         }
         if let Some(table) = draft.existing.take() {
             check_usable(&table).context("entity", draft.chosen.entity.name())?;
-            plans.push(TablePlan { table, create: false, notes: Vec::new() });
+            plans.push(TablePlan { table, create: false, added: Vec::new(), notes: Vec::new() });
             continue;
         }
         let table = refined.next().unwrap_or_else(|| draft.chosen.table.clone());
@@ -292,10 +320,11 @@ fn key_of(entity: &Entity, source: &TableSchema) -> Vec<String> {
 }
 
 fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOptions) -> Result<EntityPlan> {
-    let Draft { chosen, transform, mut notes, .. } = draft;
+    let Draft { chosen, transform, judged, mut notes, .. } = draft;
     let Chosen { entity, table: source } = chosen;
     let after = transform.as_ref().map_or(source, |transform| transform.table());
-    let mut columns = columns::pair_all(&entity, after, table, job.deletes.column.as_deref(), &mut notes)?;
+    notes.extend(judged.drift.iter().map(|drift| drift.note()));
+    let mut columns = columns::pair_all(&entity, after, table, job.deletes.column.as_deref(), &judged, &mut notes)?;
     for column in &mut columns {
         let made = column.source.as_deref().zip(transform.as_deref()).and_then(|(name, transform)| transform.constant(name));
         if let Some(made) = made {
@@ -352,6 +381,8 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         row_estimate: source.row_estimate,
         references: Vec::new(),
         transform,
+        drift: judged.drift,
+        source_columns: judged.columns,
         notes,
         parsed_filter,
     })

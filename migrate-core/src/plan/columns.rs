@@ -1,5 +1,6 @@
 //! How the source's columns meet the target's.
 
+use super::drift::Judged;
 use super::entity::ColumnPlan;
 use super::fit::{Fit, fit};
 use crate::error::{Error, ErrorKind, Result};
@@ -135,9 +136,10 @@ pub(super) fn pair_all(
     source: &TableSchema,
     table: &TablePlan,
     mark: Option<&str>,
+    judged: &Judged,
     notes: &mut Vec<String>,
 ) -> Result<Vec<ColumnPlan>> {
-    let Some(mark) = mark else { return pair(entity, source, &table.table, table.create, notes) };
+    let Some(mark) = mark else { return pair(entity, source, &table.table, table.create, judged, notes) };
     let wrong = |message: &str| {
         Err(Error::new(ErrorKind::Config, message.to_owned())
             .with("entity", entity.name())
@@ -150,7 +152,7 @@ pub(super) fn pair_all(
     };
     let mut others = table.table.clone();
     others.columns.retain(|c| c.name != mark);
-    let mut plans = pair(entity, source, &others, table.create, notes)?;
+    let mut plans = pair(entity, source, &others, table.create, judged, notes)?;
     let unmarked = match (column.nullable, &column.data_type) {
         (true, _) => Value::Null,
         (false, DataType::Bool) => Value::Bool(false),
@@ -198,6 +200,7 @@ fn pair(
     source: &TableSchema,
     target: &TableSchema,
     create: bool,
+    judged: &Judged,
     notes: &mut Vec<String>,
 ) -> Result<Vec<ColumnPlan>> {
     let wrong =
@@ -214,7 +217,11 @@ fn pair(
         let wanted = renamed.unwrap_or(&column.name);
         let found = if by_place { target.columns.get(place) } else { find_column(target, wanted, renamed.is_none())? };
         let Some(found) = found else {
-            missing.push(column.name.clone());
+            if !judged.left_out.contains(&column.name) {
+                missing.push(column.name.clone());
+            } else if judged.drift.iter().all(|drift| drift.column != column.name) {
+                notes.push(format!("column {} is not moved, as before: the target has no such column", column.name));
+            }
             continue;
         };
         if found.generated.is_some() {
@@ -227,8 +234,12 @@ fn pair(
             let first = other.source.clone().unwrap_or_default();
             return fail(format!("columns {first} and {} both feed the target's column {}", column.name, found.name));
         }
-        if !create {
-            describe_pair(column, found, notes).map_err(wrong)?;
+        if !create && let Err(message) = describe_pair(column, found, notes) {
+            // A run is refused for its change anyway.
+            if judged.refused().any(|refused| refused == column.name) {
+                continue;
+            }
+            return fail(message);
         }
         plans.push(ColumnPlan {
             source: Some(column.name.clone()),
@@ -269,7 +280,7 @@ fn pair(
         if create || plans.iter().any(|p| p.target == column.name) || column.generated.is_some() {
             continue;
         }
-        if column.nullable || column.default.is_some() || column.identity.is_some() {
+        if column.nullable || column.default.is_some() || column.identity.is_some() || judged.is_refused() {
             notes.push(format!("the target's column {} is not written", column.name));
         } else if target.triggers.is_empty() {
             return fail(format!(
@@ -285,7 +296,7 @@ fn pair(
 }
 
 /// A column by name; else, where the name was not given by the user, one that differs in case only.
-fn find_column<'a>(table: &'a TableSchema, name: &str, fold: bool) -> Result<Option<&'a ColumnSchema>> {
+pub(super) fn find_column<'a>(table: &'a TableSchema, name: &str, fold: bool) -> Result<Option<&'a ColumnSchema>> {
     if let Some(column) = table.column(name) {
         return Ok(Some(column));
     }

@@ -1,8 +1,10 @@
 //! One entity of a plan.
 
+use super::drift::{Drift, DriftAction};
 use super::references::ReferencePlan;
 use crate::filter::Filter;
 use crate::schema::{ColumnSchema, TableName, TableSchema};
+use crate::state::SourceColumn;
 use crate::transform::TransformPlan;
 use crate::value::{DataType, Value};
 use serde::Serialize;
@@ -46,6 +48,12 @@ pub struct EntityPlan {
     /// What happens to values on the way.
     #[serde(skip)]
     pub transform: Option<Arc<TransformPlan>>,
+    /// What has become of the source's columns since the last finished run, and what a run does about it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
+    /// The source's columns, for the target to remember once the run has finished.
+    #[serde(skip)]
+    pub(crate) source_columns: Vec<SourceColumn>,
     /// What a reader of the plan should know.
     pub notes: Vec<String>,
     /// The parsed condition.
@@ -75,6 +83,11 @@ impl EntityPlan {
             let (Some(from), Some(to)) = (self.source.column(source), self.target.column(target)) else { return false };
             folds(to) && (from.collation != to.collation || from.data_type != to.data_type)
         })
+    }
+
+    /// Returns whether a run is refused for what has become of the source's columns.
+    pub fn is_refused(&self) -> bool {
+        self.drift.iter().any(|drift| drift.action == DriftAction::Refused)
     }
 
     /// Returns the column of the target that a column of the source feeds as it is.

@@ -2,7 +2,9 @@
 
 mod build;
 mod columns;
+mod drift;
 mod entity;
+mod evolve;
 mod fit;
 mod graph;
 mod names;
@@ -10,10 +12,13 @@ mod references;
 mod shared;
 
 pub use build::{build, graph};
+pub(crate) use drift::remembered;
+pub use drift::{Drift, DriftAction, DriftChange};
 pub use entity::{ColumnPlan, EntityPlan};
 pub use graph::{GraphEntity, GraphReference, ReferenceGraph};
 pub use references::{Binding, ReferenceCheck, ReferencePlan, SourceReference};
 
+use crate::error::{Error, Result};
 use crate::job::Mode;
 use crate::sink::SchemaPlan;
 use serde::Serialize;
@@ -45,5 +50,22 @@ impl Plan {
     /// Returns an entity by name.
     pub fn entity(&self, name: &str) -> Option<&EntityPlan> {
         self.entities.iter().find(|e| e.name == name)
+    }
+
+    /// Checks that no run is refused for what has become of the source's columns since the last finished run.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Config`] naming the entities, their columns, the old and the new types, and what to do.
+    pub fn check_drift(&self) -> Result<()> {
+        let error: Option<Error> = drift::refusal(self.entities.iter().map(|e| (e.name.as_str(), &e.drift[..])));
+        error.map_or(Ok(()), |error| Err(error.with("job", &self.job)))
+    }
+
+    /// Returns the first entity whose target lacks a column that a run adds, with its name.
+    pub fn column_to_add(&self) -> Option<(&EntityPlan, &str)> {
+        self.entities.iter().find_map(|entity| {
+            let added = entity.drift.iter().find(|drift| drift.action == DriftAction::AddedToTarget)?;
+            Some((entity, added.column.as_str()))
+        })
     }
 }

@@ -43,6 +43,11 @@ pub async fn verify(pipeline: &Pipeline, cancel: &CancelToken) -> Result<VerifyR
 
 async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
     let plan = pipeline.plan().await?;
+    if let Some((entity, column)) = plan.column_to_add() {
+        let message = "the target lacks a column that was added at the source; run the job first, which adds it";
+        let error = Error::new(ErrorKind::NotFound, message).with("entity", &entity.name).with("table", &entity.target.name);
+        return Err(error.with("column", column));
+    }
     let state = pipeline.sink.state();
     let remembers = state.exists().await.context("side", "target")?;
     let mut entities = Vec::with_capacity(plan.entities.len());

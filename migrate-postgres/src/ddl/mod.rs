@@ -11,8 +11,8 @@ mod types;
 
 pub(crate) use names::shorten;
 pub(crate) use render::{
-    comments, create_table, exclusion_tail, foreign_key_sql, index_name, index_sql, key_constraint_sql, key_index_sql, key_name,
-    reference_name, unvalidated_checks,
+    add_columns, comments, create_table, exclusion_tail, foreign_key_sql, index_name, index_sql, key_constraint_sql,
+    key_index_sql, key_name, reference_name, unvalidated_checks,
 };
 
 use crate::sql::quote_ident;
@@ -51,7 +51,7 @@ pub(crate) fn plan_table(request: &CreateRequest<'_>) -> Result<TablePlan> {
     for obstacle in &request.table.write_obstacles {
         notes.push(format!("not carried over: {obstacle}"));
     }
-    Ok(TablePlan { table, create: true, notes })
+    Ok(TablePlan { table, create: true, added: Vec::new(), notes })
 }
 
 /// The columns' names at the target, by their names in the request.

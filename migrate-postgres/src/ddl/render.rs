@@ -37,6 +37,12 @@ fn column(column: &ColumnSchema) -> String {
     sql
 }
 
+/// Adds columns to a table that is there; those that it has already are passed over.
+pub(crate) fn add_columns<'c>(table: &TableName, columns: impl Iterator<Item = &'c ColumnSchema>) -> String {
+    let added: Vec<String> = columns.map(|added| format!("ADD COLUMN IF NOT EXISTS {}", column(added))).collect();
+    format!("ALTER TABLE {} {}", quote_table(table), added.join(", "))
+}
+
 /// A collation comes as SQL where it is qualified or quoted already, else as a bare name.
 fn qualified(collation: &str) -> String {
     if collation.starts_with('"') || collation.contains('.') { collation.to_owned() } else { quote_ident(collation) }

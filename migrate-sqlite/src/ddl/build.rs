@@ -1,10 +1,10 @@
 //! Runs a schema plan: tables before the load, indexes and checks after it. Every step looks first whether it is done.
 
-use super::{create_index, create_table};
+use super::{add_column, create_index, create_table};
 use crate::error::SqliteContext;
 use crate::sql;
 use crate::state;
-use migrate_core::schema::{ForeignKey, Identity, Index, TableSchema};
+use migrate_core::schema::{ColumnSchema, ForeignKey, Identity, Index, TableSchema};
 use migrate_core::sink::{OnStep, SchemaPlan, TablePlan};
 use migrate_core::state::{Fence, UnfinishedTable};
 use migrate_core::{Error, ErrorKind, Result};
@@ -20,7 +20,7 @@ fn created(plan: &SchemaPlan) -> impl Iterator<Item = &TablePlan> {
     plan.tables.iter().filter(|t| t.create)
 }
 
-/// Creates the missing tables of a plan and records them as unfinished, in one transaction.
+/// Creates the missing tables of a plan and records them as unfinished, and adds columns to others, in one transaction.
 pub(crate) fn prepare(connection: &Connection, plan: &SchemaPlan, fence: &Fence) -> Result<()> {
     state::in_transaction(connection, |connection| {
         let mut names: Vec<String> = Vec::new();
@@ -38,6 +38,9 @@ pub(crate) fn prepare(connection: &Connection, plan: &SchemaPlan, fence: &Fence)
         for wanted in created(plan) {
             check_parents(connection, wanted, &names)?;
             create(connection, wanted, &fence.job)?;
+        }
+        for wanted in plan.tables.iter().filter(|t| !t.create) {
+            add_columns(connection, wanted).map_err(|e| e.with("table", &wanted.table.name))?;
         }
         state::check_fence(connection, fence)
     })
@@ -69,6 +72,40 @@ fn create(connection: &Connection, wanted: &TablePlan, job: &str) -> Result<()> 
     }
     connection.execute_batch(&statement).during(doing).map_err(|e| e.with("table", &table.name))?;
     state::begin_table(connection, job, &UnfinishedTable { name: table.name.clone(), plan: wanted.clone() })
+}
+
+/// Adds the columns that a table is to have and lacks.
+fn add_columns(connection: &Connection, wanted: &TablePlan) -> Result<()> {
+    let table = &wanted.table;
+    for column in wanted.added_columns() {
+        let query = "SELECT EXISTS (SELECT 1 FROM pragma_table_xinfo(?1, 'main') WHERE lower(name) = lower(?2))";
+        let exists: bool = connection
+            .query_row(query, [&table.name.name, &column.name], |row| row.get(0))
+            .during("looking for a column")
+            .map_err(|e| e.with("column", &column.name))?;
+        if !exists {
+            let added = connection.execute_batch(&add_column(table, column)).during("adding a column");
+            added.map_err(|e| e.with("column", &column.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the columns that a plan adds could be added: a STRICT table knows six types, and none of those that say more.
+pub(crate) fn check_alterable(plan: &TablePlan) -> Result<()> {
+    const KNOWN: [&str; 6] = ["INT", "INTEGER", "REAL", "TEXT", "BLOB", "ANY"];
+    let table = &plan.table;
+    if !table.options.iter().any(|option| option == "STRICT") {
+        return Ok(());
+    }
+    let unknown = |column: &&ColumnSchema| !KNOWN.iter().any(|known| known.eq_ignore_ascii_case(&column.native_type));
+    match plan.added_columns().find(unknown) {
+        None => Ok(()),
+        Some(column) => {
+            let message = format!("a STRICT table takes no column of type {}; add one by hand", column.native_type);
+            Err(Error::new(ErrorKind::Unsupported, message).with("column", &column.name).with("table", &table.name))
+        }
+    }
 }
 
 /// The kind, name and statement of what has a name, in any case.

@@ -8,8 +8,8 @@ mod native;
 mod render;
 mod tokens;
 
-pub(crate) use build::{build_indexes, finish, prepare};
-pub(crate) use render::{create_index, create_table};
+pub(crate) use build::{build_indexes, check_alterable, finish, prepare};
+pub(crate) use render::{add_column, create_index, create_table};
 
 use crate::sink::ENGINE;
 use migrate_core::schema::{TableKind, TableName, TableSchema};
@@ -54,7 +54,7 @@ pub(crate) fn plan_table(request: &CreateRequest<'_>) -> Result<TablePlan> {
     for trigger in &request.table.triggers {
         notes.push(format!("trigger {} is not carried over", trigger.name));
     }
-    Ok(TablePlan { table, create: true, notes })
+    Ok(TablePlan { table, create: true, added: Vec::new(), notes })
 }
 
 /// The name under which a table of any engine is found in a SQLite file, which has no schemas.

@@ -22,6 +22,11 @@ pub(crate) fn create_table(table: &TableSchema) -> String {
     format!("CREATE TABLE {} (\n  {}\n){space}{options}", ident(&table.name.name), parts.join(",\n  "))
 }
 
+/// Prints the statement that adds a column to a table.
+pub(crate) fn add_column(table: &TableSchema, added: &ColumnSchema) -> String {
+    format!("ALTER TABLE main.{} ADD COLUMN {}", ident(&table.name.name), column(added, table))
+}
+
 /// Prints the `CREATE INDEX` of an index under a name.
 pub(crate) fn create_index(index: &Index, name: &str, table: &TableName) -> String {
     let unique = if index.unique { "UNIQUE " } else { "" };

@@ -32,7 +32,9 @@ pub(super) async fn plan(global: &Global, arguments: &PlanArguments) -> Result<u
         let preview = preview.map_err(|error| locate(error, &environments))?;
         if !global.json {
             print_schema(&preview.plan, &environments);
-            print_changes(&preview, arguments.show_values);
+            if preview.plan.check_drift().is_ok() {
+                print_changes(&preview, arguments.show_values);
+            }
         }
         let mut document = serialize(&preview)?;
         if !arguments.show_values {
@@ -78,6 +80,10 @@ fn print_schema(plan: &Plan, environments: &Environments) {
         output::print_line("");
         output::print_line("notes:");
         notes.iter().for_each(|note| output::print_line(&format!("  {}", output::name(note))));
+    }
+    if let Err(refused) = plan.check_drift() {
+        output::print_line("");
+        output::print_line(&format!("a run is refused: {}", output::name(refused.message())));
     }
 }
 

@@ -19,6 +19,13 @@ pub(in crate::pipeline) async fn adopt(pipeline: &Pipeline, cancel: &CancelToken
     job.mode = if job.mode == Mode::Update { Mode::Update } else { Mode::Replace };
     let pipeline = &pipeline.with_job(job);
     let plan = pipeline.plan().await?;
+    plan.check_drift()?;
+    if let Some((entity, column)) = plan.column_to_add() {
+        let message =
+            "the target lacks a column that was added at the source, so that no row of it could be adopted; run the job";
+        let error = Error::new(ErrorKind::NotFound, message).with("entity", &entity.name).with("table", &entity.target.name);
+        return Err(error.with("column", column));
+    }
     for entity in &plan.entities {
         let refuse =
             |kind, message| Err(Error::new(kind, message).with("entity", &entity.name).with("table", &entity.target.name));

@@ -24,7 +24,7 @@ pub struct Preview {
     /// What is known from both catalogs.
     #[serde(flatten)]
     pub plan: Plan,
-    /// What would become of each entity's rows, in load order.
+    /// What would become of each entity's rows, in load order; nothing where a run is refused for what has become of the source's columns.
     pub changes: Vec<EntityPreview>,
     /// Identifies exactly these changes: a run that is given it refuses to do any others.
     pub hash: String,
@@ -56,6 +56,16 @@ pub struct EntityPreview {
 /// Those that a run would meet before or while it reads; [`ErrorKind::Refused`] where a guard would stop it.
 pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Preview> {
     let plan = pipeline.plan().await?;
+    if plan.check_drift().is_err() {
+        // There is no run to be foreseen, and no pairing of columns that one would go by.
+        return Ok(Preview {
+            hash: hash(&plan, &Tally::default())?,
+            changes: Vec::new(),
+            estimated_seconds: 0.0,
+            estimated_bytes: 0,
+            plan,
+        });
+    }
     let state = pipeline.sink.state();
     let begun: HashSet<_> = match state.exists().await.context("side", "target")? {
         true => state.unfinished_tables(&pipeline.job.name).await?.into_iter().map(|table| table.name).collect(),
@@ -63,7 +73,7 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
     };
     let missing = plan.entities.iter().filter(|e| e.create && !begun.contains(&e.target.name)).map(|e| e.target.name.clone());
     let missing: Arc<HashSet<TableName>> = Arc::new(missing.collect());
-    let sink = DrySink::over(pipeline.sink.clone(), missing.clone()).await.context("side", "target")?;
+    let sink = DrySink::over(pipeline.sink.clone(), missing.clone(), &plan.schema).await.context("side", "target")?;
     let tracker = Arc::new(ProgressTracker::new(pipeline.clock.clone()));
     let observer = Observers(vec![tracker.clone(), pipeline.observer.clone()]);
     let context = Context { missing, ..context(pipeline, &sink, cancel, tracker.clone(), observer).await? };
@@ -150,7 +160,7 @@ fn hash(plan: &Plan, tally: &Tally) -> Result<String> {
     for entity in &plan.entities {
         line(&entity_line(plan, entity));
     }
-    let created: Vec<_> = plan.schema.tables.iter().filter(|t| t.create).collect();
+    let created: Vec<_> = plan.schema.tables.iter().filter(|t| t.create || !t.added.is_empty()).collect();
     let schema = serde_json::to_string(&(&plan.schema.types, created));
     line(&schema.map_err(|e| Error::new(ErrorKind::Internal, "a plan cannot be written").caused_by(e))?);
     for (table, changes) in &tally.tables {

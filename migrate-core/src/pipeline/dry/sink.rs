@@ -35,6 +35,8 @@ struct Shared {
     view: AsyncMutex<Option<Box<dyn Snapshot>>>,
     /// Tables that are not there yet.
     missing: Arc<HashSet<TableName>>,
+    /// Columns that tables which are there lack, and a run adds: they hold NULL.
+    added: HashMap<TableName, HashSet<String>>,
     tally: Mutex<Tally>,
 }
 
@@ -45,20 +47,21 @@ impl fmt::Debug for Shared {
 }
 
 impl DrySink {
-    /// Opens a view of the target in which these tables are missing.
-    pub(super) async fn over(inner: Arc<dyn Sink>, missing: Arc<HashSet<TableName>>) -> Result<Self> {
+    /// Opens a view of the target in which these tables, and the columns that the plan adds to others, are missing.
+    pub(super) async fn over(inner: Arc<dyn Sink>, missing: Arc<HashSet<TableName>>, plan: &SchemaPlan) -> Result<Self> {
         let overlay = Arc::new(DryState::over(inner.state()).await?);
         Ok(DrySink {
             inner,
             state: overlay.clone(),
             overlay: Some(overlay),
-            shared: Arc::new(Shared { view: AsyncMutex::new(None), missing, tally: Mutex::default() }),
+            shared: Arc::new(Shared { view: AsyncMutex::new(None), missing, added: added_by(plan), tally: Mutex::default() }),
         })
     }
 
     /// Writes no row, yet commits what is said of them: the target remembers rows that it holds already.
     pub(super) fn remembering(inner: Arc<dyn Sink>) -> Self {
-        let shared = Shared { view: AsyncMutex::new(None), missing: Arc::default(), tally: Mutex::default() };
+        let (missing, added) = (Arc::default(), HashMap::new());
+        let shared = Shared { view: AsyncMutex::new(None), missing, added, tally: Mutex::default() };
         DrySink { state: inner.state(), inner, overlay: None, shared: Arc::new(shared) }
     }
 
@@ -68,9 +71,16 @@ impl DrySink {
         if view.is_none() {
             *view = Some(self.inner.as_source().open_snapshot().await?);
         }
-        match view.as_mut() {
-            Some(view) => view.read_rows(request, keys).await,
-            None => Err(Error::new(ErrorKind::Internal, "no view of the target is open")),
+        let Some(view) = view.as_mut() else { return Err(Error::new(ErrorKind::Internal, "no view of the target is open")) };
+        match self.shared.added.get(&request.table.name) {
+            Some(added) if request.columns.iter().any(|c| added.contains(c)) => {
+                let there: Vec<String> = request.columns.iter().filter(|c| !added.contains(*c)).cloned().collect();
+                let mut table = request.table.clone();
+                table.columns.retain(|c| !added.contains(&c.name));
+                let page = view.read_rows(&PageRequest { table: &table, columns: &there, ..request.clone() }, keys).await?;
+                with_nulls(request, &page)
+            }
+            Some(_) | None => view.read_rows(request, keys).await,
         }
     }
 
@@ -130,6 +140,10 @@ impl Sink for DrySink {
 
     async fn check_writable(&self, table: &TableSchema) -> Result<()> {
         self.inner.check_writable(table).await
+    }
+
+    async fn check_alterable(&self, plan: &TablePlan) -> Result<()> {
+        self.inner.check_alterable(plan).await
     }
 
     async fn check_creatable(&self) -> Result<()> {
@@ -293,6 +307,34 @@ impl SinkTransaction for DryTransaction {
             None => Ok(()),
         }
     }
+}
+
+/// The columns that a plan adds to tables which are there.
+fn added_by(plan: &SchemaPlan) -> HashMap<TableName, HashSet<String>> {
+    let mut added: HashMap<TableName, HashSet<String>> = HashMap::new();
+    for table in plan.tables.iter().filter(|t| !t.added.is_empty()) {
+        added.entry(table.table.name.clone()).or_default().extend(table.added.iter().cloned());
+    }
+    added
+}
+
+/// The rows as they would be with the columns that they lack.
+fn with_nulls(request: &PageRequest<'_>, page: &Page) -> Result<Page> {
+    let columns = columns_of(request.table, request.columns)?;
+    let places: Vec<Option<usize>> = columns.iter().map(|c| page.column_index(&c.name)).collect();
+    let types = columns.iter().zip(&places).map(|(column, place)| match place {
+        // Cells are what the view has read them as.
+        Some(place) => page.columns()[*place].clone(),
+        None => column.clone(),
+    });
+    let mut builder = PageBuilder::new(types.collect(), Encoding::CANONICAL);
+    for row in page.rows() {
+        let values = row.values()?;
+        builder.begin_row();
+        places.iter().try_for_each(|place| builder.push_value(place.map_or(&Value::Null, |place| &values[place])))?;
+        builder.end_row();
+    }
+    Ok(builder.finish(None))
 }
 
 fn columns_of(table: &TableSchema, names: &[String]) -> Result<Arc<[PageColumn]>> {

@@ -125,6 +125,7 @@ impl Walk {
     }
 
     pub(super) fn checkpoint(&self, done: bool) -> Checkpoint {
+        let (entity, done) = (&self.plan.entity, done && self.limit.is_none());
         Checkpoint {
             execution: self.context.execution.clone(),
             attempt: self.context.attempt,
@@ -132,7 +133,7 @@ impl Walk {
             range: self.plan.range.clone(),
             reached: self.live.key.as_ref().map(|k| to_hex(k.as_bytes())),
             position: crate::source::Position(self.position.clone()),
-            done: done && self.limit.is_none(),
+            done,
             loadable: self.loadable && self.limit.is_none(),
             counters: self.live.counters,
             fingerprint: self.fingerprint.clone(),
@@ -140,6 +141,8 @@ impl Walk {
             synced: self.synced.at(done && self.limit.is_none(), self.leaves_nothing_open()),
             trigger_columns: self.trigger_columns.clone(),
             digest: None,
+            source_columns: if done { Some(entity.source_columns.clone()) } else { self.remembered.clone() },
+            written_columns: entity.columns.iter().map(|c| c.target.clone()).collect(),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::diff::{BlockMerge, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Level;
 use crate::source::Snapshot;
-use crate::state::{Counters, Scope, TargetState};
+use crate::state::{Counters, Scope, SourceColumn, TargetState};
 use crate::value::{Key, KeyRange};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -66,6 +66,8 @@ pub(super) struct Walk {
     position: String,
     fingerprint: String,
     synced: Synced,
+    /// The source's columns as the last finished run has found them.
+    remembered: Option<Vec<SourceColumn>>,
     /// Whether a tail row's key is certainly not in the target.
     loadable: bool,
     /// Whether the next commit empties the ledger first.
@@ -118,6 +120,8 @@ pub(super) struct Start {
     pub(super) sequence: u64,
     pub(super) fingerprint: String,
     pub(super) synced: Synced,
+    /// The source's columns as the last finished run has found them.
+    pub(super) remembered: Option<Vec<SourceColumn>>,
     /// Columns that the target's triggers were seen to alter before.
     pub(super) trigger_columns: BTreeSet<String>,
     /// Rows that this execution has deleted already.
@@ -173,6 +177,7 @@ impl Walk {
             in_doubt: false,
             fingerprint: start.fingerprint,
             synced: start.synced,
+            remembered: start.remembered,
             position,
             cursor: Cursor::default(),
             live: Cursor::default(),
