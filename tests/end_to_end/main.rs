@@ -8,6 +8,8 @@ mod created_tables;
 mod cycles;
 mod deletes;
 mod documents;
+mod drift;
+mod drift_bench;
 mod existing_tables;
 mod faults;
 mod keyless;
