@@ -1,8 +1,6 @@
 //! Columns that were added, dropped, renamed or retyped at the source since the last finished run, and what each policy makes of them.
 
-mod bench;
-
-use bench::{ADDED, Bench, DROPPED, RENAMED, RETYPED, actions, counts, prints};
+use crate::drift_bench::{ADDED, Bench, DROPPED, RENAMED, RETYPED, actions, counts, prints};
 use migrate_tests::{Database, Engine, PAIRS, Project, identifier};
 use serde_json::Value;
 

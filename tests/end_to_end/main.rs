@@ -9,6 +9,7 @@ mod cycles;
 mod deletes;
 mod documents;
 mod drift;
+mod drift_bench;
 mod existing_tables;
 mod faults;
 mod keyless;

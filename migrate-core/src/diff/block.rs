@@ -47,6 +47,11 @@ impl Entry {
     /// A checksum that no row has, for rows that were synced, but not as they would be written now.
     pub const DISTRUSTED: Checksum = [0xff; 16];
 
+    /// Returns whether it is known what the target holds of the row.
+    pub fn is_known(&self) -> bool {
+        self.checksum != Entry::UNKNOWN && self.checksum != Entry::DISTRUSTED
+    }
+
     /// Makes the entry say that the row was synced, but not as what.
     pub fn distrust(&mut self) {
         if self.checksum != Entry::UNKNOWN {

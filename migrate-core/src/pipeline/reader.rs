@@ -241,7 +241,7 @@ async fn list_range(
         return Ok(Listed::Most);
     }
     let own = blocks.iter().any(|block| block.execution == changes.execution);
-    let known = |entry: &Entry| entry.checksum != Entry::UNKNOWN && (!changes.columns || entry.columns.is_some());
+    let known = |entry: &Entry| entry.is_known() && (!changes.columns || entry.columns.is_some());
     let settled = |key: &Key, entry: &Entry, fresh: bool| {
         !fresh && known(entry) && (changes.always.is_empty() || !changes.always.contains(key))
     };

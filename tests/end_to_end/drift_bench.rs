@@ -7,28 +7,28 @@ const TABLE: &str = "CREATE TABLE t (id integer PRIMARY KEY, name text, amount i
     INSERT INTO t VALUES (1, 'a', 10), (2, 'b', 20), (3, NULL, 30), (4, 'd', NULL);";
 
 /// A change of the source's columns: what it is called, the statements, and what a run that is refused says about it.
-pub(super) struct Change {
-    pub(super) name: &'static str,
-    pub(super) sql: &'static str,
-    pub(super) says: &'static [&'static str],
+pub(crate) struct Change {
+    pub(crate) name: &'static str,
+    pub(crate) sql: &'static str,
+    pub(crate) says: &'static [&'static str],
 }
 
-pub(super) const ADDED: Change = Change {
+pub(crate) const ADDED: Change = Change {
     name: "added",
     sql: "ALTER TABLE t ADD COLUMN age integer; UPDATE t SET age = id + 100 WHERE id < 4;",
     says: &["column age was added", "integer"],
 };
 
-pub(super) const DROPPED: Change =
+pub(crate) const DROPPED: Change =
     Change { name: "dropped", sql: "ALTER TABLE t DROP COLUMN name;", says: &["column name was dropped", "text"] };
 
-pub(super) const RENAMED: Change = Change {
+pub(crate) const RENAMED: Change = Change {
     name: "renamed",
     sql: "ALTER TABLE t RENAME COLUMN name TO title;",
     says: &["column title was added", "column name was dropped", "2 places"],
 };
 
-pub(super) const RETYPED: Change = Change {
+pub(crate) const RETYPED: Change = Change {
     name: "retyped",
     sql: "CREATE TABLE u (id integer PRIMARY KEY, name text, amount numeric(9, 2)); INSERT INTO u SELECT id, name, amount FROM t;
           DROP TABLE t; ALTER TABLE u RENAME TO t;",
@@ -36,15 +36,15 @@ pub(super) const RETYPED: Change = Change {
 };
 
 /// A job between two databases that has run once.
-pub(super) struct Bench {
-    pub(super) project: Project,
-    pub(super) source: Database,
-    pub(super) target: Database,
-    pub(super) direction: String,
+pub(crate) struct Bench {
+    pub(crate) project: Project,
+    pub(crate) source: Database,
+    pub(crate) target: Database,
+    pub(crate) direction: String,
 }
 
 impl Bench {
-    pub(super) fn new((from, to): (Engine, Engine), settings: &str) -> Self {
+    pub(crate) fn new((from, to): (Engine, Engine), settings: &str) -> Self {
         let project = Project::new();
         let source = Database::new(from, project.path(), "source");
         let target = Database::new(to, project.path(), "target");
@@ -55,11 +55,11 @@ impl Bench {
         bench
     }
 
-    pub(super) fn write(&self, settings: &str) {
+    pub(crate) fn write(&self, settings: &str) {
         self.project.write_job(&self.source.url(), &self.target.url(), settings);
     }
 
-    pub(super) fn change(&self, change: &Change) {
+    pub(crate) fn change(&self, change: &Change) {
         // PostgreSQL changes a type in place.
         match (&self.source, change.name) {
             (Database::Postgres(source), "retyped") => source.run("ALTER TABLE t ALTER COLUMN amount TYPE numeric(9, 2)"),
@@ -68,7 +68,7 @@ impl Bench {
     }
 
     /// The target's columns and rows, as text.
-    pub(super) fn target(&self) -> (Vec<String>, Vec<String>) {
+    pub(crate) fn target(&self) -> (Vec<String>, Vec<String>) {
         let columns = self.columns();
         let list: Vec<String> =
             columns.iter().map(|c| format!("coalesce(CAST({} AS text), 'NULL')", c.split(' ').next().expect("a name"))).collect();
@@ -76,7 +76,7 @@ impl Bench {
         (columns, texts(&self.target, &sql))
     }
 
-    pub(super) fn columns(&self) -> Vec<String> {
+    pub(crate) fn columns(&self) -> Vec<String> {
         texts(
             &self.target,
             match self.target {
@@ -89,7 +89,7 @@ impl Bench {
         )
     }
 
-    pub(super) fn entity(&self, code: i32) -> Value {
+    pub(crate) fn entity(&self, code: i32) -> Value {
         let report = self.project.run(["run", "--json"]).expect(code).json();
         let entity = report["entities"][0].clone();
         let n = |name: &str| entity[name].as_u64().unwrap_or_else(|| panic!("{name} is a number in {entity}"));
@@ -99,7 +99,7 @@ impl Bench {
     }
 
     /// Runs again, and asserts that this writes nothing and has nothing to say about the source's columns.
-    pub(super) fn is_quiet(&self) {
+    pub(crate) fn is_quiet(&self) {
         let before = self.target();
         let plan = self.project.run(["plan", "--json"]).expect(0).json();
         assert_eq!(plan["entities"][0]["drift"], Value::Null, "{}: {plan}", self.direction);
@@ -109,18 +109,18 @@ impl Bench {
     }
 }
 
-pub(super) fn texts(database: &Database, sql: &str) -> Vec<String> {
+pub(crate) fn texts(database: &Database, sql: &str) -> Vec<String> {
     match database {
         Database::Postgres(database) => database.rows(sql).into_iter().map(|row| row[0].clone().unwrap_or_default()).collect(),
         Database::Sqlite(database) => database.texts(sql),
     }
 }
 
-pub(super) fn counts<const N: usize>(entity: &Value, names: &[&str; N]) -> [u64; N] {
+pub(crate) fn counts<const N: usize>(entity: &Value, names: &[&str; N]) -> [u64; N] {
     names.map(|name| entity[name].as_u64().unwrap_or_else(|| panic!("{name} is a number in {entity}")))
 }
 
-pub(super) fn prints(run: &Run, pieces: &[&str]) {
+pub(crate) fn prints(run: &Run, pieces: &[&str]) {
     // SQLite spells the types in capitals.
     let text = run.output().to_lowercase();
     for piece in pieces {
@@ -129,7 +129,7 @@ pub(super) fn prints(run: &Run, pieces: &[&str]) {
 }
 
 /// The actions that a plan names, each with its column.
-pub(super) fn actions(plan: &Value) -> Vec<String> {
+pub(crate) fn actions(plan: &Value) -> Vec<String> {
     let drift = plan["entities"][0]["drift"].as_array().cloned().unwrap_or_default();
     let text = |drift: &Value, field: &str| drift[field].as_str().unwrap_or_else(|| panic!("{field} of {drift}")).to_owned();
     drift.iter().map(|d| format!("{} {} {}", text(d, "column"), text(d, "change"), text(d, "action"))).collect()
