@@ -322,3 +322,21 @@ fn rows_that_leave_the_filter_go_where_the_job_says_so() {
         assert_eq!((target.count("t"), target.matching("t", "v <= 4")), (3, 3));
     }
 }
+
+#[test]
+fn a_row_that_stays_is_reported_also_where_its_entity_is_walked_once_more() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run("CREATE TABLE x (id integer PRIMARY KEY, u varchar(9)); INSERT INTO x VALUES (1, 'a'), (2, 'b'), (4, 'd')");
+        target.run("CREATE TABLE x (id integer PRIMARY KEY, u varchar(9) UNIQUE); CREATE TABLE y (x integer REFERENCES x (id))");
+        project.write_job(&source.url(), &target.url(), &settings("\"hard\""));
+        project.copy();
+        target.run("INSERT INTO y VALUES (1)");
+        source.run("DELETE FROM x WHERE id < 3; INSERT INTO x VALUES (3, 'b')");
+        let report = project.run(["run", "--max-deletes", "9", "--json"]).expect(3).json();
+        assert_eq!(report["entities"][0]["conflicts"], 1, "{report}");
+        assert_eq!((target.count("x"), target.matching("x", "id = 3 AND u = 'b'")), (3, 1), "{report}");
+    }
+}

@@ -240,10 +240,11 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         snapshot = walk_again(context, plan, &runs, EntityRun::is_incomplete, snapshot).await?;
     }
     if context.limits.rows.is_none() && context.purpose != Purpose::Adopt {
-        let deleted = sweep(context, &runs, snapshot.as_mut()).await?;
-        if deleted > 0 && runs.iter().any(EntityRun::is_refused) {
+        let swept = sweep(context, &runs, snapshot.as_mut()).await?;
+        if swept.deleted > 0 && runs.iter().any(EntityRun::is_refused) {
             step(context, "rows that were refused while others held their unique values");
             snapshot = walk_again(context, plan, &runs, EntityRun::is_refused, snapshot).await?;
+            swept.remind(context);
         }
     }
     drop(snapshot);

@@ -22,7 +22,7 @@ use crate::sink::SinkTransaction;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Checkpoint, Counters, GoneRow, Scope, StateChanges};
 use crate::value::Key;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Gone rows that are looked at, and deleted, together.
 pub(super) const AT_ONCE: usize = 1_000;
@@ -36,7 +36,7 @@ pub(super) type Listed = (i64, GoneRow);
 ///
 /// # Errors
 /// [`ErrorKind::Refused`], before the first row has gone, if more would go than the job allows.
-pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut dyn Snapshot) -> Result<u64> {
+pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut dyn Snapshot) -> Result<Outcome> {
     let mut runs: Vec<&EntityRun> = runs.iter().filter(|r| !r.entity.is_keyless()).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.entity.level));
     let mut scopes = Vec::new();
@@ -74,10 +74,37 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
             (true, deleted) => whole = deleted > 0,
         }
     }
+    let mut outcome = Outcome { deleted: scopes.iter().map(|s| s.deleted + s.own).sum(), held: BTreeMap::new() };
     for run in &runs {
-        report(context, run, scopes.iter().filter(|s| s.scope.entity == run.entity.name));
+        let of = || scopes.iter().filter(|s| s.scope.entity == run.entity.name);
+        report(context, run, of());
+        outcome
+            .held
+            .insert(run.entity.name.clone(), (of().map(|s| s.blocked).sum(), context.settled(&run.entity.name).conflicts));
     }
-    Ok(scopes.iter().map(|s| s.deleted + s.own).sum())
+    Ok(outcome)
+}
+
+/// What has come of all gone rows.
+pub(super) struct Outcome {
+    /// How many were deleted or marked.
+    pub(super) deleted: u64,
+    /// How many rows of each entity the target does not let go, and the entity's conflicts with these among them.
+    held: BTreeMap<String, (u64, u64)>,
+}
+
+impl Outcome {
+    /// Tells again of rows that stay, where entities were walked once more since and have counted anew.
+    pub(super) fn remind(&self, context: &Context) {
+        for (name, (held, before)) in self.held.iter().filter(|(_, (held, _))| *held > 0) {
+            let mut counters = context.settled(name);
+            if counters.conflicts < *before {
+                counters.conflicts += held;
+                let state = ExecutionState::Partial;
+                context.emit(&Event::EntityFinished { entity: name.clone(), counters, state, error: None });
+            }
+        }
+    }
 }
 
 /// One scope, and what became of its gone rows.
