@@ -7,6 +7,7 @@
 mod cancel;
 pub mod counters;
 mod definition;
+mod entity;
 mod event;
 mod execution;
 mod file;
@@ -28,7 +29,8 @@ mod url;
 mod variables;
 
 pub use cancel::{CancelToken, Stop};
-pub use definition::{Columns, Entities, Entity, Job, Mode};
+pub use definition::{Job, Mode};
+pub use entity::{Columns, Entities, Entity};
 pub use event::{Event, Observer, Observers, PlannedEntity, Silent};
 pub use execution::{Attempt, EntityResult, Execution, Finish, Level, LogLine};
 pub use file::{Environment, JobFile, StoreConfig};

@@ -1,0 +1,230 @@
+//! What a job moves: entities and their columns.
+
+use super::reference::Reference;
+use super::sync::DriftPolicy;
+use super::transform::Transform;
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Parameter;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// What a job moves.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Entities {
+    /// Every table of the source.
+    #[default]
+    All,
+    /// These.
+    List(Vec<Entity>),
+}
+
+impl Serialize for Entities {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Entities::All => serializer.serialize_str("*"),
+            Entities::List(list) => list.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Entities {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Entities;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"*\" or a list of entities, such as [[jobs.NAME.entities]]")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                if text == "*" { Ok(Entities::All) } else { Err(E::invalid_value(de::Unexpected::Str(text), &self)) }
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(de::value::SeqAccessDeserializer::new(list)).map(Entities::List)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Entities {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Entities".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let entity = generator.subschema_for::<Entity>();
+        schemars::json_schema!({
+            "description": "\"*\" for every table of the source, or a list.",
+            "anyOf": [{ "const": "*" }, { "type": "array", "minItems": 1, "items": entity }]
+        })
+    }
+}
+
+/// One thing that a job moves: a source table or view and the target table it feeds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table with at least a source")]
+#[non_exhaustive]
+pub struct Entity {
+    /// What `--entity` takes; the source's name if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The source's table or view, with its schema where needed.
+    pub source: String,
+    /// The target's table, with its schema where needed; the source's name if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The source's columns that identify a row; the primary key if not said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
+    /// What happens to columns on the way.
+    #[serde(default, skip_serializing_if = "Columns::is_default")]
+    pub columns: Columns,
+    /// Which rows belong to the entity: a condition in the source's SQL, parameters written `:name`.
+    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// References to other entities that the databases do not declare.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+    /// What happens to values on the way, step by step; `columns` applies to what comes out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transform: Vec<Transform>,
+    /// What happens when the source's columns have changed since the last finished run; what the job says if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftPolicy>,
+}
+
+impl Entity {
+    /// Creates an entity that moves a table as it is.
+    pub fn new(source: impl Into<String>) -> Self {
+        Entity { source: source.into(), ..Entity::default() }
+    }
+
+    /// Returns the entity's name.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.source)
+    }
+
+    /// Names the entity.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Names the target's table.
+    #[must_use]
+    pub fn with_target(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
+    }
+
+    /// Says which of the source's columns identify a row.
+    #[must_use]
+    pub fn with_key(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.key = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Calls a source's column something else in the target.
+    #[must_use]
+    pub fn with_rename(mut self, source: impl Into<String>, target: impl Into<String>) -> Self {
+        self.columns.rename.insert(source.into(), target.into());
+        self
+    }
+
+    /// Leaves a source's column out.
+    #[must_use]
+    pub fn with_exclude(mut self, column: impl Into<String>) -> Self {
+        self.columns.exclude.push(column.into());
+        self
+    }
+
+    /// Writes a constant to a target's column.
+    #[must_use]
+    pub fn with_set(mut self, column: impl Into<String>, value: Parameter) -> Self {
+        self.columns.set.insert(column.into(), value);
+        self
+    }
+
+    /// Limits the entity to rows that meet a condition in the source's SQL, parameters written `:name`.
+    #[must_use]
+    pub fn with_filter(mut self, condition: impl Into<String>) -> Self {
+        self.filter = Some(condition.into());
+        self
+    }
+
+    /// Adds a reference that the databases do not declare; may be called again for more.
+    #[must_use]
+    pub fn with_reference(mut self, reference: Reference) -> Self {
+        self.references.push(reference);
+        self
+    }
+
+    /// Adds a step of the transformation.
+    #[must_use]
+    pub fn with_transform(mut self, step: Transform) -> Self {
+        self.transform.push(step);
+        self
+    }
+
+    /// Says what happens when the source's columns have changed since the last finished run.
+    #[must_use]
+    pub fn with_drift(mut self, drift: DriftPolicy) -> Self {
+        self.drift = Some(drift);
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let wrong = |message: String| Err(Error::new(ErrorKind::Config, message));
+        self.references.iter().try_for_each(Reference::check)?;
+        self.transform.iter().try_for_each(Transform::check)?;
+        if self.source.is_empty() || self.target.as_deref() == Some("") || self.name.as_deref() == Some("") {
+            return wrong("name, source and target must not be empty".to_owned());
+        }
+        let mut key = BTreeSet::new();
+        if let Some(column) = self.key.iter().find(|column| !key.insert(*column)) {
+            return wrong(format!("the key names the column \"{column}\" twice"));
+        }
+        for column in &self.columns.exclude {
+            if self.columns.rename.contains_key(column) {
+                return wrong(format!("the column \"{column}\" is both renamed and excluded"));
+            }
+            if self.key.contains(column) {
+                return wrong(format!("the column \"{column}\" is part of the key and cannot be excluded"));
+            }
+        }
+        let mut targets = BTreeSet::new();
+        if let Some(column) = self.columns.rename.values().chain(self.columns.set.keys()).find(|column| !targets.insert(*column))
+        {
+            return wrong(format!("the target's column \"{column}\" is written twice by columns.rename and columns.set"));
+        }
+        Ok(())
+    }
+}
+
+/// What happens to columns on the way.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table of rename, exclude and set")]
+#[non_exhaustive]
+pub struct Columns {
+    /// Source's column to target's column.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename: BTreeMap<String, String>,
+    /// Source's columns that are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Target's columns that get a constant.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, Parameter>,
+}
+
+impl Columns {
+    fn is_default(&self) -> bool {
+        self == &Columns::default()
+    }
+}
