@@ -220,6 +220,37 @@ async fn a_page_of_sqlites_own_cells_is_stored_to_the_byte() {
 }
 
 #[tokio::test]
+async fn a_file_of_utf_16_refuses_text_that_it_would_change() {
+    for script in [
+        "CREATE TABLE t(k INTEGER PRIMARY KEY, v)",
+        "CREATE TABLE t(k INTEGER PRIMARY KEY, v); CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END",
+    ] {
+        let (database, target) = open(&format!("PRAGMA encoding = 'UTF-16le'; {script}")).await;
+        let t = target.table("t").await;
+        let columns = names(&t).into_iter().map(|name| PageColumn { name, data_type: DataType::TEXT });
+        let mut cells = PageBuilder::new(columns.collect(), ENCODING);
+        for (key, text) in [(1u8, &b"\x03whole \xc3\xbc"[..]), (2, b"\x03a\xffb")] {
+            cells.begin_row();
+            cells.push_cell(&[1, 0, 0, 0, 0, 0, 0, 0, key]).expect("an integer");
+            cells.push_cell(text).expect("a text");
+            cells.end_row();
+        }
+        let cells = cells.finish(None);
+        for mode in [WriteMode::Load, WriteMode::Upsert] {
+            let mut transaction = target.begin().await;
+            // A load may tell of it as late as at the commit.
+            let error = match write(&mut *transaction, &t, &cells, mode).await {
+                Err(error) => error,
+                Ok(_) => transaction.commit(&StateChanges::default()).await.expect_err("the second text is no UTF-8"),
+            };
+            assert_eq!((error.kind(), error.row()), (ErrorKind::RowRejected, Some(1)), "{mode:?} {error:?}");
+        }
+        let stored: i64 = database.connect().query_row("SELECT count(*) FROM t", [], |r| r.get(0)).expect("a row");
+        assert_eq!(stored, 0);
+    }
+}
+
+#[tokio::test]
 async fn only_the_rows_asked_for_are_written() {
     let (_database, target) = open("CREATE TABLE t(id INTEGER PRIMARY KEY)").await;
     let t = target.table("t").await;

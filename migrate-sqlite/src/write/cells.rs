@@ -1,8 +1,10 @@
 //! One row in the form in which SQLite stores it.
 
 use crate::codec;
+use crate::error::SqliteContext;
 use migrate_core::value::{Encoding, PageColumn, RowRef, Value, text};
 use migrate_core::{Error, ErrorKind, Result};
+use rusqlite::Connection;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -27,9 +29,18 @@ pub(super) struct Cells<'p> {
     cells: Vec<Cell<'p>>,
     scratch: String,
     owned: Vec<Vec<u8>>,
+    /// Whether the file keeps texts as UTF-16, into which what is no UTF-8 cannot be turned without a change.
+    utf16: bool,
 }
 
 impl<'p> Cells<'p> {
+    /// Makes room for rows that go into a file.
+    pub(super) fn of(connection: &Connection) -> Result<Self> {
+        let encoding: String =
+            connection.query_row("PRAGMA main.encoding", [], |row| row.get(0)).during("asking for the file's encoding")?;
+        Ok(Cells { utf16: encoding != "UTF-8", ..Cells::default() })
+    }
+
     /// Takes a row of a page; `written` says which of its columns are written.
     ///
     /// # Errors
@@ -55,6 +66,13 @@ impl<'p> Cells<'p> {
                     ValueRef::Null => Cell::Null,
                     ValueRef::Integer(v) => Cell::Integer(v),
                     ValueRef::Real(v) => Cell::Real(v),
+                    ValueRef::Text(v) if self.utf16 && std::str::from_utf8(v).is_err() => {
+                        return Err(Error::new(
+                            ErrorKind::RowRejected,
+                            "text that is not UTF-8, which a file of UTF-16 cannot hold",
+                        )
+                        .with("column", &column.name));
+                    }
                     ValueRef::Text(v) => Cell::Text(v),
                     ValueRef::Blob(v) => Cell::Blob(v),
                 }

@@ -22,7 +22,7 @@ pub(super) fn load(connection: &Connection, job: &WriteJob) -> Result<()> {
 
 fn one_by_one(connection: &Connection, job: &WriteJob) -> Result<()> {
     let mut insert = Insert::prepare(connection, &job.insert_row_sql()).map_err(|e| e.with("table", &job.target.name))?;
-    let mut cells = Cells::default();
+    let mut cells = Cells::of(connection)?;
     let watched = !job.target.triggers.is_empty();
     for (place, row) in job.row_indexes().enumerate() {
         let result = job.read(&mut cells, row).and_then(|()| insert.execute(&cells));

@@ -21,7 +21,7 @@ const SQL_NAME: &str = "\"migrate: the rows of a page\"";
 /// # Errors
 /// Those of the insert, with the row's place.
 pub(super) fn insert(connection: &Connection, job: &WriteJob) -> Result<()> {
-    let mut feed = Feed { job, cells: Cells::default(), rows: job.row_indexes().collect(), place: 0, error: None };
+    let mut feed = Feed { job, cells: Cells::of(connection)?, rows: job.row_indexes().collect(), place: 0, error: None };
     let inserted = {
         let _module = Module::register(connection, &mut feed)?;
         let names = (0..job.columns.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
@@ -29,6 +29,7 @@ pub(super) fn insert(connection: &Connection, job: &WriteJob) -> Result<()> {
             .and_then(|mut statement| statement.run())
     };
     if let Some(error) = feed.error {
+        let error = if error.kind() == ErrorKind::RowRejected { error.with_row(feed.place as u64) } else { error };
         return Err(error.with("table", &job.target.name));
     }
     inserted.map_err(|error| job.refuse(connection, &feed.cells, feed.place, error))?;

@@ -16,7 +16,7 @@ const MAX_UPDATES: usize = 64;
 /// Merges the rows of a job, and says what became of each.
 pub(super) fn upsert(connection: &Connection, job: &WriteJob) -> Result<Vec<Outcome>> {
     let mut merge = Merge::new(connection, job)?;
-    let mut cells = Cells::default();
+    let mut cells = Cells::of(connection)?;
     let mut outcomes = Vec::new();
     for (place, row) in job.row_indexes().enumerate() {
         let result = job.read(&mut cells, row).and_then(|()| merge.row(&cells));
