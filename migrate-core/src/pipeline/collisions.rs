@@ -4,13 +4,14 @@
 //! rows then have one place, and the one written last has overwritten the other. The ledgers know both.
 
 use super::context::Context;
+use super::distrust::distrust;
 use super::entity::EntityRun;
 use super::respelled::may_fold;
 use super::shape::target_key;
 use super::update::shown;
 use crate::diff::{Entry, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::{Scope, StateChanges};
+use crate::state::Scope;
 use crate::value::Key;
 use crate::value::canonical;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -84,33 +85,6 @@ async fn compare(context: &Context, runs: &[&EntityRun]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Makes the ledger say of some rows that they were synced, but not as what: which of them the target holds is not known, and the next
-/// run writes those that the source still has.
-pub(super) async fn distrust(context: &Context, scope: &Scope, which: impl Fn(&Entry) -> bool) -> Result<()> {
-    let mut after = None;
-    loop {
-        let stored = context.state.ledger_blocks(scope, after, BLOCKS_AT_ONCE).await?;
-        let Some(last) = stored.last() else { return Ok(()) };
-        after = Some(last.ordinal);
-        let mut changes = StateChanges { scope: Some(scope.clone()), ..StateChanges::default() };
-        for stored in &stored {
-            let mut block = LedgerBlock::unpack(stored)?;
-            let mut found = false;
-            for entry in block.entries.iter_mut().filter(|entry| which(entry)) {
-                entry.distrust();
-                found = true;
-            }
-            if found {
-                changes.blocks.push(block.pack());
-            }
-        }
-        if !changes.blocks.is_empty() {
-            context.sink.begin(&context.fence).await?.commit(&changes).await?;
-        }
-        context.check_cancelled()?;
-    }
 }
 
 fn refusal<'k>(runs: &[&EntityRun], keys: impl Iterator<Item = &'k Key>) -> Error {

@@ -1,7 +1,7 @@
 //! Rows that the source holds apart and the target takes for one, since its key folds case, accents or blanks.
 
-use super::collisions::distrust;
 use super::context::Context;
+use super::distrust::distrust;
 use super::shape::target_key;
 use super::update::shown;
 use crate::diff::{Entry, LedgerBlock};

@@ -9,6 +9,7 @@ mod batch;
 mod check;
 mod collisions;
 mod context;
+mod distrust;
 mod dry;
 mod entity;
 mod execute;
