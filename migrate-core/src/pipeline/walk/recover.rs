@@ -53,10 +53,11 @@ impl Walk {
             (None, _) => None,
         };
         let Some(key) = culprit else {
-            if rows <= 1 {
+            // Where the ledger leaves no room for smaller commits, smaller batches are none.
+            if rows <= 1 || self.careful == 1 {
                 return Err(error);
             }
-            self.careful = (rows / 2).max(1);
+            self.careful = (rows / 2).min(self.careful / 2).max(1);
             return Ok(());
         };
         if self.refused.contains_key(&key) {
