@@ -2,23 +2,19 @@
 //!
 //! ```text
 //! blocks of the range:  [a b c | d e f | g h]      rows of the range, in the same order:  a c X d e' f h
-//! matched in order      a=unchanged  b=gone  c=unchanged  X=new (joins the block before)  d  e'=changed  f  g=gone  h
+//! matched in order      a=unchanged  b=gone  c=unchanged  X=new (joins the block it lies in)  d  e'=changed  f  g=gone  h
 //! ```
 //!
 //! Both sides follow the source's order, so a row mostly matches the next entry; only where it does not are the entries looked
 //! up by hash. No key is ever compared for order.
 
 use super::block::{BLOCK_ROWS, ColumnSums, Entry, LedgerBlock};
+use super::ordinals::{ROOMY, SPACING, place_between};
 use crate::sink::Outcome;
 use crate::state::StoredBlock;
 use crate::value::Key;
 use crate::value::canonical::Checksum;
 use std::collections::HashMap;
-
-/// Blocks are numbered this far apart, so that others fit between them later.
-const SPACING: i64 = 1 << 40;
-/// Blocks that are squeezed between two others keep at least this distance while there is room.
-const SQUEEZED: i64 = 1 << 16;
 
 /// What the ledger says of a source row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +58,8 @@ pub struct BlockMerge {
     /// The ordinal that all new ones must exceed, and the one that the last block takes; `None` is the open tail.
     floor: i64,
     ceiling: Option<i64>,
+    /// Whether no block follows the range, so that the ceiling may be raised.
+    open: bool,
     last_key: Option<Key>,
     old: Vec<OldBlock>,
     entries: Vec<OldEntry>,
@@ -71,8 +69,8 @@ pub struct BlockMerge {
     /// The block that rows are being added to.
     current: usize,
     fresh: Vec<Fresh>,
-    /// The last key that was flushed.
-    flushed: Option<Key>,
+    /// The last block that was flushed.
+    flushed: Option<StoredBlock>,
     /// The small last block that the tail goes on with, and how many kept rows are its.
     reopened: Option<i64>,
     carried: usize,
@@ -103,13 +101,14 @@ struct Fresh {
 impl BlockMerge {
     /// Starts the merge of a range with the blocks that cover it, which follow the block `after`.
     ///
-    /// Outcomes in blocks of another execution are not this execution's and count as unchanged.
-    pub fn new(blocks: Vec<LedgerBlock>, after: Option<i64>, position: &str, execution: &str) -> Self {
+    /// `open` says that no block follows them. Outcomes in blocks of another execution are not this execution's and count as unchanged.
+    pub fn new(blocks: Vec<LedgerBlock>, after: Option<i64>, open: bool, position: &str, execution: &str) -> Self {
         let mut merge = BlockMerge {
             position: position.to_owned(),
             execution: execution.to_owned(),
             floor: after.unwrap_or(0),
             ceiling: blocks.last().map(|b| b.ordinal),
+            open,
             last_key: blocks.last().map(|b| b.last_key.clone()),
             old: Vec::with_capacity(blocks.len()),
             entries: Vec::with_capacity(blocks.iter().map(|b| b.entries.len()).sum()),
@@ -136,7 +135,7 @@ impl BlockMerge {
 
     /// Starts the tail: rows behind the last block, which is `after`. A small last block is taken up again and filled.
     pub fn tail(after: Option<i64>, small: Option<(i64, Vec<Entry>)>, position: &str, execution: &str) -> Self {
-        let mut merge = BlockMerge::new(Vec::new(), after, position, execution);
+        let mut merge = BlockMerge::new(Vec::new(), after, true, position, execution);
         if let Some((ordinal, rows)) = small {
             merge.carried = rows.len();
             merge.reopened = Some(ordinal);
@@ -147,12 +146,26 @@ impl BlockMerge {
 
     /// Returns what the ledger says of the next row.
     pub fn look_up(&mut self, key: &Key, checksum: &Checksum) -> Match {
-        let Some(place) = self.place(key) else { return Match::New };
+        let Some(place) = self.place(key) else {
+            self.current = self.block_behind();
+            return Match::New;
+        };
         self.next = place + 1;
         let found = &mut self.entries[place];
         found.seen = true;
         self.current = found.block;
         if &found.entry.checksum == checksum { Match::Equal(found.entry.outcome) } else { Match::Changed(found.entry.outcome) }
+    }
+
+    /// Returns the block of a row that follows the one matched last: the next one behind the last row of a block.
+    fn block_behind(&self) -> usize {
+        let Some(matched) = self.next.checked_sub(1).and_then(|place| self.entries.get(place)) else { return self.current };
+        let ends = self.entries.get(self.next).is_none_or(|next| next.block != matched.block);
+        if ends && matched.entry.key == self.old[matched.block].last_key {
+            (matched.block + 1).min(self.old.len() - 1)
+        } else {
+            self.current
+        }
     }
 
     /// Returns the checksum that the ledger has for a key, if any, without taking it as seen.
@@ -260,11 +273,13 @@ impl BlockMerge {
         }
         if let [rest] = &self.old[..]
             && self.fresh.is_empty()
-            && self.flushed.as_ref() == Some(&rest.last_key)
+            && let Some(flushed) = self.flushed.take_if(|flushed| flushed.last_key == rest.last_key.as_bytes())
         {
-            // The range was flushed at its very last row: the rest of it is nothing.
-            edit.removed.push(rest.ordinal);
-            return Merged { edit, after: self.floor(), small: None };
+            // The range was flushed at its very last row: the rest of it is nothing, and what was flushed last takes its place, so that
+            // ranges keep their room however often that happens.
+            edit.removed.push(flushed.ordinal);
+            edit.blocks.push(StoredBlock { ordinal: rest.ordinal, ..flushed });
+            return Merged { edit, after: self.ceiling, small: None };
         }
         for entry in self.entries.iter().filter(|e| !e.seen) {
             self.old[entry.block].changed = true;
@@ -273,18 +288,34 @@ impl BlockMerge {
         for fresh in std::mem::take(&mut self.fresh) {
             rows[fresh.block].push(fresh.entry);
         }
+        self.join_small(&mut rows);
         let small = rows.last().filter(|r| r.len() < BLOCK_ROWS / 2).cloned().zip(self.ceiling).map(|(rows, at)| (at, rows));
-        let mut floor = self.floor;
+        let (mut floor, mut ceiling) = (self.floor, self.ceiling);
         let count = self.old.len();
         for (i, (block, rows)) in self.old.iter().zip(rows).enumerate() {
             if block.changed {
                 // The range's last block keeps its end, so that the range stays covered; others end at their last row.
                 let end = if i + 1 == count { Some(&block.last_key) } else { None };
-                self.write_blocks(rows, floor, block.ordinal, end, &mut edit);
+                let last = self.write_blocks(rows, floor, block.ordinal, end, &mut edit);
+                ceiling = if i + 1 == count { Some(last) } else { ceiling };
             }
             floor = block.ordinal;
         }
-        Merged { edit, after: self.ceiling, small }
+        let small = small.zip(ceiling).map(|((_, rows), at)| (at, rows));
+        Merged { edit, after: ceiling, small }
+    }
+
+    /// Joins neighbours that have become small, where one of them is written anyway: the first of them goes.
+    fn join_small(&mut self, rows: &mut [Vec<Entry>]) {
+        for at in 1..rows.len() {
+            let both = self.old[at - 1].changed || self.old[at].changed;
+            if both && rows[at - 1].len() + rows[at].len() <= BLOCK_ROWS {
+                let mut joined = std::mem::take(&mut rows[at - 1]);
+                joined.append(&mut rows[at]);
+                rows[at] = joined;
+                (self.old[at - 1].changed, self.old[at].changed) = (true, true);
+            }
+        }
     }
 
     /// Ends the part of the range that was read so far, up to and including the last row looked up, and goes on behind it.
@@ -301,13 +332,18 @@ impl BlockMerge {
         };
         let unseen = self.entries.iter().filter(|e| !e.seen).count();
         let (kept_count, rest_count) = (self.fresh.len().div_ceil(BLOCK_ROWS), unseen.div_ceil(BLOCK_ROWS).max(1));
-        let (kept_at, rest_at) = place_between(self.floor, ceiling, kept_count, rest_count)?;
+        // Behind the ledger's last block there is always room.
+        let ceiling = if self.open { ceiling.max(self.floor.saturating_add(ROOMY * BLOCK_ROWS as i64)) } else { ceiling };
+        let (kept, rest) = ((kept_count, self.fresh.len()), (rest_count, unseen));
+        let (kept_at, rest_at) = place_between(self.floor, ceiling, kept, rest)?;
+        self.ceiling = Some(ceiling);
         edit.removed.extend(self.old.iter().map(|b| b.ordinal));
         for (ordinal, rows) in kept_at.into_iter().zip(chunk(self.fresh.drain(..).map(|f| f.entry).collect())) {
             let Some(last) = rows.last().map(|e| e.key.clone()) else { continue };
-            edit.blocks.push(self.block(ordinal, last.clone(), rows).pack());
-            (self.floor, self.flushed) = (ordinal, Some(last));
+            edit.blocks.push(self.block(ordinal, last, rows).pack());
+            self.floor = ordinal;
         }
+        self.flushed = edit.blocks.last().cloned().or(self.flushed.take());
         let rest: Vec<Entry> = self.entries.drain(..).filter(|e| !e.seen).map(|e| e.entry).collect();
         let mut rest = chunk(rest);
         if rest.is_empty() {
@@ -327,15 +363,20 @@ impl BlockMerge {
         Some(edit)
     }
 
-    /// Writes the rows that take the place of one block, whose ordinal the last of them keeps.
-    fn write_blocks(&self, rows: Vec<Entry>, floor: i64, ordinal: i64, end: Option<&Key>, edit: &mut LedgerEdit) {
+    /// Writes the rows that take the place of one block, whose ordinal the last of them keeps but at the ledger's end, where they may go
+    /// on behind it; returns the ordinal of the last.
+    fn write_blocks(&self, rows: Vec<Entry>, floor: i64, ordinal: i64, end: Option<&Key>, edit: &mut LedgerEdit) -> i64 {
         if rows.is_empty() && end.is_none() {
             edit.removed.push(ordinal);
-            return;
+            return ordinal;
         }
         let mut chunks = if rows.len() > 2 * BLOCK_ROWS { chunk(rows) } else { vec![rows] };
-        let count = chunks.len() as i64;
-        let step = (ordinal - floor) / count;
+        let (own, mut ordinal) = (ordinal, ordinal);
+        if self.open && end.is_some() && chunks.len() > 1 && (ordinal - floor) / (chunks.len() as i64) < ROOMY {
+            ordinal = floor + SPACING * chunks.len() as i64;
+            edit.removed.push(own);
+        }
+        let step = (ordinal - floor) / chunks.len() as i64;
         if step == 0 {
             chunks = vec![chunks.concat()];
         }
@@ -350,6 +391,7 @@ impl BlockMerge {
             };
             edit.blocks.push(self.block(at, last_key, rows).pack());
         }
+        ordinal
     }
 
     /// Appends the kept rows behind the ledger's end and moves the floor behind them.
@@ -381,153 +423,5 @@ fn chunk(rows: Vec<Entry>) -> Vec<Vec<Entry>> {
     blocks
 }
 
-/// Finds ordinals in `(floor, ceiling]` for `first` blocks near the floor and `second` blocks up to the ceiling; none where there is no room.
-fn place_between(floor: i64, ceiling: i64, first: usize, second: usize) -> Option<(Vec<i64>, Vec<i64>)> {
-    let (first, second) = (first as i64, second as i64);
-    let step = ((ceiling - floor) / (first + second)).min(SQUEEZED);
-    if step == 0 {
-        return None;
-    }
-    let low = (1..=first).map(|i| floor + i * step).collect();
-    let start = floor + first * step;
-    let wide = (ceiling - start) / second;
-    let high = (1..=second).map(|i| if i == second { ceiling } else { start + i * wide }).collect();
-    Some((low, high))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::value::Value;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    fn key(i: i64) -> Key {
-        Key::from_values([&Value::Int(i)])
-    }
-
-    fn sum(i: i64) -> Checksum {
-        let mut sum = [1; 16];
-        sum[..8].copy_from_slice(&i.to_be_bytes());
-        sum
-    }
-
-    /// A ledger in memory, edited as a target would.
-    #[derive(Default)]
-    struct Ledger(BTreeMap<i64, StoredBlock>);
-
-    impl Ledger {
-        fn apply(&mut self, edit: LedgerEdit) {
-            for ordinal in edit.removed {
-                assert!(self.0.remove(&ordinal).is_some(), "block {ordinal} was there");
-            }
-            for block in edit.blocks {
-                self.0.insert(block.ordinal, block);
-            }
-        }
-
-        fn blocks(&self) -> Vec<LedgerBlock> {
-            self.0.values().map(|b| LedgerBlock::unpack(b).expect("it was packed by us")).collect()
-        }
-
-        fn rows(&self) -> BTreeMap<i64, Checksum> {
-            let int = |key: &Key| match key.values().expect("a key")[..] {
-                [Value::Int(i)] => i,
-                _ => unreachable!("keys are integers here"),
-            };
-            self.blocks().iter().flat_map(|b| b.entries.iter().map(|e| (int(&e.key), e.checksum)).collect::<Vec<_>>()).collect()
-        }
-    }
-
-    /// Walks `source` against the ledger as the pipeline does, flushing after every `flush` rows, and returns the keys found gone.
-    fn walk(ledger: &mut Ledger, source: &BTreeMap<i64, i64>, group: usize, flush: usize) -> Vec<Key> {
-        let mut gone = Vec::new();
-        let (mut after, mut from, mut small) = (None, i64::MIN, None);
-        for blocks in ledger.blocks().chunks(group) {
-            let end = match blocks.last().expect("chunks are not empty").last_key.values().expect("a key")[..] {
-                [Value::Int(i)] => i,
-                _ => unreachable!("keys are integers here"),
-            };
-            let mut merge = BlockMerge::new(blocks.to_vec(), after, "p", "e");
-            // Empty where the range before was flushed at its very last row.
-            feed(ledger, &mut merge, source.range(from..end + 1), flush);
-            gone.extend(merge.gone().map(|e| e.key.clone()));
-            let merged = merge.finish();
-            ledger.apply(merged.edit);
-            (after, small, from) = (merged.after, merged.small, end + 1);
-        }
-        let mut merge = BlockMerge::tail(after, small, "p", "e");
-        feed(ledger, &mut merge, source.range(from..), flush);
-        let merged = merge.finish();
-        ledger.apply(merged.edit);
-        gone
-    }
-
-    fn feed<'a>(ledger: &mut Ledger, merge: &mut BlockMerge, rows: impl Iterator<Item = (&'a i64, &'a i64)>, flush: usize) {
-        for (n, (k, v)) in rows.enumerate() {
-            let same = matches!(merge.look_up(&key(*k), &sum(*v)), Match::Equal(_));
-            merge.keep(key(*k), sum(*v), Outcome::Inserted, same);
-            if n % flush == flush - 1
-                && let Some(edit) = merge.flush()
-            {
-                ledger.apply(edit);
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn after_any_history_of_walks_the_ledger_equals_the_source(
-            history in proptest::collection::vec(proptest::collection::btree_map(0i64..6000, 0i64..3, 0..4000), 1..5),
-            group in 1usize..4,
-            flush in 300usize..5000,
-        ) {
-            let mut ledger = Ledger::default();
-            let mut before: BTreeMap<i64, i64> = BTreeMap::new();
-            for source in history {
-                let gone = walk(&mut ledger, &source, group, flush);
-                let expected: Vec<Key> = before.keys().filter(|k| !source.contains_key(k)).map(|k| key(*k)).collect();
-                prop_assert_eq!(gone.len(), expected.len());
-                prop_assert!(expected.iter().all(|k| gone.contains(k)));
-                prop_assert_eq!(ledger.rows(), source.iter().map(|(k, v)| (*k, sum(*v))).collect::<BTreeMap<_, _>>());
-                before = source;
-            }
-        }
-    }
-
-    #[test]
-    fn an_unchanged_source_edits_nothing() {
-        let source: BTreeMap<i64, i64> = (0..5000).map(|k| (k, k)).collect();
-        let mut ledger = Ledger::default();
-        walk(&mut ledger, &source, 2, usize::MAX);
-        let before: Vec<LedgerBlock> = ledger.blocks();
-        walk(&mut ledger, &source, 2, usize::MAX);
-        assert_eq!(ledger.blocks(), before);
-        assert_eq!(before.len(), 5);
-    }
-
-    #[test]
-    fn a_flush_at_the_last_row_of_a_range_leaves_no_block_without_rows() {
-        let mut ledger = Ledger::default();
-        let source: BTreeMap<i64, i64> = (0..900).map(|k| (k, k)).collect();
-        walk(&mut ledger, &source, 2, usize::MAX);
-        let changed: BTreeMap<i64, i64> = (0..900).map(|k| (k, k + 1)).collect();
-        for _ in 0..3 {
-            assert!(walk(&mut ledger, &changed, 1, 900).is_empty());
-            assert_eq!(ledger.rows(), changed.iter().map(|(k, v)| (*k, sum(*v))).collect());
-        }
-        let sizes: Vec<usize> = ledger.blocks().iter().map(|b| b.entries.len()).collect();
-        assert_eq!(sizes, [900]);
-    }
-
-    #[test]
-    fn rows_added_at_the_end_run_by_run_fill_the_last_block() {
-        let mut ledger = Ledger::default();
-        let mut source = BTreeMap::new();
-        for run in 0..100 {
-            source.insert(run, run);
-            walk(&mut ledger, &source, 2, usize::MAX);
-        }
-        assert_eq!(ledger.blocks().len(), 1);
-    }
-}
+mod tests;

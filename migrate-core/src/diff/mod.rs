@@ -14,6 +14,7 @@
 
 mod block;
 mod merge;
+mod ordinals;
 
 pub use block::{BLOCK_ROWS, ColumnSums, Entry, FORMAT, LedgerBlock};
 pub use merge::{BlockMerge, LedgerEdit, Match, Merged};

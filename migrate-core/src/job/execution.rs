@@ -309,7 +309,7 @@ fn new_id(now: Timestamp) -> String {
     hasher.write_u64(COUNTER.fetch_add(1, Ordering::Relaxed));
     hasher.write_u32(std::process::id());
     let bits = hasher.finish();
-    let random: String = (0..6).map(|i| char::from(ALPHABET[(bits >> (5 * i) & 31) as usize])).collect();
+    let random: String = (0..8).map(|i| char::from(ALPHABET[(bits >> (5 * i) & 31) as usize])).collect();
     format!("{}-{random}", now.compact())
 }
 
@@ -333,7 +333,7 @@ mod tests {
     fn ids_are_short_and_all_different() {
         let ids: std::collections::BTreeSet<_> = (0..1_000).map(|_| new_id(at(0))).collect();
         assert_eq!(ids.len(), 1_000);
-        assert!(ids.iter().all(|id| id.len() == 22 && id.starts_with("19700101T000000-")));
+        assert!(ids.iter().all(|id| id.len() == 24 && id.starts_with("19700101T000000-")));
     }
 
     #[test]

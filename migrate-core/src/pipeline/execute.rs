@@ -20,8 +20,6 @@ use tokio::task::JoinSet;
 
 /// Attempts that one run makes by itself when the source's connection is lost.
 const ATTEMPTS: u32 = 5;
-/// Walks of an entity for rows that others bring in, at most.
-const MOST_WALKS: usize = 50;
 const PAGE_BYTES: u64 = 256 << 10;
 const BATCH_BYTES: u64 = 256 << 20;
 /// Entities, or parts, at the same time, unless told otherwise.
@@ -269,7 +267,7 @@ async fn walk_again(
     mut snapshot: Box<dyn Snapshot>,
 ) -> Result<Box<dyn Snapshot>> {
     let mut which = first;
-    for _ in 0..MOST_WALKS {
+    loop {
         let before = context.total().inserted;
         let mut again = Vec::new();
         for run in runs.iter().filter(|run| which(run)) {
@@ -278,11 +276,9 @@ async fn walk_again(
         snapshot = run_entities(context, &mut again, snapshot).await?;
         which = |run| run.is_incomplete() || run.is_refused();
         if context.total().inserted <= before || !runs.iter().any(which) {
-            break;
+            return Ok(snapshot);
         }
     }
-    // What is left is completed by the next run.
-    Ok(snapshot)
 }
 
 async fn refuse_duplicates(entity: &crate::plan::EntityPlan, snapshot: &mut dyn Snapshot) -> Result<()> {

@@ -28,8 +28,8 @@ const MOST_BY_KEY: usize = 4_096;
 
 /// What a walk reads, in order.
 pub(super) enum Segment {
-    /// The range of these blocks begins; they follow the block `after`.
-    Range { blocks: Vec<LedgerBlock>, after: Option<i64>, end: Key },
+    /// The range of these blocks begins; they follow the block `after`, and are perhaps the `last`.
+    Range { blocks: Vec<LedgerBlock>, after: Option<i64>, end: Key, last: bool },
     /// All keys of the range that began last, in order; of those that are set the rows follow, the others have not changed.
     Keys(Vec<(Key, bool)>),
     /// A range that ends with the block `after` holds the rows of its blocks, and none has changed.
@@ -169,42 +169,37 @@ async fn read(
         if let Some(rebase) = &plan.rebase {
             blocks.iter_mut().for_each(|block| rebase.apply(block));
         }
-        let Some(last) = blocks.last() else { break };
-        let (end, ordinal) = (last.last_key.clone(), last.ordinal);
-        if let Some(changes) = &plan.changes {
-            let range = KeyRange { after: from.clone(), up_to: Some(end.clone()) };
-            match list_range(snapshot, plan, changes, &range, &blocks).await? {
-                Listed::Same => {
-                    let entries = blocks.last().map_or(0, |block| block.entries.len());
-                    let rows = blocks.iter().map(|block| block.entries.len() as u64).sum();
-                    let small = blocks.pop().filter(|_| entries < BLOCK_ROWS / 2).map(|block| (ordinal, block.entries));
-                    let same = Segment::Same { rows, after: ordinal, end: end.clone(), small };
-                    if sender.send(Ok(same)).await.is_err() {
-                        return Ok(());
-                    }
-                    (after, from) = (Some(ordinal), Some(end));
-                    continue;
-                }
-                Listed::Some(keys) => {
-                    if sender.send(Ok(Segment::Range { blocks, after, end: end.clone() })).await.is_err()
-                        || !read_listed(snapshot, plan, keys, range, sender).await?
-                    {
-                        return Ok(());
-                    }
-                    (after, from) = (Some(ordinal), Some(end));
-                    continue;
-                }
-                Listed::Most => {}
-            }
-        }
-        if sender.send(Ok(Segment::Range { blocks, after, end: end.clone() })).await.is_err() {
-            return Ok(());
-        }
+        let last = stored.len() < BLOCKS_PER_RANGE;
+        let Some((end, ordinal)) = blocks.last().map(|block| (block.last_key.clone(), block.ordinal)) else { break };
         let range = KeyRange { after: from, up_to: Some(end.clone()) };
-        if !read_range(snapshot, plan, range, None, sender).await? {
+        let listed = match &plan.changes {
+            Some(changes) => list_range(snapshot, plan, changes, &range, &blocks).await?,
+            None => Listed::Most,
+        };
+        let listens = match listed {
+            Listed::Same => {
+                let rows = blocks.iter().map(|block| block.entries.len() as u64).sum();
+                let small = blocks.pop().map(|block| block.entries).filter(|entries| entries.len() < BLOCK_ROWS / 2);
+                let small = small.map(|entries| (ordinal, entries));
+                sender.send(Ok(Segment::Same { rows, after: ordinal, end: end.clone(), small })).await.is_ok()
+            }
+            Listed::Some(keys) => {
+                sender.send(Ok(Segment::Range { blocks, after, end: end.clone(), last })).await.is_ok()
+                    && read_listed(snapshot, plan, keys, range, sender).await?
+            }
+            Listed::Most => {
+                sender.send(Ok(Segment::Range { blocks, after, end: end.clone(), last })).await.is_ok()
+                    && read_range(snapshot, plan, range, None, sender).await?
+            }
+        };
+        if !listens {
             return Ok(());
         }
         (after, from) = (Some(ordinal), Some(end));
+        if last {
+            // What is written of the range may lie behind its last block by now, and is not to be read again.
+            break;
+        }
     }
     if sender.send(Ok(Segment::Tail)).await.is_err() {
         return Ok(());

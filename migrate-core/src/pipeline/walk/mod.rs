@@ -34,8 +34,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Refused rows that a walk looks out for.
 const QUARANTINED: usize = 100_000;
-/// Times that refused rows are tried again in one walk, at most.
-const MOST_TRIES: u32 = 100;
 /// Rows without their parents that are named in the log.
 const NAMED: usize = 20;
 /// Rows whose ledger entries are kept in memory before they are handed to the transaction.
@@ -205,15 +203,13 @@ impl Walk {
         self.quarantined = read_quarantine(self.context.state.clone(), self.plan.scope.clone()).await?;
         self.know_changes();
         self.restart();
-        let mut tries = 0;
         loop {
-            tries += 1;
             snapshot = self.run_once(snapshot).await?;
             // A row may have been refused for want of one that came later, or for a value that another row has given up since. It
             // is tried again for as long as that helps any.
             let count = self.refused.len();
             let stuck = count >= before;
-            let mut ends = !self.refused_by_constraint || count == 0 || tries >= MOST_TRIES;
+            let mut ends = !self.refused_by_constraint || count == 0;
             if stuck && !ends {
                 let keys: Vec<Key> = self.refused.keys().cloned().collect();
                 let (context, entity, scope) = (self.context.clone(), self.plan.entity.clone(), self.plan.scope.clone());
@@ -277,9 +273,9 @@ impl Walk {
         let mut end: Option<Key> = None;
         while let Some(segment) = reader.next().await? {
             match segment {
-                Segment::Range { blocks, after, end: last } => {
-                    self.merge = Some(BlockMerge::new(blocks, after, &self.position, &self.context.execution));
-                    end = Some(last);
+                Segment::Range { blocks, after, end: key, last } => {
+                    self.merge = Some(BlockMerge::new(blocks, after, last, &self.position, &self.context.execution));
+                    end = Some(key);
                 }
                 Segment::Keys(keys) => self.listed = keys.into(),
                 Segment::Same { rows, after, end, small } => self.pass_same(rows, after, end, small)?,
