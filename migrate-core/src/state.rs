@@ -118,6 +118,8 @@ pub struct SyncedAt {
     pub landmark: String,
     /// When all rows were read and compared last.
     pub scrubbed: Timestamp,
+    /// The version of this library that did it: another one may make other rows of the same values.
+    pub version: String,
 }
 
 mod range_serde {

@@ -283,13 +283,7 @@ async fn rows_exchange_unique_values_in_a_circle_across_batches() {
     for nullable in [true, false] {
         let mut unique = table("t", &NAMES, &["id"]);
         unique.columns[1].nullable = nullable;
-        unique.unique_keys.push(UniqueKey {
-            name: Some("one_name".into()),
-            columns: vec!["name".into()],
-            deferrable: false,
-            initially_deferred: false,
-            nulls_not_distinct: false,
-        });
+        unique.unique_keys.push(UniqueKey { name: Some("one_name".into()), ..UniqueKey::new(["name"]) });
         let mut rows = range(0..3000);
         let bench = Bench::new(&rows);
         bench.to.create_table(unique).expect("a new table");
@@ -390,13 +384,7 @@ async fn a_row_that_leaves_the_filter_stays_unless_the_job_says_otherwise() {
 #[tokio::test]
 async fn a_unique_value_of_a_deleted_row_can_be_taken_by_a_new_one_in_the_same_run() {
     let mut unique = table("t", &NAMES, &["id"]);
-    unique.unique_keys.push(UniqueKey {
-        name: Some("one_name".into()),
-        columns: vec!["name".into()],
-        deferrable: false,
-        initially_deferred: false,
-        nulls_not_distinct: false,
-    });
+    unique.unique_keys.push(UniqueKey { name: Some("one_name".into()), ..UniqueKey::new(["name"]) });
     let mut rows = range(0..10);
     let bench = deleting(Bench::new(&rows), Deletes::new(DeleteMode::Hard));
     bench.to.create_table(unique).expect("a new table");

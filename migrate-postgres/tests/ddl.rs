@@ -194,13 +194,7 @@ fn column(name: &str, portable: DataType) -> ColumnSchema {
 }
 
 fn key(columns: &[&str]) -> UniqueKey {
-    UniqueKey {
-        name: None,
-        columns: columns.iter().map(|c| (*c).to_owned()).collect(),
-        deferrable: false,
-        initially_deferred: false,
-        nulls_not_distinct: false,
-    }
+    UniqueKey::new(columns.iter().copied())
 }
 
 fn reference(columns: &[&str], parent: &str, parent_columns: &[&str]) -> ForeignKey {

@@ -5,7 +5,7 @@ mod support;
 mod target;
 
 use migrate_core::memory::table;
-use migrate_core::schema::{Check, ForeignKey, ForeignKeyAction, TableName, TableSchema};
+use migrate_core::schema::{Check, ForeignKey, TableName, TableSchema};
 use migrate_core::sink::{Outcome, Sink, WriteMode, WriteRequest};
 use migrate_core::state::StateChanges;
 use migrate_core::value::{DataType, Key, PageBuilder, PageColumn, Row, Value, canonical, text as texts};
@@ -386,15 +386,7 @@ fn family() -> [TableSchema; 2] {
         table("children", &[("id", DataType::Int64), ("code", DataType::TEXT), ("parent", DataType::Int64)], &["id"]);
     children.foreign_keys.push(ForeignKey {
         name: Some("to_parent".to_owned()),
-        columns: vec!["parent".to_owned()],
-        parent: TableName::new(None, "parents"),
-        parent_columns: vec!["id".to_owned()],
-        on_delete: ForeignKeyAction::NoAction,
-        on_update: ForeignKeyAction::NoAction,
-        match_full: false,
-        deferrable: false,
-        initially_deferred: false,
-        validated: true,
+        ..ForeignKey::new(["parent"], TableName::new(None, "parents"), ["id"])
     });
     let mut key = children.primary_key.clone().expect("a key");
     key.name = Some("children_code_key".to_owned());

@@ -128,6 +128,14 @@ fn a_source_that_is_older_than_what_was_read_before_stops_the_run() {
 }
 
 #[test]
+fn another_version_of_the_program_reads_all_rows() {
+    let setup = Setup::new(PAIRS[0].1, "", TABLE);
+    setup.target.run("UPDATE migrate.checkpoint SET content = jsonb_set(content::jsonb, '{synced,version}', '\"0.0.0\"')");
+    setup.run().says(&["all rows are read, as the last run was that of another version"]);
+    assert!(setup.by_changes("known again").0);
+}
+
+#[test]
 fn a_witness_that_is_older_than_it_was_makes_all_rows_be_read() {
     let setup = Setup::new(PAIRS[0].1, "", TABLE);
     setup.target.run(

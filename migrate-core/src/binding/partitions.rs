@@ -36,25 +36,10 @@ pub fn with_partitions(tables: &[&TableSchema], database: &DatabaseSchema) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::ForeignKeyAction;
 
     fn table(name: &str, parents: &[&str]) -> TableSchema {
         let mut table = TableSchema::new(TableName::new(None, name));
-        table.foreign_keys = parents
-            .iter()
-            .map(|parent| ForeignKey {
-                name: None,
-                columns: vec!["p".into()],
-                parent: TableName::new(None, *parent),
-                parent_columns: vec!["id".into()],
-                on_delete: ForeignKeyAction::NoAction,
-                on_update: ForeignKeyAction::NoAction,
-                match_full: false,
-                deferrable: false,
-                initially_deferred: false,
-                validated: true,
-            })
-            .collect();
+        table.foreign_keys = parents.iter().map(|parent| ForeignKey::new(["p"], TableName::new(None, *parent), ["id"])).collect();
         table
     }
 

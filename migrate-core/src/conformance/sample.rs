@@ -1,7 +1,7 @@
 //! Tables, rows and values that the cases use.
 
 use crate::memory::table;
-use crate::schema::{ColumnSchema, ForeignKey, ForeignKeyAction, TableName, TableSchema, UniqueKey};
+use crate::schema::{ColumnSchema, ForeignKey, TableName, TableSchema, UniqueKey};
 use crate::value::text::parse;
 use crate::value::{DataType, Row, Value};
 
@@ -55,25 +55,11 @@ pub(super) fn keyed(key_types: &[DataType], keys: &[Vec<Value<'static>>]) -> (Ta
 /// Tables `parents (id, code unique)` and `children (id, parent → parents)`.
 pub(super) fn family() -> [TableSchema; 2] {
     let mut parents = table("parents", &[("id", DataType::Int64), ("code", DataType::TEXT)], &["id"]);
-    parents.unique_keys.push(UniqueKey {
-        name: Some("parents_code_key".to_owned()),
-        columns: vec!["code".to_owned()],
-        deferrable: false,
-        initially_deferred: false,
-        nulls_not_distinct: false,
-    });
+    parents.unique_keys.push(UniqueKey { name: Some("parents_code_key".to_owned()), ..UniqueKey::new(["code"]) });
     let mut children = table("children", &[("id", DataType::Int64), ("parent", DataType::Int64)], &["id"]);
     children.foreign_keys.push(ForeignKey {
         name: Some("children_parent_fkey".to_owned()),
-        columns: vec!["parent".to_owned()],
-        parent: TableName::new(None, "parents"),
-        parent_columns: vec!["id".to_owned()],
-        on_delete: ForeignKeyAction::NoAction,
-        on_update: ForeignKeyAction::NoAction,
-        match_full: false,
-        deferrable: false,
-        initially_deferred: false,
-        validated: true,
+        ..ForeignKey::new(["parent"], TableName::new(None, "parents"), ["id"])
     });
     [parents, children]
 }

@@ -236,7 +236,11 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
         trigger_columns: ["stamp".to_owned()].into(),
         fingerprint: "v1 'x'".to_owned(),
         distrusted: sequence == 2,
-        synced: Some(SyncedAt { landmark: "{\"a\": 1}".to_owned(), scrubbed: crate::job::Timestamp::from_millis(1_234) }),
+        synced: Some(SyncedAt {
+            landmark: "{\"a\": 1}".to_owned(),
+            scrubbed: crate::job::Timestamp::from_millis(1_234),
+            version: "1.2".to_owned(),
+        }),
         digest: Some("abc".to_owned()),
         source_columns: Some(vec![
             source_column("it's \"odd\"", DataType::Decimal { precision: Some(9), scale: Some(2) }, ColumnFate::Moved),

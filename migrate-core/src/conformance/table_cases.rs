@@ -6,7 +6,7 @@ use super::sample::{column, family, item, item_rows, items, odd, text, values};
 use super::work::{Writing, abandon, key_of, names, owner, page, write, write_and_commit};
 use crate::error::ErrorKind;
 use crate::memory::table;
-use crate::schema::TableSchema;
+use crate::schema::{TableSchema, UniqueKey};
 use crate::sink::Outcome::{Inserted, Unchanged, Updated};
 use crate::sink::{SchemaPlan, WriteMode};
 use crate::source::{PageRequest, SnapshotExt};
@@ -348,13 +348,7 @@ pub(super) async fn every_value_survives_or_is_refused(harness: &dyn Harness) ->
 pub(super) async fn odd_names_are_created(harness: &dyn Harness) -> Outcome {
     let writing = Writing::to(harness, &[]).await?;
     let (mut schema, rows) = odd();
-    schema.unique_keys.push(crate::schema::UniqueKey {
-        name: Some("2nd \"key\"; --".to_owned()),
-        columns: vec!["it's \"quoted\"".to_owned()],
-        deferrable: false,
-        initially_deferred: false,
-        nulls_not_distinct: false,
-    });
+    schema.unique_keys.push(UniqueKey { name: Some("2nd \"key\"; --".to_owned()), ..UniqueKey::new(["it's \"quoted\""]) });
     let plan = writing.plan(std::slice::from_ref(&schema))?;
     writing.sink.prepare(&plan, &writing.fence).await?;
     load(&writing, &plan.tables[0].table, &rows, WriteMode::Load).await?;

@@ -202,12 +202,7 @@ pub fn table(name: &str, columns: &[(&str, DataType)], key: &[&str]) -> TableSch
             comment: None,
         })
         .collect();
-    schema.primary_key = (!key.is_empty()).then(|| UniqueKey {
-        name: Some(format!("{name}_pkey")),
-        columns: key.iter().map(|c| (*c).to_owned()).collect(),
-        deferrable: false,
-        initially_deferred: false,
-        nulls_not_distinct: false,
-    });
+    schema.primary_key =
+        (!key.is_empty()).then(|| UniqueKey { name: Some(format!("{name}_pkey")), ..UniqueKey::new(key.iter().copied()) });
     schema
 }

@@ -7,6 +7,7 @@ use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Since, Snapshot};
 use crate::state::{Checkpoint, SyncedAt};
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 const DAY: i64 = 24 * 60 * 60;
 /// Days between two runs that look at all rows.
 const SCRUB_DAYS: u32 = 7;
@@ -77,6 +78,10 @@ impl Synced {
                 context.log(Level::Info, &entity.name, format!("all rows are read: {why}"));
                 None
             }
+            (Some(before), Since::Known) if before.version != VERSION => {
+                context.log(Level::Info, &entity.name, "all rows are read, as the last run was that of another version");
+                None
+            }
             (Some(_), Since::Known) if due => {
                 context.log(Level::Info, &entity.name, "all rows are read, as they were not for long");
                 None
@@ -87,7 +92,7 @@ impl Synced {
             }
         };
         let scrubbed = before.as_ref().filter(|_| since.is_some()).map_or(now, |before| before.scrubbed);
-        let after = survey.landmark.map(|landmark| SyncedAt { landmark, scrubbed });
+        let after = survey.landmark.map(|landmark| SyncedAt { landmark, scrubbed, version: VERSION.to_owned() });
         Ok(Synced { since, before, after })
     }
 }

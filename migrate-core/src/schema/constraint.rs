@@ -43,7 +43,40 @@ pub struct ForeignKey {
     pub validated: bool,
 }
 
+impl UniqueKey {
+    /// Creates a key without a name, which is checked at once and takes NULLs for different.
+    pub fn new(columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        UniqueKey {
+            name: None,
+            columns: columns.into_iter().map(Into::into).collect(),
+            deferrable: false,
+            initially_deferred: false,
+            nulls_not_distinct: false,
+        }
+    }
+}
+
 impl ForeignKey {
+    /// Creates a reference without a name, which is checked at once, holds for all rows and refuses that its parents go.
+    pub fn new(
+        columns: impl IntoIterator<Item = impl Into<String>>,
+        parent: TableName,
+        parent_columns: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        ForeignKey {
+            name: None,
+            columns: columns.into_iter().map(Into::into).collect(),
+            parent,
+            parent_columns: parent_columns.into_iter().map(Into::into).collect(),
+            on_delete: ForeignKeyAction::NoAction,
+            on_update: ForeignKeyAction::NoAction,
+            match_full: false,
+            deferrable: false,
+            initially_deferred: false,
+            validated: true,
+        }
+    }
+
     /// Returns whether an error that names this constraint means this key: by its name, or by its columns where the engine knows no names.
     pub fn is_called(&self, constraint: &str) -> bool {
         self.name.as_deref() == Some(constraint) || constraint == format!("FOREIGN KEY ({})", self.columns.join(", "))

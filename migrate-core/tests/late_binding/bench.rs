@@ -4,7 +4,7 @@ use migrate_core::Parameter;
 use migrate_core::job::{CancelToken, Entity, Job, MemoryRecorder, Mode, RunOptions};
 use migrate_core::memory::{MemoryDatabase, table};
 use migrate_core::pipeline::{Pipeline, RunReport};
-use migrate_core::schema::{ForeignKey, ForeignKeyAction, TableName, TableSchema, UniqueKey};
+use migrate_core::schema::{ForeignKey, TableName, TableSchema, UniqueKey};
 use migrate_core::state::Counters;
 use migrate_core::value::{DataType, Value};
 use std::collections::BTreeMap;
@@ -17,18 +17,7 @@ pub(crate) fn value(n: i64) -> Value<'static> {
 }
 
 pub(crate) fn reference(column: &str, parent: &str) -> ForeignKey {
-    ForeignKey {
-        name: Some(format!("{column}_fkey")),
-        columns: vec![column.into()],
-        parent: TableName::new(None, parent),
-        parent_columns: vec!["id".into()],
-        on_delete: ForeignKeyAction::NoAction,
-        on_update: ForeignKeyAction::NoAction,
-        match_full: false,
-        deferrable: false,
-        initially_deferred: false,
-        validated: true,
-    }
+    ForeignKey { name: Some(format!("{column}_fkey")), ..ForeignKey::new([column], TableName::new(None, parent), ["id"]) }
 }
 
 /// A table of integers, its first column the key.
@@ -44,13 +33,7 @@ pub(crate) const EMPLOYEE: [&str; 3] = ["id", "department", "boss"];
 pub(crate) fn cycle() -> Vec<TableSchema> {
     let (mut department, mut employee) = (numbers("department", &DEPARTMENT), numbers("employee", &EMPLOYEE));
     department.foreign_keys.push(reference("head", "employee"));
-    department.unique_keys.push(UniqueKey {
-        name: Some("own_floor".into()),
-        columns: vec!["floor".into()],
-        deferrable: false,
-        initially_deferred: false,
-        nulls_not_distinct: false,
-    });
+    department.unique_keys.push(UniqueKey { name: Some("own_floor".into()), ..UniqueKey::new(["floor"]) });
     employee.columns[1].nullable = false;
     employee.foreign_keys.push(reference("department", "department"));
     employee.foreign_keys.push(reference("boss", "employee"));

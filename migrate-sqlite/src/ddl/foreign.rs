@@ -167,7 +167,7 @@ fn primary_key(table: &mut TableSchema, source: &TableSchema, key: &UniqueKey, n
     if key.deferrable {
         notes.push("the primary key is checked at once: SQLite cannot put it off".to_owned());
     }
-    table.primary_key = Some(UniqueKey { name: key.name.clone(), columns: key.columns.clone(), ..plain_key() });
+    table.primary_key = Some(UniqueKey { name: key.name.clone(), ..UniqueKey::new(key.columns.clone()) });
     number_index(table, source, key);
 }
 
@@ -194,10 +194,6 @@ fn number_parts(columns: &[String], source: &TableSchema) -> Option<Vec<IndexPar
         }
     };
     Some(columns.iter().map(part).collect())
-}
-
-fn plain_key() -> UniqueKey {
-    UniqueKey { name: None, columns: Vec::new(), deferrable: false, initially_deferred: false, nulls_not_distinct: false }
 }
 
 /// Makes a unique constraint a unique index, which means the same to SQLite and can be built after the load.

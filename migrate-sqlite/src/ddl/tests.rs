@@ -21,13 +21,7 @@ pub(super) fn column(name: &str, data_type: DataType) -> ColumnSchema {
 }
 
 fn key(columns: &[&str]) -> UniqueKey {
-    UniqueKey {
-        name: None,
-        columns: columns.iter().map(|c| (*c).to_owned()).collect(),
-        deferrable: false,
-        initially_deferred: false,
-        nulls_not_distinct: false,
-    }
+    UniqueKey::new(columns.iter().copied())
 }
 
 fn plan(engine: &str, table: &TableSchema, name: &str) -> Result<TablePlan> {

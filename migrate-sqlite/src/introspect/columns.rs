@@ -64,11 +64,5 @@ pub(super) fn settle_primary_key(table: &mut TableSchema, key: Vec<String>, alia
             column.identity = Some(Identity::RowId { autoincrement: parsed.autoincrement });
         }
     }
-    table.primary_key = Some(UniqueKey {
-        name: parsed.primary_key_name.clone(),
-        columns: key,
-        deferrable: false,
-        initially_deferred: false,
-        nulls_not_distinct: false,
-    });
+    table.primary_key = Some(UniqueKey { name: parsed.primary_key_name.clone(), ..UniqueKey::new(key) });
 }
