@@ -134,6 +134,40 @@ async fn a_second_run_writes_only_what_changed() {
 }
 
 #[tokio::test]
+async fn ranges_of_which_little_has_changed_share_a_commit_that_happens_as_a_whole_or_not_at_all() {
+    for kind in [None, Some(ErrorKind::CommitUnknown)] {
+        let mut rows = range(0..70_000);
+        let mut bench = Bench::new(&rows);
+        bench.options = RunOptions::new();
+        bench.counters().await;
+        let idle = {
+            let before = bench.to.faults().calls(Call::Commit);
+            bench.counters().await;
+            bench.to.faults().calls(Call::Commit) - before
+        };
+        // In each of three ranges, and one that is gone.
+        for key in [5, 40_000, 50_000, 69_000] {
+            rows.insert(key, -1);
+        }
+        rows.remove(&20_000);
+        fill(&bench.from, &rows);
+        bench.job.deletes = Deletes::new(DeleteMode::Hard);
+        if let Some(kind) = kind {
+            bench.to.faults().fail(Call::Commit, 1, kind);
+        }
+        let before = bench.to.faults().calls(Call::Commit);
+        let counters = bench.counters().await;
+        let commits = bench.to.faults().calls(Call::Commit) - before;
+        assert_eq!((counters.updated, counters.unchanged, counters.deleted), (4, 69_995, 1));
+        assert_eq!(held(&bench.to), expected(&rows));
+        assert_eq!(commits, idle + 1 + u64::from(kind.is_some()), "{kind:?}");
+        let writes = bench.to.faults().calls(Call::Write);
+        assert_eq!(bench.counters().await.unchanged, 69_999);
+        assert_eq!(bench.to.faults().calls(Call::Write), writes, "P4");
+    }
+}
+
+#[tokio::test]
 async fn rows_that_the_target_holds_already_are_adopted_overwritten_or_left_alone_by_mode() {
     for (mode, inserted, updated, unchanged, skipped) in [(Mode::Replace, 900, 50, 50, 0), (Mode::Append, 900, 0, 0, 100)] {
         let rows = range(0..1000);

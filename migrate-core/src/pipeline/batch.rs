@@ -103,6 +103,8 @@ pub(super) struct Batch {
     pub(super) gone: Vec<GoneRow>,
     /// Whether a part of the state is with the transaction already.
     pub(super) put: bool,
+    /// Ranges of the ledger that have ended since the last commit.
+    pub(super) ranges: usize,
     pub(super) bytes: usize,
     pub(super) rows: usize,
 }

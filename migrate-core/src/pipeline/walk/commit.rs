@@ -9,6 +9,12 @@ use crate::sink::Outcome;
 use crate::state::{Checkpoint, GoneRow, StateChanges, to_hex};
 use crate::value::Key;
 
+/// Ranges of the ledger that one commit covers at most. A commit waits for the disk whatever it holds; until then the rows that were
+/// written are locked.
+const RANGES_PER_COMMIT: usize = 8;
+/// Rows of a batch at most that more ranges may join, and rows that are gone.
+const FEW_ROWS: usize = 8_192;
+
 impl Walk {
     /// Ends a range: what the source no longer holds is listed, then what differs is written.
     pub(super) async fn end_range(&mut self, end: Option<Key>) -> Result<(), Failure> {
@@ -47,14 +53,39 @@ impl Walk {
             self.context.check_cancelled()?;
             return Ok(());
         }
-        self.commit(LedgerEdit { removed, blocks }, tail).await?;
+        let edit = LedgerEdit { removed, blocks };
+        self.batch.ranges += 1;
+        if !tail && self.may_wait() {
+            // The pages of the range have been written.
+            self.batch.bytes = 0;
+            self.put_edit(edit).await?;
+        } else {
+            self.commit(edit, tail).await?;
+        }
         Ok(())
+    }
+
+    /// Whether the next range may join the batch: little was written, and nothing has gone wrong.
+    pub(super) fn may_wait(&self) -> bool {
+        let few = FEW_ROWS.min(self.context.limits.batch_rows);
+        self.batch.ranges < RANGES_PER_COMMIT
+            && self.batch.rows < few
+            && self.batch.gone.len() < few
+            && self.careful == usize::MAX
+            && self.context.check_cancelled().is_ok()
     }
 
     /// Hands the ledger of what was read so far of the tail over to the transaction: its entries weigh more in memory than there.
     pub(super) async fn put_ledger(&mut self) -> Result<()> {
         let Some(edit) = self.merge.as_mut().and_then(BlockMerge::flush) else { return Ok(()) };
         self.live.after = self.merge.as_ref().and_then(BlockMerge::floor).or(self.live.after);
+        self.put_edit(edit).await
+    }
+
+    async fn put_edit(&mut self, edit: LedgerEdit) -> Result<()> {
+        if edit.removed.is_empty() && edit.blocks.is_empty() {
+            return Ok(());
+        }
         let changes = StateChanges {
             scope: Some(self.plan.scope.clone()),
             // What comes before the first of the new blocks is emptied before it.

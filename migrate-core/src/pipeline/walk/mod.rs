@@ -22,7 +22,7 @@ use super::reader::{ReadError, ReadPlan, Reader, Segment};
 use super::retry::Backoff;
 use super::shape::{RowRefusal, Shaper};
 use super::strategy::Synced;
-use crate::diff::{BlockMerge, Entry};
+use crate::diff::{BlockMerge, Entry, LedgerEdit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Level;
 use crate::source::Snapshot;
@@ -278,8 +278,12 @@ impl Walk {
                     end = Some(key);
                 }
                 Segment::Keys(keys) => self.listed = keys.into(),
-                Segment::Same { rows, after, end, small } => self.pass_same(rows, after, end, small)?,
+                Segment::Same { rows, after, end, small } => self.pass_same(rows, after, end, small).await?,
                 Segment::Tail => {
+                    if self.loadable && self.batch.ranges > 0 {
+                        // A load counts its own rows alone, to name one that is refused.
+                        self.commit(LedgerEdit::default(), false).await?;
+                    }
                     let small = self.live.small.take();
                     self.merge = Some(BlockMerge::tail(self.live.after, small, &self.position, &self.context.execution));
                     self.live.in_tail = true;

@@ -2,7 +2,7 @@
 
 use super::super::reader::KnownChanges;
 use super::{QUARANTINED, Walk};
-use crate::diff::{Entry, Match};
+use crate::diff::{Entry, LedgerEdit, Match};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Mode;
 use crate::sink::Outcome;
@@ -24,7 +24,7 @@ impl Walk {
     }
 
     /// Passes a range that holds what the ledger says.
-    pub(super) fn pass_same(&mut self, rows: u64, after: i64, end: Key, small: Option<(i64, Vec<Entry>)>) -> Result<()> {
+    pub(super) async fn pass_same(&mut self, rows: u64, after: i64, end: Key, small: Option<(i64, Vec<Entry>)>) -> Result<()> {
         self.live.rows += rows;
         match self.context.job.mode {
             Mode::Append => self.live.counters.skipped += rows,
@@ -34,8 +34,10 @@ impl Walk {
         if self.batch.is_empty() && !self.reset {
             self.cursor = self.live.clone();
             self.report();
+            return self.context.check_cancelled();
         }
-        self.context.check_cancelled()
+        self.batch.ranges += 1;
+        if self.may_wait() { Ok(()) } else { self.commit(LedgerEdit::default(), false).await }
     }
 
     /// Passes the listed keys before the row of this key, or all that are left.
