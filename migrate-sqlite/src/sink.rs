@@ -27,6 +27,10 @@ const CACHE_KIB: i64 = 6 * 1024;
 /// The page size of a file that is new. Larger pages mean fewer of them to find, split and log.
 const PAGE_BYTES: i64 = 16 * 1024;
 
+/// Threads that sort the keys of an index while SQLite's own reads on: nothing else is to be done by then. Each takes as much memory as
+/// the page cache.
+const SORTERS: i64 = 2;
+
 /// A SQLite database file that rows are written to, with the state that says which.
 ///
 /// A missing file is created by the first write, not before. All writing goes over one connection; transactions queue for it in
@@ -68,6 +72,7 @@ impl Shared {
                 // Changes nothing of a file that holds anything.
                 connection.pragma_update(None, "page_size", PAGE_BYTES).during("opening the database")?;
                 connection.pragma_update(None, "cache_size", -CACHE_KIB).during("opening the database")?;
+                connection.pragma_update(None, "threads", SORTERS).during("opening the database")?;
                 connection.set_prepared_statement_cache_capacity(64);
                 Ok(connection)
             })

@@ -9,12 +9,12 @@
 //! up by hash. No key is ever compared for order.
 
 use super::block::{BLOCK_ROWS, ColumnSums, Entry, LedgerBlock};
+use super::index::KeyIndex;
 use super::ordinals::{ROOMY, SPACING, place_between};
 use crate::sink::Outcome;
 use crate::state::StoredBlock;
 use crate::value::Key;
 use crate::value::canonical::Checksum;
-use std::collections::HashMap;
 
 /// What the ledger says of a source row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub struct BlockMerge {
     entries: Vec<OldEntry>,
     /// The entry that the next row is expected to match.
     next: usize,
-    by_key: Option<HashMap<Key, usize>>,
+    by_key: Option<KeyIndex>,
     /// The block that rows are being added to.
     current: usize,
     fresh: Vec<Fresh>,
@@ -180,13 +180,13 @@ impl BlockMerge {
                 None if self.entries.is_empty() => return None,
                 _ => {
                     // The first surprise: from here on the range is looked up by hash.
-                    self.by_key = Some(self.entries.iter().enumerate().map(|(i, e)| (e.entry.key.clone(), i)).collect());
+                    self.by_key = Some(KeyIndex::new(self.entries.len(), |place| &self.entries[place].entry.key));
                 }
             }
         }
         match self.entries.get(self.next) {
             Some(expected) if &expected.entry.key == key => Some(self.next),
-            _ => self.by_key.as_ref()?.get(key).copied(),
+            _ => self.by_key.as_ref()?.find(key, |place| &self.entries[place].entry.key),
         }
     }
 
@@ -197,6 +197,20 @@ impl BlockMerge {
             block.changed = true;
         }
         self.fresh.push(Fresh { entry: Entry { key, checksum, outcome, columns: None }, block: self.current, dropped: false });
+    }
+
+    /// Keeps a row as the ledger has it and returns what this execution did to it before; `None`, and nothing is kept, if the ledger does
+    /// not know it.
+    pub fn keep_as_it_is(&mut self, key: Key) -> Option<Outcome> {
+        let place = self.place(&key)?;
+        self.next = place + 1;
+        let found = &mut self.entries[place];
+        found.seen = true;
+        self.current = found.block;
+        let outcome = found.entry.outcome;
+        let entry = Entry { key, checksum: found.entry.checksum, outcome, columns: found.entry.columns.clone() };
+        self.fresh.push(Fresh { entry, block: self.current, dropped: false });
+        Some(outcome)
     }
 
     /// Gives the row that was kept last the checksums of its columns. `same` says that the ledger has them already.

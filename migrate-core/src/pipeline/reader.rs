@@ -2,13 +2,13 @@
 
 use super::rebase::Rebase;
 use super::walk::Cursor;
-use crate::diff::{BLOCK_ROWS, Entry, LedgerBlock};
+use crate::diff::{BLOCK_ROWS, Entry, KeyIndex, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Scope, TargetState};
 use crate::value::{Key, KeyRange, Page};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -226,8 +226,8 @@ async fn list_range(
     range: &KeyRange,
     blocks: &[LedgerBlock],
 ) -> Result<Listed, ReadError> {
-    let entries: usize = blocks.iter().map(|block| block.entries.len()).sum();
-    let request = request_of(plan).with_range(range.clone()).with_limits(usize::MAX, entries + MOST_BY_KEY);
+    let most = blocks.iter().map(|block| block.entries.len()).sum::<usize>() + MOST_BY_KEY;
+    let request = request_of(plan).with_range(range.clone()).with_limits(usize::MAX, most);
     let columns = plan.entity.read_columns();
     let request = PageRequest { columns: &columns, ..request };
     let found = snapshot.read_keys(&request, &changes.since).await;
@@ -240,24 +240,24 @@ async fn list_range(
     let settled = |key: &Key, entry: &Entry, fresh: bool| {
         !fresh && known(entry) && (changes.always.is_empty() || !changes.always.contains(key))
     };
-    let all = || blocks.iter().flat_map(|block| &block.entries);
-    let mut in_order = all();
-    let same = found.keys.len() == entries
-        && found
-            .keys
-            .iter()
-            .zip(&found.fresh)
-            .all(|(key, fresh)| in_order.next().is_some_and(|entry| &entry.key == key && settled(key, entry, *fresh)));
-    if same && !own {
-        return Ok(Listed::Same);
-    }
-    let by_key: HashMap<&Key, &Entry> = all().map(|entry| (&entry.key, entry)).collect();
-    let mut wanted = 0;
+    let entries: Vec<&Entry> = blocks.iter().flat_map(|block| &block.entries).collect();
+    let mut by_key: Option<KeyIndex> = None;
+    let (mut next, mut wanted, mut same) = (0, 0, !own && found.keys.len() == entries.len());
     let mut keys = Vec::with_capacity(found.keys.len());
     for (key, fresh) in found.keys.into_iter().zip(found.fresh) {
-        let read = by_key.get(&key).is_none_or(|entry| !settled(&key, entry, fresh));
+        // Both follow the source's order: mostly it is the next.
+        let place = match entries.get(next) {
+            Some(entry) if entry.key == key => Some(next),
+            _ => by_key.get_or_insert_with(|| KeyIndex::new(entries.len(), |at| &entries[at].key)).find(&key, |at| &entries[at].key),
+        };
+        same &= place == Some(next);
+        next = place.map_or(next, |place| place + 1);
+        let read = place.is_none_or(|place| !settled(&key, entries[place], fresh));
         wanted += usize::from(read);
         keys.push((key, read));
+    }
+    if same && wanted == 0 {
+        return Ok(Listed::Same);
     }
     Ok(if wanted > MOST_BY_KEY || wanted > keys.len() / 2 + 16 { Listed::Most } else { Listed::Some(keys) })
 }

@@ -9,7 +9,7 @@ use std::fmt;
 /// values that a unique index takes for equal.
 ///
 /// The bytes are for equality only; order is the source's business. `Display` and `Debug` never print the content.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct Key(SmallVec<[u8; INLINE]>);
 
 /// Bytes that a key holds without an allocation: two integers, or a UUID.
@@ -59,6 +59,13 @@ impl Key {
             values.push(canonical::decode_value(&mut rest)?);
         }
         Ok(values)
+    }
+}
+
+impl Clone for Key {
+    fn clone(&self) -> Self {
+        // As one copy: the derived one goes byte by byte.
+        Key(SmallVec::from_slice(&self.0))
     }
 }
 

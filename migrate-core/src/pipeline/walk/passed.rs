@@ -2,7 +2,7 @@
 
 use super::super::reader::KnownChanges;
 use super::{QUARANTINED, Walk};
-use crate::diff::{Entry, LedgerEdit, Match};
+use crate::diff::{Entry, LedgerEdit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Mode;
 use crate::sink::Outcome;
@@ -54,25 +54,23 @@ impl Walk {
 
     fn pass_key(&mut self, key: Key) -> Result<()> {
         let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a key belongs to no range")) };
-        let columns = merge.recorded_columns(&key);
-        let recorded = merge.recorded(&key);
-        let Some((recorded, outcome)) = recorded.and_then(|recorded| match merge.look_up(&key, &recorded) {
-            Match::Equal(outcome) => Some((recorded, outcome)),
-            Match::Changed(_) | Match::New => None,
-        }) else {
+        let Some(outcome) = merge.keep_as_it_is(key) else {
             return Err(Error::new(ErrorKind::Internal, "a row is passed over that the ledger does not know"));
         };
         self.live.rows += 1;
-        self.settle_equal(key, recorded, outcome)?;
-        if let Some(merge) = &mut self.merge {
-            merge.keep_columns(columns, true);
-        }
+        self.count_equal(outcome);
         Ok(())
     }
 
     /// Counts and keeps a row that is as the ledger says.
     pub(super) fn settle_equal(&mut self, key: Key, checksum: Checksum, outcome: Outcome) -> Result<()> {
+        self.count_equal(outcome);
         let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
+        merge.keep(key, checksum, outcome, true);
+        Ok(())
+    }
+
+    fn count_equal(&mut self, outcome: Outcome) {
         let counters = &mut self.live.counters;
         match outcome {
             Outcome::Inserted => counters.inserted += 1,
@@ -80,7 +78,5 @@ impl Walk {
             Outcome::Updated => counters.updated += 1,
             Outcome::Unchanged | Outcome::Skipped => counters.unchanged += 1,
         }
-        merge.keep(key, checksum, outcome, true);
-        Ok(())
     }
 }
