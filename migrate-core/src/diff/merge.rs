@@ -352,14 +352,14 @@ impl BlockMerge {
         let (kept_at, rest_at) = place_between(self.floor, ceiling, kept, rest)?;
         self.ceiling = Some(ceiling);
         edit.removed.extend(self.old.iter().map(|b| b.ordinal));
-        for (ordinal, rows) in kept_at.into_iter().zip(chunk(self.fresh.drain(..).map(|f| f.entry).collect())) {
+        for (ordinal, rows) in kept_at.into_iter().zip(chunk(self.fresh.drain(..).map(|f| f.entry))) {
             let Some(last) = rows.last().map(|e| e.key.clone()) else { continue };
             edit.blocks.push(self.block(ordinal, last, rows).pack());
             self.floor = ordinal;
         }
         self.flushed = edit.blocks.last().cloned().or(self.flushed.take());
         let rest: Vec<Entry> = self.entries.drain(..).filter(|e| !e.seen).map(|e| e.entry).collect();
-        let mut rest = chunk(rest);
+        let mut rest = chunk(rest.into_iter());
         if rest.is_empty() {
             rest.push(Vec::new());
         }
@@ -384,7 +384,7 @@ impl BlockMerge {
             edit.removed.push(ordinal);
             return ordinal;
         }
-        let mut chunks = if rows.len() > 2 * BLOCK_ROWS { chunk(rows) } else { vec![rows] };
+        let mut chunks = if rows.len() > 2 * BLOCK_ROWS { chunk(rows.into_iter()) } else { vec![rows] };
         let (own, mut ordinal) = (ordinal, ordinal);
         if self.open && end.is_some() && chunks.len() > 1 && (ordinal - floor) / (chunks.len() as i64) < ROOMY {
             ordinal = floor + SPACING * chunks.len() as i64;
@@ -414,7 +414,8 @@ impl BlockMerge {
             return self.reopened.filter(|_| self.carried > 0).or((self.floor != 0).then_some(self.floor));
         }
         self.carried = 0;
-        for rows in chunk(std::mem::take(&mut self.fresh).into_iter().map(|f| f.entry).collect()) {
+        // Drained, its room is kept for the next rows: growing to it again would take as long as all else that is done with them here.
+        for rows in chunk(self.fresh.drain(..).map(|f| f.entry)) {
             let last_key = rows.last().map(|e| e.key.clone())?;
             self.floor = self.reopened.take().unwrap_or(self.floor + SPACING);
             edit.blocks.push(self.block(self.floor, last_key, rows).pack());
@@ -428,10 +429,9 @@ impl BlockMerge {
 }
 
 /// Cuts rows into blocks of about the same size.
-fn chunk(rows: Vec<Entry>) -> Vec<Vec<Entry>> {
+fn chunk(mut rows: impl ExactSizeIterator<Item = Entry>) -> Vec<Vec<Entry>> {
     let mut blocks = Vec::with_capacity(rows.len() / BLOCK_ROWS + 1);
-    let mut rows = rows.into_iter().peekable();
-    while rows.peek().is_some() {
+    while rows.len() > 0 {
         blocks.push(rows.by_ref().take(BLOCK_ROWS).collect());
     }
     blocks

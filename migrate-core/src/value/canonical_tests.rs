@@ -149,3 +149,12 @@ proptest! {
         prop_assert!(canonical::decode_cell(&bytes[..bytes.len().saturating_sub(cut)]).is_err());
     }
 }
+
+#[test]
+fn a_checksum_is_the_beginning_of_the_sha256_whatever_the_length() {
+    let bytes: Vec<u8> = (0..400u32).map(|i| (i * 7 + 3) as u8).collect();
+    for length in 0..=bytes.len() {
+        let expected = <sha2::Sha256 as sha2::Digest>::digest(&bytes[..length]);
+        assert_eq!(canonical::checksum(&bytes[..length])[..], expected[..16], "{length} bytes");
+    }
+}

@@ -16,7 +16,8 @@ use crate::value::canonical::Checksum;
 impl Walk {
     /// Takes the rows of a page one by one; false when the limit is reached.
     pub(super) async fn take_page(&mut self, shaped: &Shaped) -> Result<bool> {
-        let mut writes = Writes::default();
+        // Behind the ledger all rows are new.
+        let mut writes = if self.live.in_tail { Writes::with_capacity(shaped.rows.len()) } else { Writes::default() };
         for (at, row) in shaped.rows.iter().enumerate() {
             if self.limit.is_some_and(|limit| self.live.rows >= limit) {
                 if let Some(last) = at.checked_sub(1).and_then(|before| shaped.rows.get(before)) {

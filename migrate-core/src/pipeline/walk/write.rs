@@ -245,6 +245,17 @@ pub(super) struct Writes {
 }
 
 impl Writes {
+    /// Makes room for so many rows.
+    pub(super) fn with_capacity(rows: usize) -> Self {
+        Writes {
+            rows: Vec::with_capacity(rows),
+            keys: Vec::with_capacity(rows),
+            kept: Vec::with_capacity(rows),
+            before: Vec::with_capacity(rows),
+            bases: Vec::with_capacity(rows),
+        }
+    }
+
     pub(super) fn push(&mut self, place: u32, key: Key, kept: usize, before: Outcome, base: Option<Base>) {
         self.rows.push(place);
         self.keys.push(key);
