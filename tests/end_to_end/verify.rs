@@ -103,3 +103,59 @@ fn a_run_can_compare_afterwards_and_keeps_a_certificate_in_its_record() {
     target.run("DELETE FROM t WHERE id = 2");
     let _ = project.run(["run", "--verify"]).expect(4);
 }
+
+#[test]
+fn rows_are_matched_by_keys_of_every_type_in_every_direction() {
+    let key = [
+        ("timestamptz", "'2020-01-01 10:00:00.000001+02'"),
+        ("timestamp", "'0044-03-15 00:00:00 BC'"),
+        ("date", "'infinity'"),
+        ("time", "'24:00:00'"),
+        ("uuid", "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"),
+        ("numeric", "'1.50'"),
+        ("numeric(9,2)", "'NaN'"),
+        ("double precision", "'NaN'"),
+        ("real", "'-0'"),
+        ("interval", "'1 year 2 mons -3 days'"),
+        ("boolean", "true"),
+        ("bytea", "'\\x00ff'"),
+        ("char(5)", "'ab'"),
+        ("inet", "'10.0.0.1/8'"),
+        ("int4range", "'[1,5)'"),
+        ("int[]", "'{1,NULL}'"),
+        ("jsonb", "'{\"a\": 1}'"),
+        ("bit(3)", "'101'"),
+    ];
+    let (source, other) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    for (i, (data_type, value)) in key.iter().enumerate() {
+        source.run(&format!(
+            "CREATE TABLE k{i} (k {data_type} PRIMARY KEY, v text); INSERT INTO k{i} VALUES ({value}, 'v');
+             CREATE TABLE p{i} (id int, k {data_type}, PRIMARY KEY (id, k)); INSERT INTO p{i} VALUES (1, {value}), (2, {value})"
+        ));
+    }
+    let project = Project::new();
+    let (file, copy) = (Sqlite::new(project.path().join("a.db")), Sqlite::new(project.path().join("b.db")));
+    for (from, to) in [(source.url(), file.url()), (file.url(), other.url()), (file.url(), copy.url())] {
+        project.write_job(&from, &to, "");
+        project.copy();
+        let report = project.run(["verify", "--json"]).expect(0).json();
+        for entity in report["entities"].as_array().expect("entities") {
+            assert_eq!((&entity["missing"], &entity["extra"]), (&0.into(), &0.into()), "{from} to {to}: {entity}");
+            assert_eq!(entity["source_checksum"], entity["target_checksum"], "{from} to {to}: {entity}");
+        }
+    }
+    // What differs is found and mended under such keys, too.
+    project.write_job(&source.url(), &file.url(), "");
+    file.run("UPDATE k0 SET v = 'other'; DELETE FROM k4; INSERT INTO k5 VALUES ('7.25', 'extra')");
+    let report = project.run(["verify", "--json"]).expect(4).json();
+    let found = |kind: &str| -> Vec<&str> {
+        let entities = report["entities"].as_array().expect("entities").iter();
+        entities.filter(|e| e[kind] == 1).map(|e| e["name"].as_str().expect("a name")).collect()
+    };
+    assert_eq!((found("different"), found("missing"), found("extra")), (vec!["k0"], vec!["k4"], vec!["k5"]), "{report}");
+    let _ = project.run(["verify", "--repair", "--delete-extra"]).expect(0);
+    assert_eq!(
+        file.count("SELECT (SELECT count(*) FROM k0 WHERE v = 'v') + (SELECT count(*) FROM k4) + (SELECT count(*) FROM k5)"),
+        3
+    );
+}

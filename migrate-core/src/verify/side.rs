@@ -5,7 +5,7 @@ use crate::pipeline::shape::{Shaped, Shaper, target_key};
 use crate::plan::{ColumnPlan, EntityPlan};
 use crate::source::{PageRequest, Snapshot};
 use crate::value::canonical::{self, Checksum};
-use crate::value::{Key, Value};
+use crate::value::{DataType, Key, Page, Value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ pub(super) struct Side {
     shaper: Shaper,
     /// The target's rows that are not this entity's: another constant, or a mark.
     strangers: Vec<(usize, Vec<u8>)>,
-    /// Whether keys are spelled alike on both sides.
-    same_keys: bool,
+    /// For each column of the key, the type in which both sides spell it; `None` if they spell keys differently, whatever is read.
+    key_types: Option<Vec<DataType>>,
 }
 
 /// One row of a side.
@@ -45,13 +45,15 @@ impl Side {
     pub(super) fn of_source(entity: &EntityPlan, left_out: &BTreeSet<String>) -> Self {
         let mut entity = entity.clone();
         entity.columns.retain(|c| !left_out.contains(&c.target));
-        let as_many = entity.key.len() == entity.target_key.len();
-        let same_keys = as_many
-            && entity.key.iter().zip(&entity.target_key).all(|(source, target)| {
-                let column = entity.columns.iter().find(|c| c.source.as_ref() == Some(source) && &c.target == target);
-                column.is_some_and(|c| c.source_type == c.target_type)
-            });
-        Side::new(entity, Vec::new(), same_keys)
+        // The steps of a transformation take values in other types than the page's.
+        let alike = entity.transform.is_none() && entity.key.len() == entity.target_key.len();
+        let key_types = alike.then(|| {
+            let pairs = entity.key.iter().zip(&entity.target_key);
+            let column =
+                |(source, target)| entity.columns.iter().find(|c| c.source.as_ref() == Some(source) && &c.target == target);
+            pairs.map(|pair| column(pair).map(|c| c.target_type.clone())).collect::<Option<Vec<_>>>()
+        });
+        Side::new(entity, Vec::new(), key_types.flatten())
     }
 
     /// The target, read back through its own columns.
@@ -80,12 +82,23 @@ impl Side {
         mirror.filter = None;
         mirror.transform = None;
         mirror.parsed_filter = None;
-        Side::new(mirror, strangers, true)
+        let of_key = |name: &String| mirror.columns.iter().find(|c| &c.target == name).map(|c| c.target_type.clone());
+        let key_types = mirror.key.iter().map(of_key).collect();
+        Side::new(mirror, strangers, key_types)
     }
 
-    fn new(entity: EntityPlan, strangers: Vec<(usize, Vec<u8>)>, same_keys: bool) -> Self {
+    fn new(entity: EntityPlan, strangers: Vec<(usize, Vec<u8>)>, key_types: Option<Vec<DataType>>) -> Self {
         let entity = Arc::new(entity);
-        Side { shaper: Shaper::new(entity.clone()), entity, strangers, same_keys }
+        Side { shaper: Shaper::new(entity.clone()), entity, strangers, key_types }
+    }
+
+    /// Whether a page's keys are spelled as the target's columns have them. SQLite's cells are text where its column says
+    /// `TIMESTAMPTZ_TEXT`, so that the columns' types do not tell: the page's do.
+    fn has_target_keys(&self, page: &Page) -> bool {
+        let is = |(name, data_type): (&String, &DataType)| {
+            page.column_index(name).is_some_and(|place| &page.columns()[place].data_type == data_type)
+        };
+        self.key_types.as_ref().is_some_and(|types| self.entity.key.iter().zip(types).all(is))
     }
 
     /// Reads all rows, in whatever order is quickest, and hands over each page's.
@@ -119,8 +132,9 @@ impl Side {
 
     fn rows(&self, shaped: &Shaped, with_values: bool) -> Result<SideRows> {
         let mut out = SideRows { rows: Vec::with_capacity(shaped.rows.len()), refused: Vec::new() };
+        let as_they_are = self.has_target_keys(&shaped.source);
         for row in &shaped.rows {
-            let spelled = |key: &Key| if self.same_keys { Ok(key.clone()) } else { target_key(&self.entity, key) };
+            let spelled = |key: &Key| if as_they_are { Ok(key.clone()) } else { target_key(&self.entity, key) };
             let Ok(place) = row.place else {
                 out.refused.extend(spelled(&row.key).ok());
                 continue;
