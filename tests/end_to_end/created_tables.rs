@@ -104,3 +104,23 @@ fn an_existing_table_that_refers_to_a_missing_one_is_refused_before_any_row_move
     }
     assert_eq!(target.count("SELECT count(*) FROM a"), 0);
 }
+
+#[test]
+fn a_table_all_of_whose_columns_are_generated_has_as_many_rows() {
+    let (source, second) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    source.run(
+        "CREATE TABLE made (g int GENERATED ALWAYS AS (1 + 1) STORED);
+         INSERT INTO made DEFAULT VALUES; INSERT INTO made DEFAULT VALUES;",
+    );
+    let project = Project::new();
+    let file = Sqlite::new(project.path().join("b.db"));
+    for target in [second.url(), file.url()] {
+        project.write_job(&source.url(), &target, "");
+        assert_eq!(project.copy()["entities"][0]["inserted"], 2);
+        let again = project.copy();
+        assert_eq!((&again["entities"][0]["inserted"], &again["entities"][0]["unchanged"]), (&0.into(), &2.into()), "{again}");
+        let _ = project.run(["verify"]).expect(0);
+    }
+    assert_eq!(second.count("SELECT count(*) FROM made WHERE g = 2"), 2);
+    assert_eq!(file.count("SELECT count(*) FROM made WHERE g = 2"), 2);
+}

@@ -289,7 +289,8 @@ fn pair(
             ));
         }
     }
-    if plans.is_empty() && !target.columns.is_empty() && !source.columns.is_empty() {
+    // Where all columns are generated, rows are fed with nothing.
+    if plans.is_empty() && target.columns.iter().any(|c| c.generated.is_none()) && !source.columns.is_empty() {
         return fail("no column of the target is fed".to_owned());
     }
     Ok(plans)
