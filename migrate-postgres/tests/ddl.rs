@@ -221,6 +221,7 @@ fn index(name: &str, columns: &[&str], unique: bool) -> Index {
         parts: columns.iter().map(part).collect(),
         predicate: None,
         definition: "CREATE INDEX in sqlite".to_owned(),
+        extensions: Vec::new(),
     }
 }
 

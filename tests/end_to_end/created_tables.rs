@@ -106,6 +106,28 @@ fn an_existing_table_that_refers_to_a_missing_one_is_refused_before_any_row_move
 }
 
 #[test]
+fn what_indexes_and_conditions_need_beyond_the_columns_types_comes_along() {
+    let project = Project::new();
+    let (source, target) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    // The operator class that compares integers in a GiST index is its extension's, and is not printed: it is the default.
+    source.run(
+        "CREATE EXTENSION btree_gist;
+         CREATE TYPE mood AS ENUM ('sad', 'glad');
+         CREATE TABLE room (id int, during int4range, EXCLUDE USING gist (id WITH =, during WITH &&));
+         CREATE INDEX room_id ON room USING gist (id);
+         INSERT INTO room VALUES (1, '[1,3)'), (1, '[3,5)');
+         CREATE TABLE feeling (v text CHECK (v::mood <> 'sad')); INSERT INTO feeling VALUES ('glad');",
+    );
+    project.write_job(&source.url(), &target.url(), "");
+    project.copy();
+    for (row, error) in [("room VALUES (1, '[4,6)')", "exclusion_violation"), ("feeling VALUES ('sad')", "check_violation")] {
+        target.run(&format!("DO $$ BEGIN INSERT INTO {row}; RAISE 'let in'; EXCEPTION WHEN {error} THEN NULL; END $$"));
+    }
+    assert_eq!(target.count("SELECT count(*) FROM pg_indexes WHERE tablename = 'room'"), 2);
+    assert_eq!(project.copy()["entities"][0]["inserted"], 0);
+}
+
+#[test]
 fn a_table_all_of_whose_columns_are_generated_has_as_many_rows() {
     let (source, second) = (Postgres::new(Server::First), Postgres::new(Server::Second));
     source.run(

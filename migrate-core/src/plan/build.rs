@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::Filter;
 use crate::hint;
 use crate::job::{Entity, Job, Mode, RunOptions};
-use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema, TypeSchema};
+use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema, TypeKind, TypeSchema};
 use crate::sink::{CreateRequest, SchemaPlan, Sink, TablePlan};
 use crate::source::Source;
 use crate::state::TargetState;
@@ -114,12 +114,12 @@ async fn draft(
         let missing =
             evolve::Missing { entity: &draft.chosen.entity, from, refines: draft.transform.is_none(), database: &source_schema };
         if let Some(added) = missing.add(table, &mut draft.judged.drift, source, sink).await? {
-            add_types(&mut schema.types, &source_schema, &added, same_engine);
+            add_types(&mut schema.types, &source_schema, &added, &added, same_engine);
         }
     }
     for (draft, table) in drafts.into_iter().zip(created) {
         if table.create {
-            add_types(&mut schema.types, &source_schema, draft.chosen.table, same_engine);
+            add_types(&mut schema.types, &source_schema, draft.chosen.table, &table.table, same_engine);
         }
         let (name, judged) = (draft.chosen.entity.name().to_owned(), draft.judged.clone());
         let entity = plan_entity(draft, &table, job, options).map_err(|error| judged.explain(&name, error))?;
@@ -281,20 +281,32 @@ fn check_usable(table: &TableSchema) -> Result<()> {
     Err(Error::new(ErrorKind::Schema, format!("the target {} is {what}, which rows cannot be copied into", table.name)))
 }
 
-/// Adds the types that a table's columns need, with those that they are made of first, where source and target are of one engine.
-fn add_types(types: &mut Vec<TypeSchema>, database: &DatabaseSchema, table: &TableSchema, same_engine: bool) {
+/// Adds the types that a table's columns need, and the table that is `made` of it, with those that they are made of first; and the
+/// extensions that its indexes need. Only where source and target are of one engine.
+fn add_types(types: &mut Vec<TypeSchema>, database: &DatabaseSchema, table: &TableSchema, made: &TableSchema, same_engine: bool) {
     if !same_engine {
         return;
     }
     let mut wanted: Vec<&TypeSchema> = Vec::new();
     let mut texts: Vec<String> =
         table.columns.iter().map(|c| format!("{} {}", c.native_type, c.default.as_deref().unwrap_or(""))).collect();
+    texts.extend(made.columns.iter().filter_map(|c| Some(c.generated.as_ref()?.expression.clone())));
+    // Conditions may cast to a type that no column has. What is not carried over needs nothing.
+    texts.extend(made.checks.iter().map(|check| check.expression.clone()));
+    texts.extend(made.indexes.iter().map(|index| index.definition.clone()));
     while let Some(text) = texts.pop() {
         for candidate in database.types.iter().filter(|t| mentions(&text, &t.name.name)) {
             if !wanted.iter().any(|w| w.name == candidate.name) {
                 wanted.push(candidate);
                 texts.push(candidate.definition.clone());
             }
+        }
+    }
+    for extension in made.indexes.iter().flat_map(|index| &index.extensions) {
+        let of_it = |t: &&TypeSchema| matches!(&t.kind, TypeKind::Extension { extension: name } if name == extension);
+        // Each of its types stands for the whole extension.
+        if !wanted.iter().any(of_it) {
+            wanted.extend(database.types.iter().find(of_it));
         }
     }
     // What a type is made of is found after it: the other way round is the order to create them in.

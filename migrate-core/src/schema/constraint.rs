@@ -150,6 +150,9 @@ pub struct Index {
     pub predicate: Option<String>,
     /// The whole statement that makes it, in this engine's SQL.
     pub definition: String,
+    /// Extensions of the server whose operator classes or access method it uses, which the definition need not mention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
 }
 
 /// One column or expression of an index.

@@ -140,5 +140,6 @@ fn map_index(
         parts,
         predicate: None,
         definition: String::new(),
+        extensions: Vec::new(),
     })
 }

@@ -226,6 +226,7 @@ mod tests {
             parts: Vec::new(),
             predicate: None,
             definition: definition.to_owned(),
+            extensions: Vec::new(),
         };
         let table = TableName::new(Some("s"), "t");
         let given =

@@ -1,5 +1,6 @@
 //! Keys, references and checks.
 
+use super::indexes::EXTENSIONS;
 use super::relations::Relations;
 use super::{rows, user_relations};
 use crate::sql::{quote_ident, quote_table};
@@ -29,6 +30,7 @@ struct Constraint {
     definition: String,
     method: Option<String>,
     unique: Option<bool>,
+    extensions: Vec<String>,
 }
 
 pub(super) async fn read(connection: &mut PgConnection, relations: &mut Relations, version: u32) -> Result<()> {
@@ -50,7 +52,8 @@ pub(super) async fn read(connection: &mut PgConnection, relations: &mut Relation
           FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY u (number, place) \
           JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number) AS parent_columns, \
          k.confdeltype AS on_delete, k.confupdtype AS on_update, k.confmatchtype AS match_kind, \
-         pg_catalog.pg_get_constraintdef(k.oid) AS definition, am.amname AS method, i.indisunique AS unique \
+         pg_catalog.pg_get_constraintdef(k.oid) AS definition, am.amname AS method, i.indisunique AS unique, \
+         {EXTENSIONS} AS extensions \
          FROM pg_catalog.pg_constraint k \
          JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -109,6 +112,7 @@ fn exclusion(table: &TableName, constraint: Constraint) -> Index {
         method: constraint.method.unwrap_or_default(),
         parts: constraint.columns.unwrap_or_default().into_iter().map(part).collect(),
         predicate: None,
+        extensions: constraint.extensions,
     }
 }
 

@@ -20,7 +20,15 @@ struct Found {
     expressions: Vec<String>,
     options: Vec<i16>,
     collations: Vec<Option<String>>,
+    extensions: Vec<String>,
 }
+
+/// The extensions that an index `i` of the relation `ic` needs: a default operator class is not printed with it.
+pub(super) const EXTENSIONS: &str = "ARRAY(SELECT DISTINCT x.extname::pg_catalog.text FROM pg_catalog.pg_depend d \
+     JOIN pg_catalog.pg_extension x ON x.oid = d.refobjid \
+     WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' \
+     AND ((d.classid = 'pg_catalog.pg_opclass'::pg_catalog.regclass AND d.objid = ANY (i.indclass::pg_catalog.oid[])) \
+      OR (d.classid = 'pg_catalog.pg_am'::pg_catalog.regclass AND d.objid = ic.relam)) ORDER BY 1)";
 
 pub(super) async fn read(connection: &mut PgConnection, relations: &mut Relations) -> Result<()> {
     // Left out: indexes that came to a partition with its parent's, and those whose building failed.
@@ -39,7 +47,7 @@ pub(super) async fn read(connection: &mut PgConnection, relations: &mut Relation
           FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) p (place) \
           LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p.place] AND a.attnum <> 0 \
           LEFT JOIN pg_catalog.pg_collation co ON co.oid = i.indcollation[p.place] \
-          LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = co.collnamespace ORDER BY p.place) AS collations \
+          LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = co.collnamespace ORDER BY p.place) AS collations, {EXTENSIONS} AS extensions \
          FROM pg_catalog.pg_index i \
          JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid \
          JOIN pg_catalog.pg_am am ON am.oid = ic.relam \
@@ -79,5 +87,6 @@ fn index(found: Found) -> Index {
         parts: parts.collect(),
         predicate: found.predicate,
         definition,
+        extensions: found.extensions,
     }
 }

@@ -175,7 +175,15 @@ fn primary_key(table: &mut TableSchema, source: &TableSchema, key: &UniqueKey, n
 fn number_index(table: &mut TableSchema, source: &TableSchema, key: &UniqueKey) {
     if let Some(parts) = number_parts(&key.columns, source) {
         let name = format!("{}_{}_number", table.name.name, key.columns.join("_"));
-        let index = Index { name, unique: true, method: "btree".into(), parts, predicate: None, definition: String::new() };
+        let index = Index {
+            name,
+            unique: true,
+            method: "btree".into(),
+            parts,
+            predicate: None,
+            definition: String::new(),
+            extensions: Vec::new(),
+        };
         table.indexes.push(finish_index(index, table));
     }
 }
@@ -212,7 +220,15 @@ fn unique_key(table: &mut TableSchema, source: &TableSchema, key: &UniqueKey, no
     number_index(table, source, key);
     let parts = key.columns.iter().map(|c| plain_part(c, false)).collect();
     table.indexes.push(finish_index(
-        Index { name, unique: true, method: "btree".into(), parts, predicate: None, definition: String::new() },
+        Index {
+            name,
+            unique: true,
+            method: "btree".into(),
+            parts,
+            predicate: None,
+            definition: String::new(),
+            extensions: Vec::new(),
+        },
         table,
     ));
 }
@@ -261,6 +277,7 @@ fn carry_index(index: &Index, table: &TableSchema, source: &TableSchema, notes: 
             parts,
             predicate,
             definition: String::new(),
+            extensions: Vec::new(),
         },
         table,
     ))

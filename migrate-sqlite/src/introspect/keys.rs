@@ -85,7 +85,7 @@ fn index(connection: &Connection, name: String, unique: bool, sql: String, colum
         let collation = (!part.collation.is_empty() && !part.collation.eq_ignore_ascii_case(usual)).then_some(part.collation);
         parts.push(IndexPart { column: part.column, expression, descending: part.descending, collation });
     }
-    Ok(Index { name, unique, method: "btree".to_owned(), parts, predicate, definition: sql })
+    Ok(Index { name, unique, method: "btree".to_owned(), parts, predicate, definition: sql, extensions: Vec::new() })
 }
 
 /// Takes the parts of a `CREATE INDEX` statement, without their COLLATE and order, and its condition.
