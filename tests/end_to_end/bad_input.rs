@@ -1,6 +1,6 @@
 //! Bad input: one clear error each, nothing written (P11).
 
-use migrate_tests::{Fixture, Postgres, Project, Run, Server, Sqlite};
+use migrate_tests::{Database, Fixture, PAIRS, Postgres, Project, Run, Server, Sqlite};
 
 /// A job file that is wrong in one way, and what its error must say.
 struct Case {
@@ -321,6 +321,26 @@ fn types_that_can_never_fit_are_refused_in_the_plan() {
     source.run("CREATE TABLE t (id int PRIMARY KEY, v bytea); INSERT INTO t VALUES (1, 'x')");
     target.run("CREATE TABLE t (id int PRIMARY KEY, v date)");
     refused(Project::copying(&source.url(), &target.url()).run(["run"]), &["v", "bytea", "date"]);
+}
+
+#[test]
+fn a_filter_that_the_source_does_not_understand_is_refused_before_anything_is_made() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run("CREATE TABLE t (id integer PRIMARY KEY); INSERT INTO t VALUES (1)");
+        for (filter, says) in [("idd < 5", "idd"), ("id <", "syntax")] {
+            let entity = format!("[[jobs.copy.entities]]\nsource = \"t\"\nwhere = \"{filter}\"\n");
+            project.write_job(&source.url(), &target.url(), &entity);
+            refused(project.run(["run"]), &["t", says]);
+            assert!(project.run(["check"]).expect(4).output().contains(says), "{from:?} to {to:?}");
+            match &target {
+                Database::Postgres(target) => assert_eq!(target.count("SELECT count(*) FROM pg_class WHERE relname = 't'"), 0),
+                Database::Sqlite(target) => assert!(!target.path().exists() || target.tables().is_empty(), "{from:?} to {to:?}"),
+            }
+        }
+    }
 }
 
 #[test]

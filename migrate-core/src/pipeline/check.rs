@@ -4,6 +4,8 @@ use super::Pipeline;
 use super::orphans;
 use super::report::{CheckReport, Finding};
 use crate::error::{Error, Result};
+use crate::plan::EntityPlan;
+use crate::source::{PageRequest, Source};
 
 pub(super) async fn check(pipeline: &Pipeline) -> Result<CheckReport> {
     let mut findings = Vec::new();
@@ -33,7 +35,7 @@ pub(super) async fn check(pipeline: &Pipeline) -> Result<CheckReport> {
         passed &= add("rights to create tables".to_owned(), pipeline.sink.check_creatable().await.map(|()| "present".to_owned()));
     }
     for entity in &plan.entities {
-        let readable = pipeline.source.check_readable(&entity.source).await;
+        let readable = check_source(pipeline.source.as_ref(), entity).await;
         passed &= add(format!("{}: source", entity.name), readable.map(|()| format!("{} can be read", entity.source.name)));
         let target = &entity.target.name;
         if entity.create {
@@ -71,4 +73,16 @@ fn explain(error: &Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// Checks that an entity's rows can be read under its filter, which only the source understands.
+pub(super) async fn check_source(source: &dyn Source, entity: &EntityPlan) -> Result<()> {
+    source.check_readable(&entity.source).await?;
+    if entity.parsed_filter.is_none() {
+        return Ok(());
+    }
+    let columns = entity.read_columns();
+    let request = PageRequest::new(&entity.source, &columns, &[]).with_filter(entity.parsed_filter.as_ref()).with_limits(1, 1);
+    let page = source.open_snapshot().await?.read_page(&request).await;
+    page.map(drop).map_err(|error| error.with("entity", &entity.name))
 }

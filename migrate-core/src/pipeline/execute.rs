@@ -117,7 +117,7 @@ async fn check_rights(pipeline: &Pipeline, plan: &Plan) -> Result<()> {
         pipeline.sink.check_alterable(table).await.context("side", "target")?;
     }
     for entity in &plan.entities {
-        pipeline.source.check_readable(&entity.source).await.context("side", "source")?;
+        super::check::check_source(pipeline.source.as_ref(), entity).await.context("side", "source")?;
         if !entity.create {
             pipeline.sink.check_writable(&entity.target).await.context("side", "target")?;
         }
