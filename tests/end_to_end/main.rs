@@ -26,6 +26,7 @@ mod references;
 mod rights;
 mod secrets;
 mod shared_targets;
+mod stages;
 mod strategies;
 mod tls;
 mod transforms;

@@ -190,6 +190,9 @@ pub(crate) struct JobArguments {
     /// Moves only this entity; may be given again for more
     #[arg(long = "entity", value_name = "NAME")]
     pub(crate) entities: Vec<String>,
+    /// Moves only the entities of this stage; may be given again for more
+    #[arg(long = "stage", value_name = "NAME")]
+    pub(crate) stages: Vec<String>,
     /// Gives a parameter that filters name; may be given again for more. It is a text where the job has one, else what its place asks for
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     pub(crate) params: Vec<(String, String)>,

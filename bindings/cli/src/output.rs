@@ -124,6 +124,8 @@ type Count = fn(&Counters) -> u64;
 /// An entity's line in a table of results.
 pub(crate) struct EntityLine<'a> {
     pub(crate) name: &'a str,
+    /// The stage that it is in, where the job names stages.
+    pub(crate) stage: Option<&'a str>,
     pub(crate) counters: &'a Counters,
     pub(crate) seconds: f64,
 }
@@ -140,21 +142,24 @@ pub(crate) fn results<'a>(lines: impl IntoIterator<Item = EntityLine<'a>>) -> Ta
     let mut titles = vec!["entity", ">read", ">inserted", ">updated", ">unchanged", ">skipped", ">filtered", ">quarantined"];
     titles.extend(rare.iter().map(|(title, _)| *title));
     titles.push(">seconds");
+    let staged = lines.iter().any(|line| line.stage.is_some());
+    titles.extend(staged.then_some("stage"));
     let mut table = Table::new(&titles);
-    let mut add = |label: String, c: &Counters, seconds: Option<f64>| {
+    let mut add = |label: String, c: &Counters, seconds: Option<f64>, stage: Option<&str>| {
         let mut row = vec![label];
         // The source's own count comes when an entity is done; before, what is settled was read.
         let usual = [c.read.max(c.settled()), c.inserted, c.updated, c.unchanged, c.skipped, c.filtered, c.quarantined];
         row.extend(usual.into_iter().map(count));
         row.extend(rare.iter().map(|(_, get)| count(get(c))));
         row.extend(seconds.map(|seconds| format!("{seconds:.2}")));
+        row.extend(stage.map(name));
         table.add(row);
     };
     for line in &lines {
-        add(name(line.name), line.counters, Some(line.seconds));
+        add(name(line.name), line.counters, Some(line.seconds), line.stage);
     }
     if lines.len() > 1 {
-        add("total".to_owned(), &sum, None);
+        add("total".to_owned(), &sum, None, None);
     }
     table
 }
@@ -199,7 +204,7 @@ mod tests {
     fn results_end_with_their_sum_and_show_rare_columns_only_when_needed() {
         let one = Counters { read: 1_000, inserted: 1_000, ..Counters::default() };
         let two = Counters { read: 5, orphans: 2, ..Counters::default() };
-        let line = |name, counters, seconds| EntityLine { name, counters, seconds };
+        let line = |name, counters, seconds| EntityLine { name, stage: None, counters, seconds };
         let lines = results([line("a\u{7}", &one, 0.5), line("b", &two, 1.0)]).lines();
         assert!(lines[0].contains("quarantined  orphans  seconds"), "{lines:?}");
         assert!(lines[1].starts_with("a\u{fffd}") && lines[3].starts_with("total") && lines[3].contains("1,005"), "{lines:?}");

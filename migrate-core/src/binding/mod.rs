@@ -2,6 +2,8 @@
 
 mod partitions;
 mod schedule;
+mod stages;
 
 pub use partitions::with_partitions;
 pub use schedule::{Bond, Edge, Schedule, Timing, schedule, spell_cycle};
+pub use stages::{Staged, schedule_stages};

@@ -2,6 +2,7 @@
 
 use super::entity::{Entities, Entity};
 use super::options::QuarantineLimit;
+use super::stage::{self, Stage};
 use super::sync::{Deletes, DriftPolicy, LeftFilter, OnConflict, Strategy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
@@ -42,6 +43,9 @@ pub struct Job {
     /// What is moved: `"*"` for every table, or a list.
     #[serde(default)]
     pub entities: Entities,
+    /// Groups of entities that are moved one after the other, in this order; the references alone decide if not said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
     /// Tables that `"*"` leaves out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
@@ -110,6 +114,13 @@ impl Job {
             Entities::List(list) => list.push(entity),
             Entities::All => self.entities = Entities::List(vec![entity]),
         }
+        self
+    }
+
+    /// Adds a stage after those that are there.
+    #[must_use]
+    pub fn with_stage(mut self, stage: Stage) -> Self {
+        self.stages.push(stage);
         self
     }
 
@@ -197,6 +208,7 @@ impl Job {
             return wrong("parallel is 0, but must be at least 1".to_owned());
         }
         self.deletes.check()?;
+        stage::check(&self.stages)?;
         let Entities::List(list) = &self.entities else { return Ok(()) };
         if list.is_empty() {
             return wrong("the list of entities is empty; write entities = \"*\" for all tables".to_owned());
@@ -212,6 +224,7 @@ impl Job {
             }
             entity.check().map_err(|error| error.with("entity", entity.name()))?;
         }
+        stage::check_entities(&self.stages, &list.iter().map(Entity::name).collect::<Vec<_>>())?;
         for (entity, reference) in list.iter().flat_map(|entity| entity.references.iter().map(move |r| (entity, r))) {
             if !names.contains(reference.entity.as_str()) {
                 let hint = crate::hint::nearest(&reference.entity, names.iter().copied());
@@ -310,6 +323,8 @@ mod tests {
             (job().with_entity(Entity::new("t").with_reference(Reference::new(["a"], "t").with_key(["b", "c"]))), "numbers"),
             (job().with_entity(Entity::new("t").with_reference(Reference::new([""; 0], "t"))), "names no columns"),
             (Job { entities: Entities::List(Vec::new()), ..job() }, "is empty"),
+            (job().with_entity(Entity::new("t")).with_stage(Stage::new("one", ["u"])), "the stage \"one\" names \"u\""),
+            (job().with_stage(Stage::new("one", [""; 0])), "has no entities"),
             (Job { parallel: Some(0), ..job() }, "parallel is 0"),
             (Job { page_bytes: Some(0), ..job() }, "page_bytes is 0"),
         ] {
@@ -327,7 +342,7 @@ mod tests {
         let reference = Reference::new(["r"], "n").with_key(["k"]).with_condition("kind", Parameter::Bool(true));
         let entity = entity.with_reference(reference).with_drift(DriftPolicy::Evolve);
         let job = Job::new("", "a", "b").with_mode(Mode::Init).with_entity(entity).with_param("y", Parameter::Int(1));
-        let job = job.with_drift(DriftPolicy::Ignore);
+        let job = job.with_drift(DriftPolicy::Ignore).with_stage(Stage::new("one", ["n"])).with_stage(Stage::rest("two"));
         let json = serde_json::to_string(&job).expect("a job serializes");
         assert_eq!(serde_json::from_str::<Job>(&json).expect("it was a job"), job);
     }

@@ -86,6 +86,9 @@ pub struct PlannedEntity {
     pub source: String,
     /// The target's table.
     pub target: String,
+    /// The stage that it is in, where the job names stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// How many rows it has, if only about.
     pub rows: Option<u64>,
 }

@@ -97,6 +97,9 @@ pub struct EntityResult {
     pub source: String,
     /// The target's table.
     pub target: String,
+    /// The stage that it is in, where the job names stages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// Where it stands.
     pub state: ExecutionState,
     /// How many rows there are to move, where that is known.

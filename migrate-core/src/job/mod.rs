@@ -19,6 +19,7 @@ mod recorder;
 mod recording;
 mod reference;
 mod secret;
+pub(crate) mod stage;
 mod state;
 #[cfg(any(test, feature = "conformance"))]
 pub mod suite;
@@ -42,6 +43,7 @@ pub use recorder::{ExecutionPage, ExecutionQuery, LogPage, LogQuery, Recorder, S
 pub use recording::Recording;
 pub use reference::Reference;
 pub use secret::Secret;
+pub use stage::{Stage, StageEntities};
 pub use state::ExecutionState;
 pub use sync::{DeleteGuard, DeleteMode, Deletes, DriftPolicy, LeftFilter, OnConflict, Strategy};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

@@ -1,5 +1,7 @@
 //! What one run may say beyond its job.
 
+use super::definition::Job;
+use super::stage;
 use super::sync::{DeleteGuard, Strategy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
@@ -13,8 +15,10 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RunOptions {
-    /// Names of the entities to move; empty for all of the job.
+    /// Names of the entities to move; empty for all of the job, or of `stages`.
     pub entities: Vec<String>,
+    /// Names of the stages to move, beside `entities`; empty for all of the job.
+    pub stages: Vec<String>,
     /// Rows to read per entity at most.
     pub limit: Option<u64>,
     /// Rows per target transaction at most.
@@ -56,6 +60,24 @@ impl RunOptions {
     pub fn with_entities(mut self, entities: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.entities = entities.into_iter().map(Into::into).collect();
         self
+    }
+
+    /// Moves only these stages.
+    #[must_use]
+    pub fn with_stages(mut self, stages: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.stages = stages.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Returns whether the run moves only a part of the job's entities.
+    pub fn narrows(&self) -> bool {
+        !self.entities.is_empty() || !self.stages.is_empty()
+    }
+
+    /// Returns whether the run moves an entity of a job.
+    pub fn takes(&self, job: &Job, entity: &str) -> bool {
+        let stage = || stage::place_of(&job.stages, entity).map(|place| &job.stages[place].name);
+        !self.narrows() || self.entities.iter().any(|name| name == entity) || stage().is_some_and(|s| self.stages.contains(s))
     }
 
     /// Reads at most so many rows per entity.

@@ -109,6 +109,7 @@ impl Observer for ProgressTracker {
                         name: planned.name.clone(),
                         source: planned.source.clone(),
                         target: planned.target.clone(),
+                        stage: planned.stage.clone(),
                         total_rows: planned.rows,
                         ..EntityResult::default()
                     };
@@ -274,6 +275,7 @@ mod tests {
             name: format!("e{i}"),
             source: "s".into(),
             target: "t".into(),
+            stage: None,
             rows: *rows,
         };
         let entities = rows.iter().enumerate().map(planned).collect();

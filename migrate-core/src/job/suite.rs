@@ -152,6 +152,7 @@ async fn entities_replace_each_other_by_name_and_totals_follow(store: Arc<dyn Re
         name: name.to_owned(),
         source: "S.\"t\"".to_owned(),
         target: "t".to_owned(),
+        stage: (name == "a").then(|| "base".to_owned()),
         state: ExecutionState::Running,
         total_rows: Some(10),
         counters: Counters { read: 10, inserted, orphans: 1, bytes: 99, ..Counters::default() },

@@ -199,6 +199,7 @@ fn report(id: String, status: ExecutionState, error: Option<String>, tracker: &P
         name: e.name,
         source: e.source,
         target: e.target,
+        stage: e.stage,
         counters: e.counters,
         seconds: e.seconds,
     });
@@ -297,6 +298,7 @@ fn planned(entity: &crate::plan::EntityPlan) -> PlannedEntity {
         name: entity.name.clone(),
         source: entity.source.name.to_string(),
         target: entity.target.name.to_string(),
+        stage: entity.stage.clone(),
         rows: entity.row_estimate,
     }
 }
@@ -324,11 +326,16 @@ async fn look_up(context: &Context, plan: &Plan, entity: &crate::plan::EntityPla
 
 /// Runs entities level by level, several of a level at once where both sides can.
 async fn run_entities(context: &Context, runs: &mut [EntityRun], mut snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
-    // References of tables that are created are checked at the end, so only live ones impose an order.
-    let ordered = runs.iter().any(|r| !r.entity.create);
+    // References of tables that are created are checked at the end, so only live ones impose an order, and stages.
+    let ordered = runs.iter().any(|r| !r.entity.create || r.entity.stage.is_some());
     let level = |run: &EntityRun| if ordered { run.entity.level } else { 0 };
     runs.sort_by_key(level);
+    let mut stage = None;
     for group in runs.chunk_by(|a, b| level(a) == level(b)) {
+        if stage != group[0].entity.stage {
+            stage.clone_from(&group[0].entity.stage);
+            stage.iter().for_each(|stage| step(context, &format!("stage {stage}")));
+        }
         if context.limits.parallel == 1 || group.len() == 1 {
             for run in group {
                 snapshot = run.run(context, snapshot).await?;

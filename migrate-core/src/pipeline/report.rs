@@ -36,6 +36,9 @@ pub struct EntityReport {
     pub source: String,
     /// The target's table.
     pub target: String,
+    /// The stage that it is in, where the job names stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// What became of its rows.
     #[serde(flatten)]
     pub counters: Counters,

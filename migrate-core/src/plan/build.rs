@@ -9,10 +9,11 @@ use super::graph::ReferenceGraph;
 use super::names::{self, Chosen};
 use super::references::{self, Refusal};
 use super::shared;
+use super::stages;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::Filter;
 use crate::hint;
-use crate::job::{Entity, Job, Mode, RunOptions};
+use crate::job::{Entity, Job, Mode, RunOptions, stage};
 use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema, TypeKind, TypeSchema};
 use crate::sink::{CreateRequest, SchemaPlan, Sink, TablePlan};
 use crate::source::Source;
@@ -63,7 +64,7 @@ async fn draft(
     let state = sink.state();
     let remembers = state.exists().await?;
     let unfinished = if remembers { state.unfinished_tables(&job.name).await? } else { Vec::new() };
-    let (chosen, mut notes) = names::choose(job, &options.entities, &source_schema)?;
+    let (chosen, mut notes) = names::choose(job, options, &source_schema)?;
     let default = sink.default_schema();
 
     let mut drafts = Vec::with_capacity(chosen.len());
@@ -93,7 +94,7 @@ async fn draft(
         drafts.push(Draft { chosen, name, transform, existing, started, judged, notes: entity_notes });
     }
     let names = || drafts.iter().map(|draft| draft.chosen.entity.name());
-    if let Some(unknown) = code.keys().find(|name| options.entities.is_empty() && names().all(|known| known != *name)) {
+    if let Some(unknown) = code.keys().find(|name| !options.narrows() && names().all(|known| known != *name)) {
         let message = format!("there is no entity \"{unknown}\" to transform{}", hint::nearest(unknown, names()));
         return Err(Error::new(ErrorKind::Config, message));
     }
@@ -132,12 +133,14 @@ async fn draft(
         note_trigger_columns(&job.name, &mut entities, state.as_ref()).await?;
     }
     let refusals = references::plan(job, &mut entities, &schema, &source_schema, &target_schema, &mut notes)?;
+    let stages = stages::of(&entities);
     let plan = Plan {
         job: job.name.clone(),
         mode: job.mode,
         source: format!("{} {}", source_schema.engine, source_schema.version),
         target: format!("{} {}", target_schema.engine, target_schema.version),
         entities,
+        stages,
         schema,
         notes,
         source_identity: identity,
@@ -384,6 +387,7 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         target: table.table.clone(),
         create: table.create,
         level: 0,
+        stage: stage::place_of(&job.stages, entity.name()).map(|place| job.stages[place].name.clone()),
         key_is_unique: key.is_empty() || source.is_unique(&key),
         key,
         target_key,
@@ -405,6 +409,9 @@ async fn refuse(refusals: &[Refusal], job: &str, sink: &dyn Sink) -> Result<()> 
     let state = sink.state();
     let exists = !refusals.is_empty() && state.exists().await?;
     for refusal in refusals {
+        if let Some(message) = &refusal.against {
+            return Err(Error::new(ErrorKind::Config, message).with("entity", &refusal.entities[0]).with("field", "stages"));
+        }
         for entity in &refusal.entities {
             let filled = exists && state.checkpoints(job, entity).await?.iter().any(|(_, c)| c.done);
             if !filled {

@@ -24,8 +24,11 @@ pub struct EntityPlan {
     pub target: TableSchema,
     /// Whether this job creates the target's table.
     pub create: bool,
-    /// How many levels of parents the table has; lower levels load first.
+    /// How many levels of parents the table has, after all of earlier stages; lower levels load first.
     pub level: usize,
+    /// The stage that it is in, where the job names stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// The source's columns that identify a row; empty for a multiset.
     pub key: Vec<String>,
     /// What identifies a row in the target: the same columns by their names there, and then those with constants without which the rows

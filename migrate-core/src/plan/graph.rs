@@ -29,6 +29,9 @@ pub struct GraphEntity {
     pub table: String,
     /// How many levels of parents it has; entities of one level do not wait for one another.
     pub level: usize,
+    /// The stage that it is in, where the job names stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// Whether the job creates the table.
     pub created: bool,
 }
@@ -76,6 +79,7 @@ impl ReferenceGraph {
                 name: entity.name.clone(),
                 table: entity.target.name.to_string(),
                 level: entity.level,
+                stage: entity.stage.clone(),
                 created: entity.create,
             });
             for reference in &entity.references {
@@ -91,7 +95,7 @@ impl ReferenceGraph {
                     moved: reference.entity.is_some(),
                     declared: reference.declared,
                     binding: reference.binding,
-                    reason: reference.binding.reason(),
+                    reason: reference.reason(),
                 });
             }
         }
@@ -102,12 +106,24 @@ impl ReferenceGraph {
         graph
     }
 
+    /// Returns the entities stage by stage; all together where the job names no stages.
+    fn by_stage(&self) -> Vec<(Option<&str>, Vec<&str>)> {
+        let groups = self.entities.chunk_by(|a, b| a.stage == b.stage);
+        groups.map(|group| (group[0].stage.as_deref(), group.iter().map(|e| e.name.as_str()).collect())).collect()
+    }
+
     /// Prints the graph in the language of Graphviz; children point to their parents.
     pub fn to_dot(&self) -> String {
         let quoted = |name: &str| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
         let mut text = String::from("digraph references {\n    rankdir = BT;\n");
-        for entity in &self.entities {
-            put(&mut text, format_args!("    {};\n", quoted(&entity.name)));
+        for (place, (stage, entities)) in self.by_stage().into_iter().enumerate() {
+            let Some(stage) = stage else {
+                entities.iter().for_each(|name| put(&mut text, format_args!("    {};\n", quoted(name))));
+                continue;
+            };
+            put(&mut text, format_args!("    subgraph cluster_{place} {{\n        label = {};\n", quoted(stage)));
+            entities.iter().for_each(|name| put(&mut text, format_args!("        {};\n", quoted(name))));
+            text.push_str("    }\n");
         }
         for reference in &self.references {
             let style = if reference.moved { "" } else { ", style = dotted" };
@@ -133,9 +149,17 @@ impl ReferenceGraph {
         let label = |name: &str| name.replace('#', "#35;").replace('"', "#quot;").replace('<', "#lt;").replace('>', "#gt;");
         let place = |name: &str| names.iter().position(|n| *n == name).unwrap_or_default();
         let mut text = String::from("flowchart BT\n");
-        for (place, name) in names.iter().enumerate() {
-            put(&mut text, format_args!("    n{place}[\"{}\"]\n", label(name)));
+        let node = |text: &mut String, name: &str| put(text, format_args!("    n{}[\"{}\"]\n", place(name), label(name)));
+        for (number, (stage, entities)) in self.by_stage().into_iter().enumerate() {
+            if let Some(stage) = stage {
+                put(&mut text, format_args!("    subgraph s{number}[\"{}\"]\n", label(stage)));
+            }
+            entities.iter().for_each(|name| node(&mut text, name));
+            if stage.is_some() {
+                text.push_str("    end\n");
+            }
         }
+        names[self.entities.len()..].iter().for_each(|name| node(&mut text, name));
         for reference in &self.references {
             let arrow = if reference.moved { "-->" } else { "-.->" };
             let columns = label(&reference.label());

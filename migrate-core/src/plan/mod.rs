@@ -10,6 +10,7 @@ mod graph;
 mod names;
 mod references;
 mod shared;
+mod stages;
 
 pub use build::{build, graph};
 pub(crate) use drift::remembered;
@@ -17,6 +18,7 @@ pub use drift::{Drift, DriftAction, DriftChange};
 pub use entity::{ColumnPlan, EntityPlan};
 pub use graph::{GraphEntity, GraphReference, ReferenceGraph};
 pub use references::{Binding, ReferenceCheck, ReferencePlan, SourceReference};
+pub use stages::StagePlan;
 
 use crate::error::{Error, Result};
 use crate::job::Mode;
@@ -37,6 +39,8 @@ pub struct Plan {
     pub target: String,
     /// The entities in load order.
     pub entities: Vec<EntityPlan>,
+    /// In which stages they are moved: those that the job names, else those that the references make.
+    pub stages: Vec<StagePlan>,
     /// What happens to the target's schema.
     pub schema: SchemaPlan,
     /// What concerns no single entity: tables that are left out and why, cycles, types.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::hint;
-use crate::job::{Entities, Entity, Job};
+use crate::job::{Entities, Entity, Job, RunOptions, stage};
 use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema};
 
 /// An entity of the job with the source's table it means.
@@ -23,7 +23,7 @@ pub(super) fn parse_name(name: &str, database: &DatabaseSchema) -> TableName {
 }
 
 /// Returns the job's entities with their tables, and a note for each table that `"*"` passes over.
-pub(super) fn choose<'a>(job: &Job, only: &[String], source: &'a DatabaseSchema) -> Result<(Vec<Chosen<'a>>, Vec<String>)> {
+pub(super) fn choose<'a>(job: &Job, options: &RunOptions, source: &'a DatabaseSchema) -> Result<(Vec<Chosen<'a>>, Vec<String>)> {
     let mut notes = Vec::new();
     let mut chosen = match &job.entities {
         Entities::All => all_tables(job, source, &mut notes)?,
@@ -36,15 +36,17 @@ pub(super) fn choose<'a>(job: &Job, only: &[String], source: &'a DatabaseSchema)
             })
             .collect::<Result<Vec<_>>>()?,
     };
-    if !only.is_empty() {
-        for name in only {
+    stage::check_entities(&job.stages, &chosen.iter().map(|c| c.entity.name()).collect::<Vec<_>>())?;
+    if options.narrows() {
+        for name in &options.entities {
             if !chosen.iter().any(|c| c.entity.name() == name) {
                 let names: Vec<&str> = chosen.iter().map(|c| c.entity.name()).collect();
                 let message = format!("the job has no entity \"{name}\"{}", hint::nearest(name, names));
                 return Err(Error::new(ErrorKind::Config, message));
             }
         }
-        chosen.retain(|c| only.iter().any(|name| name == c.entity.name()));
+        options.stages.iter().try_for_each(|name| stage::check_known(&job.stages, name))?;
+        chosen.retain(|c| options.takes(job, c.entity.name()));
     }
     if chosen.is_empty() {
         return Err(Error::new(ErrorKind::Config, "there is nothing to move: the source has no table that the job takes"));

@@ -1,11 +1,11 @@
 //! The references of a plan's entities: from both catalogs and from the job file, and when each is bound.
 
 use super::entity::EntityPlan;
-use crate::binding::{Bond, Edge, Schedule, Timing, schedule, spell_cycle, with_partitions};
+use crate::binding::{Bond, Edge, Schedule, Staged, Timing, schedule_stages, spell_cycle, with_partitions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use crate::hint;
-use crate::job::{Entities, Job, Reference};
+use crate::job::{Entities, Job, Reference, stage};
 use crate::schema::{DatabaseSchema, ForeignKey, TableName, TableSchema};
 use crate::sink::SchemaPlan;
 use serde::Serialize;
@@ -32,6 +32,9 @@ pub struct ReferencePlan {
     pub check: ReferenceCheck,
     /// When it is bound.
     pub binding: Binding,
+    /// Whether its parents are in a later stage, by the job's own order.
+    #[serde(skip_serializing_if = "is_false")]
+    pub against_stages: bool,
     /// What is needed to bind it late, where that is so.
     #[serde(skip)]
     pub late: Option<LateReference>,
@@ -92,10 +95,12 @@ pub enum Binding {
     InCycle,
 }
 
-impl Binding {
-    /// Returns the reason, in words.
-    pub fn reason(self) -> &'static str {
-        match self {
+impl ReferencePlan {
+    /// Returns the reason for which it is bound when it is, in words.
+    pub fn reason(&self) -> &'static str {
+        match self.binding {
+            Binding::Late if self.against_stages => "its parents are in a later stage: NULL until the parent is there",
+            Binding::InCycle if self.against_stages => "its parents are in a later stage, and it cannot wait: a run is refused",
             Binding::WithRow => "parents load first",
             Binding::AfterLoad => "the job creates the table: the constraint is made, and checked, after the load",
             Binding::Late => "in a cycle of existing tables: NULL until the parent is there",
@@ -111,6 +116,29 @@ pub(super) struct Refusal {
     pub(super) entities: Vec<String>,
     /// The cycle, spelled out.
     pub(super) path: String,
+    /// What is wrong where not a cycle but the order of the job's stages is: no run can begin so.
+    pub(super) against: Option<String>,
+}
+
+impl Refusal {
+    fn against_stages(child: &EntityPlan, parent: &EntityPlan, reference: &ReferencePlan) -> Self {
+        let stage = |entity: &EntityPlan| entity.stage.clone().unwrap_or_default();
+        let (from, to) = (stage(child), stage(parent));
+        let message = format!(
+            "the stage \"{from}\" comes before \"{to}\", but its entity {} refers by ({}) to {}, and the reference cannot wait: the column is \
+             never NULL; put {} into an earlier stage, or {} into a later one",
+            child.name,
+            reference.columns.join(", "),
+            parent.name,
+            parent.name,
+            child.name,
+        );
+        Refusal { entities: vec![child.name.clone(), parent.name.clone()], path: String::new(), against: Some(message) }
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Finds the entities' references, puts parents before children, and returns what cannot be bound.
@@ -140,14 +168,35 @@ pub(super) fn plan(
             }
         }
     }
-    let Schedule { levels, cycles, timings, .. } = schedule(entities.len(), &edges);
+    let stages: Vec<usize> = entities.iter().map(|e| stage::place_of(&job.stages, &e.name).unwrap_or(0)).collect();
+    let Staged { schedule: Schedule { levels, cycles, timings, .. }, against } = schedule_stages(&stages, &edges);
     let path = |start: usize, edges: &[Edge]| {
         let names: Vec<String> = spell_cycle(start, edges).into_iter().map(|i| tables[i].name.to_string()).collect();
         format!("{} → {}", names.join(" → "), names.first().map_or("", String::as_str))
     };
     let mut refusals: Vec<Refusal> = Vec::new();
-    for ((edge, timing), (child, at)) in edges.iter().zip(timings).zip(places) {
+    for (number, ((edge, timing), (child, at))) in edges.iter().zip(timings).zip(places).enumerate() {
         let reference = &mut found[child][at].0;
+        let mut where_to = "in a cycle";
+        if against.contains(&number) {
+            reference.against_stages = true;
+            where_to = "in a later stage";
+            let own = &tables[edge.child];
+            let same = |key: &&ForeignKey| key.columns == reference.columns && key.parent == reference.table;
+            // A table that is created now is there at the next run: what could not be repeated is refused from the start.
+            let firm = own.foreign_keys.iter().find(same).map_or(edge.bond, |key| bond(&entities[edge.child], key));
+            if firm == Bond::Rigid {
+                reference.binding = Binding::InCycle;
+                refusals.push(Refusal::against_stages(&entities[edge.child], &entities[edge.parent], reference));
+                continue;
+            }
+            if edge.bond == Bond::Loose {
+                let (names, own, parent) = (reference.columns.join(", "), &entities[edge.child], &entities[edge.parent]);
+                let when =
+                    if reference.check == ReferenceCheck::Never { "nothing checks it" } else { "it is checked after the load" };
+                notes.push(format!("{}: ({names}) refers to {} in a later stage; {when}", own.name, parent.name));
+            }
+        }
         match (edge.bond, timing) {
             (_, Timing::WithRow) | (Bond::Loose, Timing::Late | Timing::Together) => {}
             (Bond::Nullable, Timing::Late) => {
@@ -157,14 +206,14 @@ pub(super) fn plan(
                 reference.late = Some(LateReference { columns, parent: parent.target.clone() });
                 let names = reference.columns.join(", ");
                 notes.push(format!(
-                    "{}: ({names}) refers to {} in a cycle: a row whose parent is not there yet is written twice, first with NULL",
+                    "{}: ({names}) refers to {} {where_to}: a row whose parent is not there yet is written twice, first with NULL",
                     own.name, parent.name
                 ));
             }
             (Bond::Rigid | Bond::Nullable, Timing::Late | Timing::Together) => {
                 reference.binding = Binding::InCycle;
                 let names = [edge.child, edge.parent].map(|i| entities[i].name.clone());
-                refusals.push(Refusal { entities: names.to_vec(), path: path(edge.child, &edges) });
+                refusals.push(Refusal { entities: names.to_vec(), path: path(edge.child, &edges), against: None });
             }
         }
     }
@@ -221,6 +270,7 @@ fn references_of(
             declared: false,
             check,
             binding: if child.create { Binding::AfterLoad } else { Binding::WithRow },
+            against_stages: false,
             late: None,
             source: at_source,
         };
@@ -294,6 +344,7 @@ fn unchecked(
         declared: false,
         check: ReferenceCheck::Never,
         binding: Binding::Unchecked,
+        against_stages: false,
         late: None,
         source: at_source.map(|(key, source)| SourceReference {
             columns: key.columns.clone(),

@@ -6,7 +6,7 @@ use migrate_core::error::{Error, ErrorKind, Result};
 use sqlx::postgres::PgConnection;
 
 /// What leads from each version to the next; the first from nothing to 1. Never edited once released: only added to.
-const STEPS: [&str; 1] = [include_str!("schema-1.sql")];
+const STEPS: [&str; 2] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
 
 /// A number of our own among advisory locks.
 const LOCK: i64 = 0x6d69_6772_6174_6501;

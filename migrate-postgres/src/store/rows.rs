@@ -217,7 +217,7 @@ async fn attempts(connection: &mut PgConnection, id: &str) -> Result<Vec<Attempt
     rows.iter().map(read).collect()
 }
 
-const ENTITY: [&str; 7] = ["name", "source", "target", "state", "total_rows", "seconds", "error"];
+const ENTITY: [&str; 8] = ["name", "source", "target", "state", "total_rows", "seconds", "error", "stage"];
 
 fn entity_columns() -> Vec<&'static str> {
     ENTITY.into_iter().chain(counters::NAMES).collect()
@@ -238,7 +238,8 @@ async fn entities(connection: &mut PgConnection, id: &str) -> Result<Vec<EntityR
             total_rows: uncount(get(row, 4)?),
             seconds: get(row, 5)?,
             error: get(row, 6)?,
-            counters: read_counters(row, 7)?,
+            stage: get(row, 7)?,
+            counters: read_counters(row, 8)?,
         })
     };
     rows.iter().map(read).collect()
@@ -372,7 +373,8 @@ pub(super) async fn save_entities(connection: &mut PgConnection, id: &str, entit
             .bind(e.state.as_str())
             .bind(count(e.total_rows))
             .bind(e.seconds)
-            .bind(clean_option(e.error.as_ref()));
+            .bind(clean_option(e.error.as_ref()))
+            .bind(clean_option(e.stage.as_ref()));
         for column in counters::to_columns(&e.counters) {
             statement = statement.bind(column);
         }

@@ -45,6 +45,19 @@ async fn many_connections_create_and_use_one_new_store_at_once() {
 }
 
 #[tokio::test]
+async fn a_store_of_the_first_version_gains_what_it_lacks() {
+    for (name, case) in suite::CASES.iter().filter(|(name, _)| name.starts_with("entities_")) {
+        println!("{name}");
+        let config = database().await;
+        let mut first = connect(&config, SessionRole::Writer).await.expect("the server answers");
+        let version = "CREATE SCHEMA migrate_store; CREATE TABLE migrate_store.migration_schema (version bigint PRIMARY KEY); \
+                       INSERT INTO migrate_store.migration_schema VALUES (1)";
+        execute(&mut first, format!("{version}; {}", include_str!("schema-1.sql"))).await.expect("the role is a superuser");
+        case(Arc::new(PostgresStore::open(config).await.expect("the store opens"))).await;
+    }
+}
+
+#[tokio::test]
 async fn a_store_of_a_newer_version_is_refused() {
     let config = database().await;
     PostgresStore::open(config.clone()).await.expect("the store opens");

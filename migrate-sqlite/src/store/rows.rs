@@ -147,7 +147,7 @@ fn attempts(connection: &Connection, id: &str) -> Result<Vec<Attempt>> {
 
 fn entities(connection: &Connection, id: &str) -> Result<Vec<EntityResult>> {
     let sql = format!(
-        "SELECT name, source, target, state, total_rows, seconds, error, {}
+        "SELECT name, source, target, state, total_rows, seconds, error, stage, {}
          FROM migration_execution_entities WHERE execution_id = ?1 ORDER BY position",
         counters::NAMES.join(", ")
     );
@@ -161,7 +161,8 @@ fn entities(connection: &Connection, id: &str) -> Result<Vec<EntityResult>> {
             target: get(row, 2)?,
             state: state(&get::<String>(row, 3)?)?,
             total_rows: uncount(get(row, 4)?),
-            counters: read_counters(row, 7)?,
+            stage: get(row, 7)?,
+            counters: read_counters(row, 8)?,
             seconds: get(row, 5)?,
             error: get(row, 6)?,
         });
@@ -272,12 +273,12 @@ pub(super) fn save_entities(connection: &Connection, id: &str, entities: &[Entit
     let updates = names.map(|name| format!("{name} = excluded.{name}")).join(", ");
     let sql = format!(
         "INSERT INTO migration_execution_entities
-             (execution_id, name, source, target, state, total_rows, seconds, error, {}, position)
+             (execution_id, name, source, target, state, total_rows, seconds, error, stage, {}, position)
          VALUES ({}, (SELECT count(*) FROM migration_execution_entities WHERE execution_id = ?1))
          ON CONFLICT (execution_id, name) DO UPDATE SET source = excluded.source, target = excluded.target,
-             state = excluded.state, total_rows = excluded.total_rows, seconds = excluded.seconds, error = excluded.error, {updates}",
+             stage = excluded.stage, state = excluded.state, total_rows = excluded.total_rows, seconds = excluded.seconds, error = excluded.error, {updates}",
         names.join(", "),
-        (1..=20).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ")
+        (1..=21).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ")
     );
     let mut statement = connection.prepare_cached(&sql).during(WRITING)?;
     for e in entities {
@@ -290,6 +291,7 @@ pub(super) fn save_entities(connection: &Connection, id: &str, entities: &[Entit
             count(e.total_rows).into(),
             e.seconds.into(),
             e.error.clone().into(),
+            e.stage.clone().into(),
         ];
         values.extend(counters::to_columns(&e.counters).map(Value::from));
         statement.execute(params_from_iter(values)).during(WRITING)?;

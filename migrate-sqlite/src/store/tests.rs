@@ -38,6 +38,19 @@ async fn many_connections_create_and_use_one_new_store_at_once() {
 }
 
 #[tokio::test]
+async fn a_store_of_the_first_version_gains_what_it_lacks() {
+    for (name, case) in suite::CASES.iter().filter(|(name, _)| name.starts_with("entities_")) {
+        println!("{name}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("store.db");
+        let first = Connection::open(&path).expect("the file opens");
+        let version = "CREATE TABLE migration_schema (version INTEGER PRIMARY KEY); INSERT INTO migration_schema VALUES (1)";
+        first.execute_batch(&format!("{}; {version}", include_str!("schema-1.sql"))).expect("it is writable");
+        case(Arc::new(open(&path).await.expect("the store opens"))).await;
+    }
+}
+
+#[tokio::test]
 async fn a_store_of_a_newer_version_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("store.db");

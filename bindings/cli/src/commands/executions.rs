@@ -167,9 +167,13 @@ fn show(global: &Global, e: &Execution) -> Result<u8, Failure> {
     }
     if !e.entities.is_empty() {
         output::print_line("");
-        let line = |e: &'_ migrate_core::job::EntityResult| (e.name.clone(), e.counters, e.seconds);
-        let lines: Vec<_> = e.entities.iter().map(line).collect();
-        output::results(lines.iter().map(|(name, counters, seconds)| EntityLine { name, counters, seconds: *seconds })).print();
+        output::results(e.entities.iter().map(|e| EntityLine {
+            name: &e.name,
+            stage: e.stage.as_deref(),
+            counters: &e.counters,
+            seconds: e.seconds,
+        }))
+        .print();
         for entity in e.entities.iter().filter(|entity| entity.error.is_some()) {
             let error = entity.error.as_deref().unwrap_or_default();
             output::print_line(&format!("{}: {}", output::name(&entity.name), output::name(error)));

@@ -31,9 +31,12 @@ pub(super) async fn graph(global: &Global, arguments: &GraphArguments) -> Result
 }
 
 fn print(graph: &ReferenceGraph) {
-    let mut table = Table::new(&[">level", "entity", "refers to", "by", "bound"]);
+    let staged = graph.entities.iter().any(|entity| entity.stage.is_some());
+    let first = if staged { "stage" } else { ">level" };
+    let mut table = Table::new(&[first, "entity", "refers to", "by", "bound"]);
     for entity in &graph.entities {
-        let (level, name) = (entity.level.to_string(), output::name(&entity.name));
+        let level = entity.stage.as_deref().map_or_else(|| entity.level.to_string(), output::name);
+        let name = output::name(&entity.name);
         let references: Vec<_> = graph.references.iter().filter(|r| r.child == entity.name).collect();
         if references.is_empty() {
             table.add(vec![level, name, String::new(), String::new(), String::new()]);

@@ -94,6 +94,7 @@ fn locate(error: Error, environments: &Environments) -> Error {
 
 fn options(arguments: &JobArguments, job: &Job, source: ConnectionUrl, target: ConnectionUrl) -> RunOptions {
     let mut options = RunOptions::new().with_entities(arguments.entities.clone()).with_command(command_line());
+    options.stages.clone_from(&arguments.stages);
     options.limit = arguments.limit;
     options.batch_rows = arguments.batch_size;
     options.parallel = arguments.parallel.and_then(|parallel| usize::try_from(parallel).ok());

@@ -67,9 +67,14 @@ fn print_schema(plan: &Plan, environments: &Environments) {
     output::print_line(&format!("job {}, mode {}", output::name(&plan.job), plan.mode));
     output::print_line(&format!("from {} ({}) to {} ({})", environments.source, plan.source, environments.target, plan.target));
     output::print_line("");
-    let mut table = Table::new(&[">", "entity", "from", "to", "table", ">rows", ">columns", "key"]);
+    let titles = [">", "entity", "from", "to", "table", ">rows", ">columns", "key"];
+    let staged = plan.stages.len() > 1 || plan.stages.iter().any(|stage| !stage.derived);
+    let mut table = Table::new(&titles.into_iter().chain(staged.then_some("stage")).collect::<Vec<_>>());
     for (place, entity) in plan.entities.iter().enumerate() {
-        table.add(row(place + 1, entity));
+        let stage = plan.stages.iter().find(|stage| stage.entities.contains(&entity.name)).filter(|_| staged);
+        let mut row = row(place + 1, entity);
+        row.extend(stage.map(|stage| output::name(&stage.name)));
+        table.add(row);
     }
     table.print();
     let mut notes: Vec<String> = plan.notes.clone();
@@ -109,8 +114,13 @@ fn row(place: usize, entity: &EntityPlan) -> Vec<String> {
 fn print_changes(preview: &Preview, show_values: bool) {
     output::print_line("");
     output::print_line("what a run would do with the rows:");
-    output::results(preview.changes.iter().map(|e| EntityLine { name: &e.name, counters: &e.counters, seconds: e.seconds }))
-        .print();
+    output::results(preview.changes.iter().map(|e| EntityLine {
+        name: &e.name,
+        stage: None,
+        counters: &e.counters,
+        seconds: e.seconds,
+    }))
+    .print();
     for entity in preview.changes.iter().filter(|e| !e.samples.is_empty()) {
         output::print_line("");
         output::print_line(&format!("some rows of {} that would change:", output::name(&entity.name)));

@@ -28,7 +28,8 @@ pub(super) async fn quarantine(global: &Global, command: QuarantineCommand) -> R
 async fn find(global: &Global, arguments: &QuarantineRows) -> Result<(Pipeline, Vec<QuarantinedRow>), Failure> {
     let Prepared { job, source, target, options, .. } = prepare(global, &arguments.job)?;
     let environments = Environments::of(&job);
-    let (name, entities) = (job.name.clone(), options.entities.clone());
+    let (definition, only) = (job.clone(), options.clone());
+    let name = job.name.clone();
     let state = target.state();
     let pipeline = Pipeline::builder(job).source(source).target(target).options(options).build()?;
     let located = |error: Error| locate(error.with("side", "target"), &environments);
@@ -37,8 +38,7 @@ async fn find(global: &Global, arguments: &QuarantineRows) -> Result<(Pipeline, 
         false => Vec::new(),
     };
     let wanted = |row: &QuarantinedRow| {
-        (entities.is_empty() || entities.contains(&row.scope.entity))
-            && arguments.key.as_ref().is_none_or(|key| key == &shown_key(row))
+        only.takes(&definition, &row.scope.entity) && arguments.key.as_ref().is_none_or(|key| key == &shown_key(row))
     };
     let rows: Vec<QuarantinedRow> = rows.into_iter().filter(wanted).collect();
     if rows.is_empty() && arguments.key.is_some() {
@@ -131,6 +131,7 @@ async fn replay(global: &Global, mut arguments: QuarantineRows) -> Result<u8, Fa
     entities.sort();
     entities.dedup();
     arguments.job.entities = entities;
+    arguments.job.stages.clear();
     let run = RunArguments { job: arguments.job, dry_run: false, plan: None, verify: false };
     super::run::run(global, &run, bars::on_terminal()).await
 }

@@ -73,10 +73,14 @@ fn document(report: &RunReport) -> Result<serde_json::Value, Failure> {
 }
 
 fn print(report: &RunReport, seconds: f64) {
-    let line = |e: &'_ migrate_core::pipeline::EntityReport| (e.name.clone(), e.counters, e.seconds);
-    let lines: Vec<_> = report.entities.iter().map(line).collect();
-    if !lines.is_empty() {
-        output::results(lines.iter().map(|(name, counters, seconds)| EntityLine { name, counters, seconds: *seconds })).print();
+    if !report.entities.is_empty() {
+        output::results(report.entities.iter().map(|e| EntityLine {
+            name: &e.name,
+            stage: e.stage.as_deref(),
+            counters: &e.counters,
+            seconds: e.seconds,
+        }))
+        .print();
         output::print_line("");
     }
     output::print_line(&format!("execution {}: {} in {}", report.execution_id, report.status, output::seconds(seconds)));

@@ -88,7 +88,7 @@ impl Bench {
 }
 
 fn plan() -> Event {
-    let entity = PlannedEntity { name: "t".into(), source: "S".into(), target: "T".into(), rows: Some(10) };
+    let entity = PlannedEntity { name: "t".into(), source: "S".into(), target: "T".into(), stage: None, rows: Some(10) };
     Event::PlanReady { entities: vec![entity], notes: vec!["a note".into()] }
 }
 
