@@ -2,6 +2,7 @@
 
 mod adopt;
 mod bad_input;
+mod cascades;
 mod command_line;
 mod comparison;
 mod created_tables;

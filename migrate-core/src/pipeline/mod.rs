@@ -6,6 +6,7 @@
 //! ```
 
 mod batch;
+mod cascade;
 mod check;
 mod collisions;
 mod context;

@@ -9,6 +9,7 @@
 //! The walks cannot delete: parents are walked before their children, and only at the end is it known how many rows would go. What they
 //! miss is listed in the target, in the transaction that forgets it in the ledger, so that a crash in between loses nothing.
 
+use super::cascade;
 use super::context::Context;
 use super::entity::EntityRun;
 use super::knot::delete_together;
@@ -263,6 +264,10 @@ pub(super) async fn delete_rows(
         wanted.map(|(_, row)| target_key(entity, &Key::from_bytes(&row.key))).collect::<Result<Vec<Key>>>()
     };
     let (own, others) = (keys(true)?, keys(false)?);
+    let marked = context.job.deletes.mode == DeleteMode::Soft;
+    for keys in [Some(&own), Some(&others).filter(|_| !marked)].into_iter().flatten() {
+        cascade::hold(context, entity, transaction, keys).await?;
+    }
     // What this very execution has brought was never anybody's: it goes whatever the job says, and is not counted.
     let own = transaction.delete(&entity.target, &entity.target_key, &own).await?;
     let counted = match (context.job.deletes.mode, &context.job.deletes.column) {

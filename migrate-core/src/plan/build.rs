@@ -1,6 +1,7 @@
 //! Builds a plan from the job and both databases' catalogs. Reads only.
 
 use super::Plan;
+use super::cascades;
 use super::columns;
 use super::drift::{self, Judged};
 use super::entity::EntityPlan;
@@ -133,6 +134,7 @@ async fn draft(
         note_trigger_columns(&job.name, &mut entities, state.as_ref()).await?;
     }
     let refusals = references::plan(job, &mut entities, &schema, &source_schema, &target_schema, &mut notes)?;
+    cascades::find(job, &mut entities, &target_schema);
     let stages = stages::of(&entities);
     let plan = Plan {
         job: job.name.clone(),
@@ -396,6 +398,7 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         filter: entity.filter.clone(),
         row_estimate: source.row_estimate,
         references: Vec::new(),
+        cascades: Vec::new(),
         transform,
         drift: judged.drift,
         source_columns: judged.columns,

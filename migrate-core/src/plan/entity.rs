@@ -1,5 +1,6 @@
 //! One entity of a plan.
 
+use super::cascades::CascadePlan;
 use super::drift::{Drift, DriftAction};
 use super::references::ReferencePlan;
 use crate::filter::Filter;
@@ -48,6 +49,9 @@ pub struct EntityPlan {
     /// The entity's references, and when each is bound.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<ReferencePlan>,
+    /// What would go, or change, in the target with rows of its table, where nothing held them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cascades: Vec<CascadePlan>,
     /// What happens to values on the way.
     #[serde(skip)]
     pub transform: Option<Arc<TransformPlan>>,

@@ -1,6 +1,7 @@
 //! What a run would do: which entities, in which order, into which tables, with which columns.
 
 mod build;
+mod cascades;
 mod columns;
 mod drift;
 mod entity;
@@ -13,6 +14,7 @@ mod shared;
 mod stages;
 
 pub use build::{build, graph};
+pub use cascades::CascadePlan;
 pub(crate) use drift::remembered;
 pub use drift::{Drift, DriftAction, DriftChange};
 pub use entity::{ColumnPlan, EntityPlan};
