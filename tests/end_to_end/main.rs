@@ -5,6 +5,7 @@ mod bad_input;
 mod cascades;
 mod command_line;
 mod comparison;
+mod crearis;
 mod created_tables;
 mod cycles;
 mod deletes;
