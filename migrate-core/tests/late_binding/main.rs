@@ -1,6 +1,7 @@
 //! References that close a cycle, on the memory adapter: who waits for a parent, who completes it, and what is counted meanwhile.
 
 mod bench;
+mod graphs;
 mod histories;
 
 use bench::{Bench, NONE, cycle, held, numbers, people, put, reference, sum};
