@@ -8,6 +8,7 @@ use crate::migrate::{self, Took};
 use crate::report::Line;
 use crate::sample::Sources;
 use crate::settings::Settings;
+use crate::tree::{TREE, TREE_KEYS};
 use crate::workload::{EVENTS_KEYS, EVENTS_POSTGRES, EVENTS_SQLITE, Events, READINGS_KEYS, READINGS_POSTGRES};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -226,6 +227,26 @@ pub(crate) const CASES: &[Case] = &[
         to: Engine::Sqlite,
         target: after(AUTO, false),
     },
+    Case {
+        name: "tree-new",
+        title: "rows that refer to one another in a random tree, target created",
+        limit: "our own copy of the same rows without the reference",
+        bound: 3.0,
+        table: "tree",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::New,
+    },
+    Case {
+        name: "tree-existing",
+        title: "the same, existing empty table with its reference live",
+        limit: "binary COPY pipe, parents first, keys and reference in place",
+        bound: 1.20,
+        table: "tree",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::Existing,
+    },
 ];
 
 /// Times a case's limit and copy in turn, as often as the settings say, and compares every result.
@@ -263,6 +284,9 @@ impl Run<'_> {
             self.sources.target.fresh(self.case.table, &format!("{EVENTS_POSTGRES}; {EVENTS_KEYS}"))?;
             return limit::copy_pipe(self.sources, self.case.table);
         }
+        if self.case.table == "tree" {
+            return self.tree_limit();
+        }
         match (self.case.from, self.case.to) {
             (_, Engine::Postgres) => {
                 let (table, keys) = self.ddl();
@@ -280,6 +304,17 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    fn tree_limit(&self) -> Result<Duration> {
+        let (sources, target) = (self.sources, &self.sources.target);
+        if self.case.target == Target::Existing {
+            target.fresh("tree", &format!("{TREE}; {TREE_KEYS}"))?;
+            return limit::copy_pipe_from(sources, "tree_parents_first", "tree");
+        }
+        target.fresh("flat", "")?;
+        let job = migrate::write_job(&sources.work_folder()?, &sources.source.url("flat"), &target.url("flat"), &[])?;
+        Ok(migrate::run(&sources.program, &["run"], &job)?.time)
     }
 
     fn ours(&self) -> Result<Took> {
@@ -334,6 +369,10 @@ impl Run<'_> {
             (_, Engine::Postgres, "readings") => {
                 compare::readings_in_postgres(&self.sources.target.url("readings"), self.settings.readings)
             }
+            (_, Engine::Postgres, "tree") => {
+                let (source, target) = (self.sources.source.url("tree"), self.sources.target.url("tree"));
+                compare::tree_in_postgres(&source, &target, self.settings.tree)
+            }
             (_, Engine::Postgres, table) => compare::events_in_postgres(&self.sources.target.url(table), self.settings.events),
             (Engine::Postgres, Engine::Sqlite, _) => compare::events_in_sqlite(&file, self.settings.events),
             (Engine::Sqlite, Engine::Sqlite, _) => {
@@ -344,7 +383,11 @@ impl Run<'_> {
     }
 
     fn ddl(&self) -> (&'static str, &'static str) {
-        if self.case.table == "readings" { (READINGS_POSTGRES, READINGS_KEYS) } else { (EVENTS_POSTGRES, EVENTS_KEYS) }
+        match self.case.table {
+            "readings" => (READINGS_POSTGRES, READINGS_KEYS),
+            "tree" => (TREE, TREE_KEYS),
+            _ => (EVENTS_POSTGRES, EVENTS_KEYS),
+        }
     }
 }
 

@@ -59,6 +59,18 @@ pub(crate) fn same_in_postgres(source: &str, target: &str) -> Result<()> {
     if there == here { Ok(()) } else { Err(format!("the target differs from the source: {here} instead of {there}").into()) }
 }
 
+/// Compares the table that refers to itself with the source's, and checks that its reference is valid.
+pub(crate) fn tree_in_postgres(source: &str, target: &str, count: u64) -> Result<()> {
+    let sum = "SELECT count(*), sum(hashtextextended(t::text, 0)::numeric), sum(hashtextextended(t::text, 1)::numeric) FROM public.tree t";
+    let (there, here) = (query(source, sum)?, query(target, sum)?);
+    let valid = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated AND conrelid = 'public.tree'::regclass";
+    let valid = query(target, valid)?;
+    if there == here && here.starts_with(&format!("{count}|")) && valid == "1" {
+        return Ok(());
+    }
+    Err(format!("the target differs from the source: {here} instead of {there}, and {valid} valid references").into())
+}
+
 /// Compares the narrow table in PostgreSQL.
 pub(crate) fn readings_in_postgres(url: &str, count: u64) -> Result<()> {
     let sql = "COPY (SELECT id, sensor_id, (extract(epoch FROM ts) * 1000000)::bigint, encode(float8send(value), 'hex') \

@@ -14,6 +14,7 @@ mod report;
 mod sample;
 mod settings;
 mod timestamp;
+mod tree;
 mod workload;
 
 pub use report::{Line, Table};

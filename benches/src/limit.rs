@@ -12,8 +12,13 @@ use std::time::{Duration, Instant};
 
 /// Binary `COPY | COPY` through two `psql`, into a table that has its keys.
 pub(crate) fn copy_pipe(sources: &Sources, table: &str) -> Result<Duration> {
+    copy_pipe_from(sources, table, table)
+}
+
+/// The same from another database of the source, which holds the table in the order in which it is to be copied.
+pub(crate) fn copy_pipe_from(sources: &Sources, database: &str, table: &str) -> Result<Duration> {
     let began = Instant::now();
-    let (reader, rows) = copy_out(&sources.source.url(table), &format!("COPY {table} TO STDOUT (FORMAT binary)"))?;
+    let (reader, rows) = copy_out(&sources.source.url(database), &format!("COPY {table} TO STDOUT (FORMAT binary)"))?;
     let write = format!("COPY {table} FROM STDIN (FORMAT binary)");
     let writer = psql(&sources.target.url(table), &[&write]).stdin(Stdio::from(rows)).spawn()?;
     ended(reader)?;

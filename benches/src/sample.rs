@@ -1,8 +1,9 @@
 //! The sources of all cases, made once.
 
-use crate::database::{Folder, Server, copy_in, ended, run};
+use crate::database::{Folder, Server, copy_in, copy_out, ended, psql, run};
 use crate::migrate::build;
 use crate::settings::Settings;
+use crate::tree::{FLAT, Node, TREE, TREE_KEYS, nodes};
 use crate::workload::{
     EVENTS_KEYS, EVENTS_POSTGRES, EVENTS_SQLITE, Event, Events, READINGS_KEYS, READINGS_POSTGRES, decimal, readings,
 };
@@ -55,6 +56,23 @@ impl Sources {
             sources.source.fresh("readings", READINGS_POSTGRES)?;
             fill(&sources.source.url("readings"), "readings", readings(settings.readings), |row, line| row.copy_line(line))?;
             run(&sources.source.url("readings"), &[READINGS_KEYS, "VACUUM (ANALYZE) readings", "CHECKPOINT"])?;
+        }
+        if needs("tree") {
+            eprintln!("making {} nodes", settings.tree);
+            // As a table grows by its ids, and as somebody would copy it by hand: parents first.
+            let parents_first = || nodes(settings.tree);
+            let mut by_id: Vec<Node> = parents_first().collect();
+            by_id.sort_by_key(|node| node.id);
+            sources.source.fresh("tree", TREE)?;
+            fill(&sources.source.url("tree"), "tree", by_id.into_iter(), |row, line| row.copy_line(line))?;
+            sources.source.fresh("tree_parents_first", TREE)?;
+            fill(&sources.source.url("tree_parents_first"), "tree", parents_first(), |row, line| row.copy_line(line))?;
+            sources.source.fresh("flat", FLAT)?;
+            let (reader, rows) = copy_out(&sources.source.url("tree"), "COPY (SELECT id, title FROM tree) TO STDOUT")?;
+            ended(psql(&sources.source.url("flat"), &["COPY flat FROM STDIN"]).stdin(rows).spawn()?)?;
+            ended(reader)?;
+            run(&sources.source.url("tree"), &[TREE_KEYS, "VACUUM (ANALYZE) tree"])?;
+            run(&sources.source.url("flat"), &["VACUUM (ANALYZE) flat", "CHECKPOINT"])?;
         }
         Ok(sources)
     }

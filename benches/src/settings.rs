@@ -11,6 +11,8 @@ pub struct Settings {
     pub events: u64,
     /// Rows of the narrow table; `MIGRATE_BENCH_READINGS`.
     pub readings: u64,
+    /// Rows of the table that refers to itself; `MIGRATE_BENCH_TREE`.
+    pub tree: u64,
     /// How often each limit and each copy is timed, in turn; `MIGRATE_BENCH_PAIRS`.
     pub pairs: usize,
     /// Whether a ratio or memory above its bound makes the run fail; `--enforce`.
@@ -24,7 +26,7 @@ pub struct Settings {
 impl Settings {
     /// Returns a size at which all cases take seconds: to see that they work, not how fast.
     pub fn quick() -> Self {
-        Settings { events: 2_000, readings: 5_000, pairs: 1, enforce: false, program: None, names: Vec::new() }
+        Settings { events: 2_000, readings: 5_000, tree: 3_000, pairs: 1, enforce: false, program: None, names: Vec::new() }
     }
 
     /// Reads the arguments of the program, and the environment for what they do not say.
@@ -32,7 +34,7 @@ impl Settings {
     /// # Errors
     /// If an argument is no case, or a number is none.
     pub fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Self> {
-        let mut settings = Settings { events: 1_000_000, readings: 5_000_000, pairs: 5, ..Settings::quick() };
+        let mut settings = Settings { events: 1_000_000, readings: 5_000_000, tree: 1_000_000, pairs: 5, ..Settings::quick() };
         for argument in arguments {
             match argument.as_str() {
                 // Cargo says so to every bench.
@@ -48,6 +50,7 @@ impl Settings {
         }
         settings.events = number("MIGRATE_BENCH_EVENTS")?.unwrap_or(settings.events);
         settings.readings = number("MIGRATE_BENCH_READINGS")?.unwrap_or(settings.readings);
+        settings.tree = number("MIGRATE_BENCH_TREE")?.unwrap_or(settings.tree);
         settings.pairs = number("MIGRATE_BENCH_PAIRS")?.map_or(settings.pairs, |n| n.max(1) as usize);
         settings.program = std::env::var_os("MIGRATE_BENCH_BIN").map(PathBuf::from);
         Ok(settings)
