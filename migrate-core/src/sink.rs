@@ -1,6 +1,6 @@
 //! The seam that rows leave through.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{ColumnSchema, DatabaseSchema, TableName, TableSchema, TypeSchema};
 use crate::source::{PageRequest, Source};
 use crate::state::{Fence, StateChanges, TargetState};
@@ -86,13 +86,58 @@ pub type OnStep<'a> = dyn Fn(&str) + Send + Sync + 'a;
 pub struct SinkCapabilities {
     /// How many transactions can write at once; 1 where writers queue.
     pub writers: usize,
+    /// Whether rows of several tables that refer to one another can be inserted, and deleted, at once: [`SinkTransaction::set_aside`]
+    /// and what follows it.
+    pub together: bool,
 }
 
 impl SinkCapabilities {
     /// Creates capabilities with so many writers.
     pub fn with_writers(writers: usize) -> Self {
-        SinkCapabilities { writers }
+        SinkCapabilities { writers, together: false }
     }
+
+    /// Says that rows which refer to one another can be written at once.
+    #[must_use]
+    pub fn with_together(mut self) -> Self {
+        self.together = true;
+        self
+    }
+}
+
+/// A reference of rows that were set aside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tie {
+    /// The place that the referring rows were set aside at.
+    pub child: usize,
+    /// The referring columns.
+    pub columns: Vec<String>,
+    /// The table that is referred to, whether rows of it were set aside or not.
+    pub parent: TableName,
+    /// The columns referred to, in the order of `columns`.
+    pub parent_columns: Vec<String>,
+    /// The referring columns that become NULL where the parent is not there; none where the row is then not inserted.
+    pub open: Vec<String>,
+}
+
+/// What became of a row that was set aside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Whether it was inserted. Else it was there already, or refused.
+    pub inserted: bool,
+    /// Which of its ties were left open, by their places, lowest bit first.
+    pub open: u64,
+}
+
+/// Rows of one table that are to be deleted.
+#[derive(Debug, Clone)]
+pub struct DeleteRequest<'a> {
+    /// The target table.
+    pub table: &'a TableSchema,
+    /// The target's columns that identify a row.
+    pub key: &'a [String],
+    /// The keys, to the letter.
+    pub keys: Vec<Key>,
 }
 
 /// A source's table that is to be created in a sink.
@@ -200,6 +245,10 @@ pub enum Outcome {
     Skipped = 3,
 }
 
+fn cannot(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, what)
+}
+
 /// A target transaction: rows and state, committed together or not at all.
 ///
 /// Dropping it rolls back. After an error other than from [`SinkTransaction::commit`] only dropping or rolling back is allowed.
@@ -229,6 +278,38 @@ pub trait SinkTransaction: Send {
     /// A key must be the same to the letter, also where the table's own index takes other spellings for equal: a row that was written
     /// anew under another spelling of its key is another row.
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64>;
+
+    /// Sets rows of a table aside, in order, for [`SinkTransaction::insert_aside`]. They are kept by the database. The mode is passed over:
+    /// only what is missing is inserted. `place` is the caller's number for the table.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] by default, and for tables whose rows cannot be inserted by one statement with those of others.
+    async fn set_aside(&mut self, _place: usize, request: WriteRequest<'_>) -> Result<()> {
+        Err(cannot("rows that refer to one another cannot be inserted at once").with("table", &request.table.name))
+    }
+
+    /// Inserts, at once, all rows set aside that are not there yet, save those that the target refuses and those whose parent is neither
+    /// there nor inserted with them, and returns how many.
+    ///
+    /// # Errors
+    /// Those of the target that are of no row; the transaction is then over.
+    async fn insert_aside(&mut self, _ties: &[Tie]) -> Result<u64> {
+        Err(cannot("rows that refer to one another cannot be inserted at once"))
+    }
+
+    /// Returns what became of up to `count` rows set aside at a place, beginning with the one numbered `first`, in the order in which they
+    /// were set aside; fewer only at their end.
+    async fn arrivals(&mut self, _place: usize, _first: u64, _count: usize) -> Result<Vec<Arrival>> {
+        Err(cannot("rows that refer to one another cannot be inserted at once"))
+    }
+
+    /// Deletes rows of several tables at once, so that they may refer to one another, and returns how many of each.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Constraint`], here or from the commit, if other rows refer to one of them.
+    async fn delete_at_once(&mut self, _requests: &[DeleteRequest<'_>]) -> Result<Vec<u64>> {
+        Err(cannot("rows that refer to one another cannot be deleted at once"))
+    }
 
     /// Deletes all rows of a table and returns how many there were.
     async fn clear(&mut self, table: &TableSchema) -> Result<u64>;

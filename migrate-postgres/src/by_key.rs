@@ -6,6 +6,7 @@ use crate::error::from_sqlx;
 use crate::facts::Facts;
 use crate::select::{columns_of, key_literals, page_columns, select_list};
 use migrate_core::schema::TableSchema;
+use migrate_core::sink::DeleteRequest;
 use migrate_core::source::PageRequest;
 use migrate_core::value::conform::conform;
 use migrate_core::value::{Key, Page, PageBuilder, text};
@@ -13,6 +14,7 @@ use migrate_core::{Error, ErrorKind, Result};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Keys that one statement names at most.
 const KEYS_PER_READ: usize = 1_000;
@@ -68,7 +70,7 @@ pub(crate) async fn delete(
     if cells.first().is_none_or(Vec::is_empty) {
         return Ok(0);
     }
-    let (given, mut conditions) = given(facts, key)?;
+    let (given, mut conditions) = given(facts, key, 0)?;
     for (i, name) in key.iter().enumerate() {
         conditions.extend(facts.spelled_alike(name, &format!("s.c{i}"))?);
     }
@@ -79,6 +81,33 @@ pub(crate) async fn delete(
         query = query.bind(column);
     }
     Ok(query.execute(connection).await.map_err(from_sqlx)?.rows_affected())
+}
+
+/// Deletes rows of several tables by one statement, at the end of which references are checked, and returns how many of each.
+pub(crate) async fn delete_at_once(
+    connection: &mut PgConnection,
+    requests: &[DeleteRequest<'_>],
+    facts: &[Arc<Facts>],
+) -> Result<Vec<u64>> {
+    let (mut deletes, mut counts, mut bound) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, (request, facts)) in requests.iter().zip(facts).enumerate() {
+        let (cells, _) = cells(request.table, request.key, &request.keys)?;
+        let (given, mut conditions) = given(facts, request.key, bound.len())?;
+        for (i, name) in request.key.iter().enumerate() {
+            conditions.extend(facts.spelled_alike(name, &format!("s.c{i}"))?);
+        }
+        let (table, conditions) = (format!("{}{}", facts.only_by_key, facts.qualified), conditions.join(" AND "));
+        deletes.push(format!("d{place} AS (DELETE FROM {table} t USING {given} s WHERE {conditions} RETURNING 1)"));
+        counts.push(format!("SELECT {place}::pg_catalog.int4, pg_catalog.count(*) FROM d{place}"));
+        bound.extend(cells);
+    }
+    let sql = format!("WITH {} {} ORDER BY 1", deletes.join(", "), counts.join(" UNION ALL "));
+    let mut query = sqlx::query_as::<_, (i32, i64)>(AssertSqlSafe(sql)).persistent(false);
+    for column in bound {
+        query = query.bind(column);
+    }
+    let counts = query.fetch_all(connection).await.map_err(from_sqlx)?;
+    Ok(counts.into_iter().map(|(_, count)| count.unsigned_abs()).collect())
 }
 
 /// Returns which of these keys some row has.
@@ -92,7 +121,7 @@ pub(crate) async fn existing(
     let mut found = HashSet::new();
     for some in keys.chunks(KEYS_PER_READ) {
         let (cells, places) = cells(table, key, some)?;
-        let (given, conditions) = given(facts, key)?;
+        let (given, conditions) = given(facts, key, 0)?;
         let there = format!("SELECT FROM {}{} t WHERE {}", facts.only_by_key, facts.qualified, conditions.join(" AND "));
         let sql = format!("SELECT s.o FROM {given} s WHERE EXISTS ({there})");
         let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).persistent(false);
@@ -107,15 +136,16 @@ pub(crate) async fn existing(
     Ok(found)
 }
 
-/// Returns a table of the keys that are bound as arrays of texts, one for each column, with each one's number as `o`; and the
-/// conditions that such a key, `s`, is that of a row, `t`.
-fn given(facts: &Facts, key: &[String]) -> Result<(String, Vec<String>)> {
+/// Returns a table of the keys that are bound, behind so many other parameters, as arrays of texts, one for each column, with each one's
+/// number as `o`; and the conditions that such a key, `s`, is that of a row, `t`.
+fn given(facts: &Facts, key: &[String], bound: usize) -> Result<(String, Vec<String>)> {
     let (mut columns, mut conditions) = (Vec::new(), Vec::new());
     for (i, name) in key.iter().enumerate() {
         columns.push(format!("u.c{i}::{} AS c{i}", facts.column(name)?.type_sql));
         conditions.push(facts.equals(name, &format!("s.c{i}"))?);
     }
-    let arrays = (1..=key.len()).map(|i| format!("pg_catalog.unnest(${i}::pg_catalog.text[])")).collect::<Vec<_>>().join(", ");
+    let arrays = (bound + 1..=bound + key.len()).map(|i| format!("pg_catalog.unnest(${i}::pg_catalog.text[])"));
+    let arrays = arrays.collect::<Vec<_>>().join(", ");
     let names = (0..key.len()).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
     let columns = columns.join(", ");
     Ok((format!("(SELECT u.o, {columns} FROM ROWS FROM ({arrays}) WITH ORDINALITY AS u({names}, o))"), conditions))

@@ -122,6 +122,15 @@ impl Facts {
         })
     }
 
+    /// Whether this session's role sees all rows of the table.
+    pub(crate) async fn is_readable(&self, connection: &mut PgConnection) -> Result<bool> {
+        if self.row_security {
+            return Ok(false);
+        }
+        let query = sqlx::query_scalar("SELECT pg_catalog.has_table_privilege($1, 'SELECT')");
+        query.bind(&self.qualified).fetch_one(connection).await.map_err(from_sqlx)
+    }
+
     /// Whether rows can be streamed straight into the table, and the server's count of them be believed.
     pub(crate) fn takes_copy(&self) -> bool {
         !self.rules && !self.row_security && !self.insert_triggers
@@ -148,9 +157,14 @@ impl Facts {
     pub(crate) fn equals(&self, name: &str, other: &str) -> Result<String> {
         let column = self.column(name)?;
         let own = format!("t.{}", quote_ident(name));
-        let operator = column.equality.as_deref().unwrap_or("=");
-        let equal = format!("{own} {operator} {other}");
+        let equal = self.equal(name, &own, other)?;
         Ok(if column.nullable { format!("({equal} OR ({own} IS NULL AND {other} IS NULL))") } else { equal })
+    }
+
+    /// A condition that two expressions, of which one has the type of a column, are equal the way this type has it.
+    pub(crate) fn equal(&self, name: &str, one: &str, other: &str) -> Result<String> {
+        let operator = self.column(name)?.equality.as_deref().unwrap_or("=");
+        Ok(format!("{one} {operator} {other}"))
     }
 
     /// A condition beside [`Facts::equals`] that both spell the value to the letter, where equality asks for less.

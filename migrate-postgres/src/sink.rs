@@ -61,7 +61,7 @@ impl Sink for PostgresSink {
     }
 
     fn capabilities(&self) -> SinkCapabilities {
-        SinkCapabilities::with_writers(WRITERS)
+        SinkCapabilities::with_writers(WRITERS).with_together()
     }
 
     async fn schema(&self) -> Result<DatabaseSchema> {

@@ -25,7 +25,8 @@ pub(crate) struct Stage {
 impl Stage {
     /// Creates the stage. Its columns have the target's types and collations, and none of its constraints.
     pub(crate) async fn create(connection: &mut PgConnection, facts: &Facts, columns: &[String], number: usize) -> Result<Stage> {
-        let name = format!("migrate_stage_{number}");
+        let stage = Stage::named(&format!("migrate_stage_{number}"), columns);
+        let name = &stage.name;
         let list: String =
             columns.iter().enumerate().map(|(i, c)| format!(", t.{} AS c{i}", quote_ident(c))).collect::<Vec<_>>().concat();
         let sql = format!(
@@ -33,7 +34,12 @@ impl Stage {
             facts.only, facts.qualified
         );
         execute(connection, in_row_security(facts, &sql)).await?;
-        Ok(Stage { qualified: format!("pg_temp.{name}"), name, columns: columns.to_vec() })
+        Ok(stage)
+    }
+
+    /// Names a stage.
+    pub(crate) fn named(name: &str, columns: &[String]) -> Stage {
+        Stage { qualified: format!("pg_temp.{name}"), name: name.to_owned(), columns: columns.to_vec() }
     }
 
     /// Empties the stage.

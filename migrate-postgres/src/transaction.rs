@@ -1,5 +1,6 @@
 //! One target transaction: rows, state, the fence's check, and nothing half-said on the connection afterwards.
 
+use crate::aside::{Aside, Together};
 use crate::by_key;
 use crate::connection::execute;
 use crate::copy_in::{CopyIn, Destination};
@@ -13,7 +14,7 @@ use crate::state;
 use crate::upsert::Upsert;
 use async_trait::async_trait;
 use migrate_core::schema::{TableName, TableSchema};
-use migrate_core::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use migrate_core::sink::{Arrival, DeleteRequest, Outcome, SinkTransaction, Tie, WriteMode, WriteRequest};
 use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges};
 use migrate_core::value::{Key, Page};
@@ -36,6 +37,8 @@ pub(crate) struct PgTransaction {
     copy: Option<OpenCopy>,
     facts: HashMap<TableName, Arc<Facts>>,
     stages: HashMap<TableName, Stage>,
+    /// Rows that wait to be inserted at once, by the places that they were set aside at.
+    asides: Vec<Aside>,
     /// How many stages were made; their names count up.
     staged: usize,
     /// Rows given to loads of each table, before the COPY that is open.
@@ -67,6 +70,7 @@ impl PgTransaction {
             copy: None,
             facts: HashMap::new(),
             stages: HashMap::new(),
+            asides: Vec::new(),
             staged: 0,
             loaded: HashMap::new(),
             state: Vec::new(),
@@ -134,8 +138,8 @@ impl PgTransaction {
             .map_err(|e| shifted(e, before).with("table", &request.table.name))
     }
 
-    /// Puts the rows aside and moves them into place by statements.
-    async fn stage(&mut self, request: &WriteRequest<'_>, facts: &Facts) -> Result<Option<Vec<Outcome>>> {
+    /// Puts the rows into a temporary table.
+    async fn fill(&mut self, request: &WriteRequest<'_>, facts: &Facts) -> Result<Stage> {
         let columns = column_names(request.page);
         let number = self.staged;
         let known = self.stages.get(&request.table.name).filter(|s| s.columns == columns).cloned();
@@ -156,7 +160,12 @@ impl PgTransaction {
         let connection = self.take_connection()?;
         let (connection, filled) = stage.fill(connection, request).await;
         self.return_connection(connection);
-        filled?;
+        filled.map(|()| stage)
+    }
+
+    /// Puts the rows aside and moves them into place by statements.
+    async fn stage(&mut self, request: &WriteRequest<'_>, facts: &Facts) -> Result<Option<Vec<Outcome>>> {
+        let stage = self.fill(request, facts).await?;
         let rows = request.row_count();
         let connection = self.connection().await?;
         match request.mode {
@@ -218,6 +227,57 @@ impl SinkTransaction for PgTransaction {
         }
     }
 
+    async fn set_aside(&mut self, place: usize, request: WriteRequest<'_>) -> Result<()> {
+        let facts = self.facts(&request.table.name).await?;
+        let columns = column_names(request.page);
+        let stage = self.fill(&request, &facts).await.map_err(|e| e.with("table", &request.table.name))?;
+        let mut asides = std::mem::take(&mut self.asides);
+        let connection = self.connection().await?;
+        if !asides.iter().any(|aside| aside.place == place) {
+            asides.push(Aside::create(connection, (&request.table.name, facts), &columns, request.key, place).await?);
+        }
+        let added = match asides.iter_mut().find(|aside| aside.place == place) {
+            Some(aside) if aside.takes(&request.table.name, &columns) => aside.add(connection, &stage, request.row_count()).await,
+            _ => Err(Error::new(ErrorKind::Internal, "rows with other columns were set aside at this place")),
+        };
+        self.asides = asides;
+        added.map_err(|e| e.with("table", &request.table.name))
+    }
+
+    async fn insert_aside(&mut self, ties: &[Tie]) -> Result<u64> {
+        let mut parents = Vec::with_capacity(ties.len());
+        for tie in ties {
+            // Whoever may refer to a table need not be allowed to read it.
+            let facts = self.facts(&tie.parent).await?;
+            let readable = facts.is_readable(self.connection().await?).await?;
+            parents.push(Some(facts).filter(|_| readable));
+        }
+        let asides = std::mem::take(&mut self.asides);
+        let together = Together::new(&asides, ties, &parents)?;
+        let inserted = together.insert(self.connection().await?).await?;
+        self.asides = asides;
+        Ok(inserted)
+    }
+
+    async fn arrivals(&mut self, place: usize, first: u64, count: usize) -> Result<Vec<Arrival>> {
+        let asides = std::mem::take(&mut self.asides);
+        let connection = self.connection().await?;
+        let arrivals = match asides.iter().find(|aside| aside.place == place) {
+            Some(aside) => aside.arrivals(connection, first, count).await?,
+            None => Vec::new(),
+        };
+        self.asides = asides;
+        Ok(arrivals)
+    }
+
+    async fn delete_at_once(&mut self, requests: &[DeleteRequest<'_>]) -> Result<Vec<u64>> {
+        let mut facts = Vec::with_capacity(requests.len());
+        for request in requests {
+            facts.push(self.facts(&request.table.name).await?);
+        }
+        by_key::delete_at_once(self.connection().await?, requests, &facts).await
+    }
+
     async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>> {
         let facts = self.facts(&table.name).await?;
         by_key::existing(self.connection().await?, table, &facts, key, keys).await.map_err(|e| e.with("table", &table.name))
@@ -263,7 +323,15 @@ impl SinkTransaction for PgTransaction {
     }
 
     async fn put_state(&mut self, state: StateChanges) -> Result<()> {
-        self.state.push(state);
+        if self.copy.is_some() {
+            self.state.push(state);
+            return Ok(());
+        }
+        let before = std::mem::take(&mut self.state);
+        let connection = self.connection().await?;
+        for changes in before.iter().chain([&state]) {
+            state::write(connection, changes).await?;
+        }
         Ok(())
     }
 

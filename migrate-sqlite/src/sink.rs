@@ -136,7 +136,7 @@ impl Sink for SqliteSink {
     }
 
     fn capabilities(&self) -> SinkCapabilities {
-        SinkCapabilities::with_writers(1)
+        SinkCapabilities::with_writers(1).with_together()
     }
 
     async fn schema(&self) -> Result<DatabaseSchema> {

@@ -5,10 +5,10 @@ use crate::sink::Shared;
 use crate::snapshot::page_columns;
 use crate::state;
 use crate::thread::Answer;
-use crate::write::{self, Target, WriteJob};
+use crate::write::{self, Aside, Target, WriteJob};
 use async_trait::async_trait;
 use migrate_core::schema::{TableName, TableSchema};
-use migrate_core::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use migrate_core::sink::{Arrival, DeleteRequest, Outcome, SinkTransaction, Tie, WriteMode, WriteRequest};
 use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges};
 use migrate_core::value::{Key, Page};
@@ -40,6 +40,8 @@ pub(crate) struct SqliteTransaction {
     loaded: HashMap<TableName, u64>,
     /// The loads that the thread is at, or has before it, while the caller prepares the next rows.
     pending: VecDeque<Pending>,
+    /// Rows that wait to be inserted at once.
+    asides: Vec<Aside>,
     /// Whether something was asked for already, so that the transaction cannot begin anew.
     touched: bool,
     failed: bool,
@@ -55,6 +57,7 @@ impl SqliteTransaction {
             permit: Some(permit),
             loaded: HashMap::new(),
             pending: VecDeque::new(),
+            asides: Vec::new(),
             touched: false,
             failed: false,
         };
@@ -198,6 +201,56 @@ impl SinkTransaction for SqliteTransaction {
         .await
     }
 
+    async fn set_aside(&mut self, place: usize, request: WriteRequest<'_>) -> Result<()> {
+        let job = WriteJob::new(&request)?;
+        let (touched, fence, mut asides) = (self.touched, self.fence.clone(), std::mem::take(&mut self.asides));
+        self.asides = self
+            .step(move |connection| {
+                set_references(connection, job.target(), false, touched, &fence)?;
+                if !asides.iter().any(|aside| aside.place == place) {
+                    asides.push(Aside::create(connection, place, &job)?);
+                }
+                asides.iter_mut().filter(|aside| aside.place == place).try_for_each(|aside| aside.add(connection, &job))?;
+                Ok(asides)
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn insert_aside(&mut self, ties: &[Tie]) -> Result<u64> {
+        let (asides, ties) = (std::mem::take(&mut self.asides), ties.to_vec());
+        let work = move |connection: &Connection| Ok((write::insert_aside(connection, &asides, &ties)?, asides));
+        let (inserted, asides) = self.step(work).await?;
+        self.asides = asides;
+        Ok(inserted)
+    }
+
+    async fn arrivals(&mut self, place: usize, first: u64, count: usize) -> Result<Vec<Arrival>> {
+        let asides = std::mem::take(&mut self.asides);
+        let work = move |connection: &Connection| {
+            let aside = asides.iter().find(|aside| aside.place == place);
+            let arrivals = aside.map_or(Ok(Vec::new()), |aside| aside.arrivals(connection, first, count))?;
+            Ok((arrivals, asides))
+        };
+        let (arrivals, asides) = self.step(work).await?;
+        self.asides = asides;
+        Ok(arrivals)
+    }
+
+    async fn delete_at_once(&mut self, requests: &[DeleteRequest<'_>]) -> Result<Vec<u64>> {
+        let targets = requests.iter().map(|request| Ok((Target::new(request.table, request.key)?, request.keys.clone())));
+        let targets: Vec<(Target, Vec<Key>)> = targets.collect::<Result<_>>()?;
+        let (touched, fence) = (self.touched, self.fence.clone());
+        self.step(move |connection| {
+            if let Some((target, _)) = targets.first() {
+                set_references(connection, target, false, touched, &fence)?;
+            }
+            connection.execute_batch("PRAGMA defer_foreign_keys = ON").during("deleting rows that refer to one another")?;
+            targets.iter().map(|(target, keys)| write::delete(connection, target, keys)).collect()
+        })
+        .await
+    }
+
     async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>> {
         let target = Target::new(table, key)?;
         let (keys, touched, fence) = (keys.to_vec(), self.touched, self.fence.clone());
@@ -244,8 +297,9 @@ impl SinkTransaction for SqliteTransaction {
     }
 
     async fn commit(mut self: Box<Self>, state: &StateChanges) -> Result<()> {
-        let (state, fence) = (state.clone(), self.fence.clone());
+        let (state, fence, asides) = (state.clone(), self.fence.clone(), std::mem::take(&mut self.asides));
         self.step(move |connection| {
+            write::clear_aside(connection, &asides)?;
             state::apply(connection, &state)?;
             state::check_fence(connection, &fence)?;
             state::commit(connection)

@@ -31,6 +31,7 @@ mod shared_targets;
 mod stages;
 mod strategies;
 mod tls;
+mod together;
 mod transforms;
 mod type_matrix;
 mod updates;

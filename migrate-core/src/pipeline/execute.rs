@@ -8,6 +8,7 @@ use super::entity::EntityRun;
 use super::report::{EntityReport, RunReport};
 use super::retry::Backoff;
 use super::sweep::sweep;
+use super::together::bring_in;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::job::{
     CancelToken, Event, Execution, ExecutionState, Mode, Observers, Owner, PlannedEntity, ProgressTracker, Recording, Strategy,
@@ -235,7 +236,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         step(context, "keys of tables that hold rows");
         context.sink.build_keys(&plan.schema, &context.fence).await?;
     }
-    let mut snapshot = run_entities(context, &mut runs, snapshot).await?;
+    let mut snapshot = run_entities(context, plan, &mut runs, snapshot).await?;
     if context.limits.rows.is_none() && runs.iter().any(EntityRun::is_incomplete) {
         step(context, "references to rows that came later");
         snapshot = walk_again(context, plan, &runs, EntityRun::is_incomplete, snapshot).await?;
@@ -274,7 +275,7 @@ async fn walk_again(
         for run in runs.iter().filter(|run| which(run)) {
             again.push(run.again(look_up(context, plan, &run.entity).await?));
         }
-        snapshot = run_entities(context, &mut again, snapshot).await?;
+        snapshot = run_entities(context, plan, &mut again, snapshot).await?;
         which = |run| run.is_incomplete() || run.is_refused();
         if context.total().inserted <= before || !runs.iter().any(which) {
             return Ok(snapshot);
@@ -325,17 +326,23 @@ async fn look_up(context: &Context, plan: &Plan, entity: &crate::plan::EntityPla
 }
 
 /// Runs entities level by level, several of a level at once where both sides can.
-async fn run_entities(context: &Context, runs: &mut [EntityRun], mut snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
+async fn run_entities(
+    context: &Context,
+    plan: &Plan,
+    runs: &mut [EntityRun],
+    mut snapshot: Box<dyn Snapshot>,
+) -> Result<Box<dyn Snapshot>> {
     // References of tables that are created are checked at the end, so only live ones impose an order, and stages.
     let ordered = runs.iter().any(|r| !r.entity.create || r.entity.stage.is_some());
     let level = |run: &EntityRun| if ordered { run.entity.level } else { 0 };
     runs.sort_by_key(level);
     let mut stage = None;
-    for group in runs.chunk_by(|a, b| level(a) == level(b)) {
+    for group in runs.chunk_by_mut(|a, b| level(a) == level(b)) {
         if stage != group[0].entity.stage {
             stage.clone_from(&group[0].entity.stage);
             stage.iter().for_each(|stage| step(context, &format!("stage {stage}")));
         }
+        bring_in(context, plan, group, snapshot.as_mut()).await?;
         if context.limits.parallel == 1 || group.len() == 1 {
             for run in group {
                 snapshot = run.run(context, snapshot).await?;

@@ -30,6 +30,7 @@ mod retry;
 pub(crate) mod shape;
 mod strategy;
 mod sweep;
+mod together;
 mod triggers;
 mod update;
 mod walk;

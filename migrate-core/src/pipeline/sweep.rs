@@ -16,6 +16,7 @@ use super::knot::delete_together;
 use super::mark::mark;
 use super::respelled::settle_respelled;
 use super::shape::target_key;
+use super::together::delete_at_once;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{DeleteMode, Event, ExecutionState, LeftFilter, Level};
 use crate::plan::EntityPlan;
@@ -70,6 +71,7 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
             (true, 0) if !whole && bound => {
                 bound = false;
                 delete_together(context, &mut scopes).await?;
+                delete_at_once(context, &mut scopes).await?;
             }
             (true, 0) if !whole => break,
             (true, deleted) => whole = deleted > 0,

@@ -8,7 +8,7 @@ use super::entity::EntityPlan;
 use super::evolve;
 use super::graph::ReferenceGraph;
 use super::names::{self, Chosen};
-use super::references::{self, Refusal};
+use super::references::{self, Cycles, Refusal};
 use super::shared;
 use super::stages;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -133,7 +133,9 @@ async fn draft(
     if state.exists().await? {
         note_trigger_columns(&job.name, &mut entities, state.as_ref()).await?;
     }
-    let refusals = references::plan(job, &mut entities, &schema, &source_schema, &target_schema, &mut notes)?;
+    let can = sink.capabilities().together;
+    let Cycles { together, refusals } =
+        references::plan(job, &mut entities, &schema, &source_schema, &target_schema, can, &mut notes)?;
     cascades::find(job, &mut entities, &target_schema);
     let stages = stages::of(&entities);
     let plan = Plan {
@@ -143,6 +145,7 @@ async fn draft(
         target: format!("{} {}", target_schema.engine, target_schema.version),
         entities,
         stages,
+        together,
         schema,
         notes,
         source_identity: identity,
@@ -399,6 +402,7 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         row_estimate: source.row_estimate,
         references: Vec::new(),
         cascades: Vec::new(),
+        together: None,
         transform,
         drift: judged.drift,
         source_columns: judged.columns,

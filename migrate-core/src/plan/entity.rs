@@ -52,6 +52,9 @@ pub struct EntityPlan {
     /// What would go, or change, in the target with rows of its table, where nothing held them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cascades: Vec<CascadePlan>,
+    /// Which of [`super::Plan::together`] the entity belongs to.
+    #[serde(skip)]
+    pub(crate) together: Option<usize>,
     /// What happens to values on the way.
     #[serde(skip)]
     pub transform: Option<Arc<TransformPlan>>,

@@ -19,7 +19,7 @@ pub(crate) use drift::remembered;
 pub use drift::{Drift, DriftAction, DriftChange};
 pub use entity::{ColumnPlan, EntityPlan};
 pub use graph::{GraphEntity, GraphReference, ReferenceGraph};
-pub use references::{Binding, ReferenceCheck, ReferencePlan, SourceReference};
+pub use references::{Binding, ReferenceCheck, ReferencePlan, SourceReference, TogetherPlan};
 pub use stages::StagePlan;
 
 use crate::error::{Error, Result};
@@ -43,6 +43,9 @@ pub struct Plan {
     pub entities: Vec<EntityPlan>,
     /// In which stages they are moved: those that the job names, else those that the references make.
     pub stages: Vec<StagePlan>,
+    /// Entities whose new rows are inserted at once, as their references form a cycle that can never be NULL.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<TogetherPlan>,
     /// What happens to the target's schema.
     pub schema: SchemaPlan,
     /// What concerns no single entity: tables that are left out and why, cycles, types.

@@ -89,6 +89,8 @@ pub enum Binding {
     AfterLoad,
     /// NULL is written where the parent is not there yet, and the value once all rows are.
     Late,
+    /// With the rows that it ties together, in one transaction: it can never be NULL.
+    Together,
     /// The value is written with the row, and nothing of the target checks it.
     Unchecked,
     /// It cannot be: the rows of a cycle would all have to be there first.
@@ -104,10 +106,31 @@ impl ReferencePlan {
             Binding::WithRow => "parents load first",
             Binding::AfterLoad => "the job creates the table: the constraint is made, and checked, after the load",
             Binding::Late => "in a cycle of existing tables: NULL until the parent is there",
+            Binding::Together => "in a cycle that is never NULL: all new rows of the cycle are inserted at once",
             Binding::Unchecked => "no constraint of the target checks it",
             Binding::InCycle => "in a cycle of existing tables: a first load is refused",
         }
     }
+}
+
+/// Entities whose references form a cycle that can never be NULL: their new rows are inserted at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TogetherPlan {
+    /// The entities.
+    pub entities: Vec<String>,
+    /// The cycle, spelled out.
+    pub path: String,
+    /// The engine's guess at how many rows a first load inserts in one transaction; `None` where it has none.
+    pub rows: Option<u64>,
+}
+
+/// What no order of loading can do.
+pub(super) struct Cycles {
+    /// What is inserted at once.
+    pub(super) together: Vec<TogetherPlan>,
+    /// What cannot be.
+    pub(super) refusals: Vec<Refusal>,
 }
 
 /// References that no order of loading can satisfy.
@@ -141,7 +164,8 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// Finds the entities' references, puts parents before children, and returns what cannot be bound.
+/// Finds the entities' references, puts parents before children, and returns what forms a cycle that can never be NULL. `together` says
+/// that the target can insert such rows at once.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] where the job file names a column that is not there.
@@ -151,8 +175,9 @@ pub(super) fn plan(
     schema: &SchemaPlan,
     source: &DatabaseSchema,
     target: &DatabaseSchema,
+    together: bool,
     notes: &mut Vec<String>,
-) -> Result<Vec<Refusal>> {
+) -> Result<Cycles> {
     let tables: Vec<&TableSchema> = schema.tables.iter().map(|t| &t.table).collect();
     let tables = with_partitions(&tables, target);
     let mut found = Vec::with_capacity(entities.len());
@@ -169,12 +194,15 @@ pub(super) fn plan(
         }
     }
     let stages: Vec<usize> = entities.iter().map(|e| stage::place_of(&job.stages, &e.name).unwrap_or(0)).collect();
-    let Staged { schedule: Schedule { levels, cycles, timings, .. }, against } = schedule_stages(&stages, &edges);
+    let Staged { schedule: Schedule { levels, cycles, timings, knots }, against } = schedule_stages(&stages, &edges);
     let path = |start: usize, edges: &[Edge]| {
         let names: Vec<String> = spell_cycle(start, edges).into_iter().map(|i| tables[i].name.to_string()).collect();
         format!("{} → {}", names.join(" → "), names.first().map_or("", String::as_str))
     };
     let mut refusals: Vec<Refusal> = Vec::new();
+    // Rows without a key cannot be told from those that are there already.
+    let possible = |knot: &&Vec<usize>| together && knot.iter().all(|i| !entities[*i].is_keyless());
+    let knots: Vec<Vec<usize>> = knots.iter().filter(possible).cloned().collect();
     for (number, ((edge, timing), (child, at))) in edges.iter().zip(timings).zip(places).enumerate() {
         let reference = &mut found[child][at].0;
         let mut where_to = "in a cycle";
@@ -210,6 +238,9 @@ pub(super) fn plan(
                     own.name, parent.name
                 ));
             }
+            (Bond::Rigid, Timing::Together) if knots.iter().any(|knot| knot.contains(&edge.child)) => {
+                reference.binding = Binding::Together;
+            }
             (Bond::Rigid | Bond::Nullable, Timing::Late | Timing::Together) => {
                 reference.binding = Binding::InCycle;
                 let names = [edge.child, edge.parent].map(|i| entities[i].name.clone());
@@ -220,12 +251,25 @@ pub(super) fn plan(
     for cycle in cycles.iter().filter(|cycle| cycle.iter().all(|i| schema.tables[*i].create)) {
         notes.push(format!("references in a cycle are checked after the load: {}", path(cycle[0], &edges)));
     }
+    let mut plans = Vec::with_capacity(knots.len());
+    for (number, knot) in knots.iter().enumerate() {
+        // Where there are several entities, it is not those that refer to themselves which tie them together.
+        let ties = |edge: &&Edge| edge.bond == Bond::Rigid && (edge.child != edge.parent || knot.len() == 1);
+        let path = path(knot[0], &edges.iter().filter(ties).copied().collect::<Vec<Edge>>());
+        let rows: Option<u64> = knot.iter().map(|i| entities[*i].row_estimate.filter(|_| entities[*i].filter.is_none())).sum();
+        let about = rows.map_or_else(String::new, |rows| format!(", about {rows} rows for a first load"));
+        notes.push(format!(
+            "references in a cycle that is never NULL: {path}; its new rows are inserted at once, by one transaction{about}"
+        ));
+        plans.push(TogetherPlan { entities: knot.iter().map(|i| entities[*i].name.clone()).collect(), path, rows });
+        knot.iter().for_each(|i| entities[*i].together = Some(number));
+    }
     for ((entity, level), references) in entities.iter_mut().zip(&levels).zip(found) {
         entity.level = *level;
         entity.references = references.into_iter().map(|(reference, _)| reference).collect();
     }
     entities.sort_by_key(|entity| entity.level);
-    Ok(refusals)
+    Ok(Cycles { together: plans, refusals })
 }
 
 /// Returns one entity's references, each with how firmly the target holds it while rows are written.

@@ -1,5 +1,6 @@
 //! Writing rows to one table, on the thread of the connection.
 
+mod aside;
 mod cells;
 mod delete;
 mod load;
@@ -8,6 +9,7 @@ mod read;
 mod statement;
 mod upsert;
 
+pub(crate) use aside::{Aside, clear_aside, insert_aside};
 pub(crate) use delete::{clear, delete};
 pub(crate) use read::{existing, read};
 
@@ -30,6 +32,8 @@ pub(crate) struct Target {
     /// Columns that the engine computes.
     generated: Vec<String>,
     foreign_keys: Vec<ForeignKey>,
+    /// Columns whose texts are not compared byte by byte, with their collations.
+    collations: Vec<(String, String)>,
     /// Triggers that fire on what is written here.
     triggers: Vec<String>,
 }
@@ -62,6 +66,7 @@ impl Target {
             key: key.collect::<Result<_>>()?,
             generated: table.columns.iter().filter(|c| c.generated.is_some()).map(|c| c.name.clone()).collect(),
             foreign_keys: table.foreign_keys.clone(),
+            collations: table.columns.iter().filter_map(|c| Some((c.name.clone(), c.collation.clone()?))).collect(),
             triggers: table.triggers.iter().filter(|t| t.fires_on_write).map(|t| t.name.clone()).collect(),
         })
     }
@@ -73,17 +78,28 @@ impl Target {
 
     /// The condition that finds a row by its key; `places` are the numbers of the parameters.
     fn key_condition(&self, places: impl IntoIterator<Item = usize>) -> String {
-        let parts = self.key.iter().zip(places).map(|(column, place)| {
+        self.key_condition_of(places.into_iter().map(|place| format!("?{place}")))
+    }
+
+    /// The condition that finds a row by its key, which these expressions give.
+    fn key_condition_of(&self, given: impl IntoIterator<Item = String>) -> String {
+        let parts = self.key.iter().zip(given).map(|(column, given)| {
             let name = sql::column(&self.name, &column.name);
             if column.by_number {
-                let (own, given) = (crate::ddl::number_expression(&column.name), crate::ddl::number_of(&format!("?{place}")));
+                let (own, given) = (crate::ddl::number_expression(&column.name), crate::ddl::number_of(&given));
                 format!("{own} = {given}")
             } else {
                 let operator = if column.nullable { "IS" } else { "=" };
-                format!("{name} {operator} ?{place}")
+                format!("{name} {operator} {given}")
             }
         });
         parts.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// The collation of a column.
+    fn collation(&self, name: &str) -> &str {
+        let own = self.collations.iter().find(|(column, _)| column.eq_ignore_ascii_case(name));
+        own.map_or("BINARY", |(_, collation)| collation)
     }
 }
 
@@ -157,6 +173,19 @@ impl WriteJob {
         }
         let (page, rows) = (request.page.clone(), request.rows.map(<[u32]>::to_vec));
         Ok(WriteJob { target, page, rows, mode: request.mode, written, columns, key_places })
+    }
+
+    /// The same request without rows.
+    fn empty(&self) -> Self {
+        WriteJob {
+            target: self.target.clone(),
+            page: self.page.clone(),
+            rows: Some(Vec::new()),
+            mode: self.mode,
+            written: self.written.clone(),
+            columns: self.columns.clone(),
+            key_places: self.key_places.clone(),
+        }
     }
 
     pub(crate) fn target(&self) -> &Target {
