@@ -117,6 +117,18 @@ pub trait Snapshot: Send {
         Err(Error::new(ErrorKind::Unsupported, "this source cannot tell which rows have changed"))
     }
 
+    /// Counts the rows of each of several ranges that follow one another, and makes a digest of what [`Snapshot::read_page`] would give of
+    /// them, all inside the source: the first range begins behind [`PageRequest::range`]'s start, each next one behind the end of the one
+    /// before, and each goes up to one of `ends`.
+    ///
+    /// The same rows, equal to the letter, have the same digest in every snapshot, in whatever order; of other rows it is another one, but
+    /// for a chance of 2⁻⁶⁴ for each pair of them. It is no protection against somebody who chooses values so that they collide.
+    ///
+    /// Returns `None` by default: where the source cannot compute any.
+    async fn digest(&mut self, _request: &PageRequest<'_>, _ends: &[Key]) -> Result<Option<Vec<RangeDigest>>> {
+        Ok(None)
+    }
+
     /// Counts the rows under a filter.
     async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64>;
 
@@ -137,6 +149,15 @@ pub trait Snapshot: Send {
     async fn find_orphans(&mut self, _request: &OrphanRequest<'_>) -> Result<Option<Orphans>> {
         Ok(None)
     }
+}
+
+/// What a source says of the rows of a range without giving them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RangeDigest {
+    /// How many there are.
+    pub rows: u64,
+    /// A digest of their content, opaque to all but its adapter.
+    pub digest: Vec<u8>,
 }
 
 /// What a source knows of a table's changes.

@@ -114,10 +114,14 @@ pub enum ColumnFate {
 /// Up to where a scope's rows were brought.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncedAt {
-    /// What [`crate::source::Snapshot::survey`] gave.
-    pub landmark: String,
+    /// What [`crate::source::Snapshot::survey`] gave, where it gave any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landmark: Option<String>,
     /// When all rows were read and compared last.
     pub scrubbed: Timestamp,
+    /// Whether changed rows were skipped, so that only mode `append` may pass over rows that have not changed since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipping: bool,
     /// The version of this library that did it: another one may make other rows of the same values.
     pub version: String,
 }
@@ -255,6 +259,22 @@ pub struct StoredBlock {
     pub outcomes: Vec<u8>,
 }
 
+/// What is told of a ledger block without its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockHead {
+    /// The block's place among the blocks of its scope.
+    pub ordinal: i64,
+    /// The number of rows.
+    pub row_count: u32,
+    /// The last key that belongs to the block's range, in canonical bytes.
+    pub last_key: Vec<u8>,
+    /// The execution that last changed the block.
+    pub execution: String,
+    /// What the source's own digest of the block's rows was when they said what the block says; `None` where that is not known, as of
+    /// every block that was written since.
+    pub source_digest: Option<Vec<u8>>,
+}
+
 /// A refused row, kept whole for repair and replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuarantinedRow {
@@ -294,8 +314,10 @@ pub struct StateChanges {
     pub reset_ledger: bool,
     /// Ordinals of blocks to remove.
     pub removed_blocks: Vec<i64>,
-    /// Blocks to insert or overwrite by ordinal.
+    /// Blocks to insert or overwrite by ordinal. The source's digest of an overwritten one is forgotten.
     pub blocks: Vec<StoredBlock>,
+    /// The source's digests of blocks that are there, by ordinal.
+    pub source_digests: Vec<(i64, Vec<u8>)>,
     /// Refused rows; an earlier one of the same scope and key is replaced.
     pub quarantine: Vec<QuarantinedRow>,
     /// Keys that are refused no longer.
@@ -366,6 +388,12 @@ pub trait TargetState: fmt::Debug + Send + Sync {
 
     /// Returns up to `limit` ledger blocks with an ordinal above `after`, in order.
     async fn ledger_blocks(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<StoredBlock>>;
+
+    /// Returns what is known of up to `limit` ledger blocks with an ordinal above `after`, in order, without their rows.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] where the state tables are of a version that knows no digests.
+    async fn ledger_heads(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<BlockHead>>;
 
     /// Returns the quarantined rows of a job, newest first; of one entity if named.
     async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>>;

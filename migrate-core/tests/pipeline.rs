@@ -2,7 +2,7 @@
 
 use migrate_core::job::{
     CancelToken, DeleteGuard, DeleteMode, Deletes, Entity, ExecutionState, Job, LeftFilter, MemoryRecorder, Mode, OnConflict,
-    QuarantineLimit, RunOptions,
+    QuarantineLimit, RunOptions, Strategy as Finding,
 };
 use migrate_core::memory::{Call, MemoryDatabase, table};
 use migrate_core::pipeline::{Change, Pipeline, Preview, RunReport};
@@ -476,12 +476,13 @@ proptest! {
         ),
         policy in prop_oneof![Just(OnConflict::Source), Just(OnConflict::Target), Just(OnConflict::Report)],
         batch in 7u64..200,
+        strategy in strategies(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut bench = Bench::new(&BTreeMap::new());
             bench.job = bench.job.clone().with_mode(Mode::Update).with_on_conflict(policy);
-            bench.options = RunOptions::new().with_batch_rows(batch);
+            bench.options = RunOptions::new().with_batch_rows(batch).with_strategy(strategy);
             let (mut source, mut base): (Model, Model) = (first.clone(), first.clone());
             let mut target: Model = first;
             put(&bench.from, &source);
@@ -522,6 +523,11 @@ proptest! {
     }
 }
 
+/// How the changes are found: each way must find all of them, whichever was used before.
+fn strategies() -> impl Strategy<Value = Finding> {
+    prop_oneof![1 => Just(Finding::Auto), 1 => Just(Finding::Full), 2 => Just(Finding::Ledger)]
+}
+
 #[derive(Debug, Clone)]
 enum Fault {
     Target(u64, ErrorKind),
@@ -556,12 +562,14 @@ proptest! {
         edits in proptest::collection::btree_map(-300i64..1200, 5i64..9, 0..30),
         mode in prop_oneof![Just(Mode::Replace), Just(Mode::Append)],
         deletes in prop_oneof![Just(DeleteMode::Ignore), Just(DeleteMode::Hard)],
+        strategy in strategies(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let deletes = Deletes::new(deletes).with_max(DeleteGuard::Percent(100.0));
             let mut bench = deleting(Bench::new(&BTreeMap::new()), deletes);
             bench.job.mode = mode;
+            bench.options = bench.options.with_strategy(strategy);
             bench.to.create_table(table("t", &NAMES, &["id"])).expect("a new table");
             for (key, value) in &edits {
                 bench.to.insert("t", row(*key, *value)).expect("the row fits");
@@ -618,7 +626,12 @@ proptest! {
     #[test]
     fn after_any_history_of_faults_and_changes_the_target_equals_the_source(
         history in proptest::collection::vec(
-            (proptest::collection::btree_map(-500i64..3000, 0i64..4, 0..2500), proptest::collection::vec(faults(), 0..3)),
+            (
+                proptest::collection::btree_map(-500i64..3000, 0i64..4, 0..2500),
+                proptest::collection::vec(faults(), 0..3),
+                strategies(),
+                strategies(),
+            ),
             1..4,
         ),
         batch in 30u64..900,
@@ -631,7 +644,8 @@ proptest! {
             bench.options = RunOptions::new().with_batch_rows(batch);
             // Keys that this job has copied and the source has lost since stay in the target, unless one execution did both.
             let mut kept: BTreeMap<i64, Row> = BTreeMap::new();
-            for (rows, faults) in history {
+            for (rows, faults, strategy, afterwards) in history {
+                bench.options = bench.options.with_strategy(strategy);
                 fill(&bench.from, &rows);
                 for fault in faults {
                     match fault {
@@ -669,6 +683,7 @@ proptest! {
                     assert!(kept.contains_key(key), "row {key} is neither in the source nor from an earlier execution");
                 }
                 kept = target;
+                bench.options = bench.options.with_strategy(afterwards);
                 let again = bench.run().await.expect("the run begins");
                 assert_eq!(balanced(&again).unchanged as usize, source.len(), "P4");
             }

@@ -14,6 +14,7 @@ mod connection;
 mod copy_in;
 mod copy_out;
 mod ddl;
+mod digests;
 mod encode;
 mod error;
 mod explain;

@@ -3,6 +3,7 @@
 use crate::changes;
 use crate::codec::ENCODING;
 use crate::copy_out::{Packing, PageStream, collect, of_reading};
+use crate::digests;
 use crate::orphans;
 use crate::select::{columns_of, conditions, from_item, null_key, order_by, page_columns, select_list, some_keys};
 use crate::sql::{quote_ident, quote_list, quote_table};
@@ -10,7 +11,7 @@ use crate::view::View;
 use async_trait::async_trait;
 use migrate_core::filter::Filter;
 use migrate_core::schema::{ColumnSchema, TableKind, TableName, TableSchema};
-use migrate_core::source::{KeyPage, OrphanRequest, Orphans, PageRequest, Position, Snapshot, Survey};
+use migrate_core::source::{KeyPage, OrphanRequest, Orphans, PageRequest, Position, RangeDigest, Snapshot, Survey};
 use migrate_core::value::{Key, Page, PageBuilder};
 use migrate_core::{Error, ErrorKind, Result, ResultExt};
 use sqlx::{AssertSqlSafe, Row};
@@ -272,6 +273,10 @@ impl Snapshot for PgSnapshot {
 
     async fn read_keys(&mut self, request: &PageRequest<'_>, since: &str) -> Result<KeyPage> {
         changes::read_keys(&self.view, &self.position, request, since).await
+    }
+
+    async fn digest(&mut self, request: &PageRequest<'_>, ends: &[Key]) -> Result<Option<Vec<RangeDigest>>> {
+        digests::compute(&self.view, request, ends).await.context("table", &request.table.name)
     }
 
     async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64> {

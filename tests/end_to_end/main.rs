@@ -28,6 +28,7 @@ mod references;
 mod rights;
 mod secrets;
 mod shared_targets;
+mod source_digests;
 mod stages;
 mod strategies;
 mod tls;

@@ -4,17 +4,17 @@ use migrate_tests::{Database, PAIRS, Postgres, Project, Run, Server};
 
 const CHANGES: &str = "only rows that changed since the last run are read";
 
-const TABLE: &str = "CREATE TABLE t (id integer PRIMARY KEY, v text, u integer UNIQUE);
+pub(crate) const TABLE: &str = "CREATE TABLE t (id integer PRIMARY KEY, v text, u integer UNIQUE);
     INSERT INTO t SELECT i, 'row ' || i, i FROM generate_series(1, 5000) i;";
 
-struct Setup {
-    project: Project,
-    source: Postgres,
-    target: Database,
+pub(crate) struct Setup {
+    pub(crate) project: Project,
+    pub(crate) source: Postgres,
+    pub(crate) target: Database,
 }
 
 impl Setup {
-    fn new(to: migrate_tests::Engine, settings: &str, sql: &str) -> Self {
+    pub(crate) fn new(to: migrate_tests::Engine, settings: &str, sql: &str) -> Self {
         let project = Project::new();
         let source = Postgres::new(Server::First);
         let target = Database::new(to, project.path(), "target");
@@ -24,7 +24,7 @@ impl Setup {
         Setup { project, source, target }
     }
 
-    fn run(&self) -> Run {
+    pub(crate) fn run(&self) -> Run {
         self.project.run(["run", "--json"]).expect(0)
     }
 
@@ -40,7 +40,7 @@ impl Setup {
     }
 }
 
-fn counts(entity: &serde_json::Value) -> [u64; 5] {
+pub(crate) fn counts(entity: &serde_json::Value) -> [u64; 5] {
     ["read", "inserted", "updated", "unchanged", "deleted"].map(|name| entity[name].as_u64().expect("a number"))
 }
 
@@ -239,6 +239,20 @@ fn the_strategy_can_be_chosen_and_all_rows_are_read_from_time_to_time() {
     setup.project.write_job(&setup.source.url(), &setup.target.url(), "scrub_days = 0\n");
     setup.run().says(&["all rows are read, as they were not for long"]);
     setup.project.run(["run", "--strategy", "guess"]).expect(2).says(&["auto", "full", "xmin"]);
+}
+
+#[test]
+fn changes_that_were_skipped_are_written_once_the_mode_is_another() {
+    let setup = Setup::new(PAIRS[0].1, "mode = \"append\"\n", TABLE);
+    setup.source.run("UPDATE t SET v = 'skipped' WHERE id = 77");
+    for _time in 0..2 {
+        assert_eq!(setup.run().json()["entities"][0]["skipped"], 5000);
+    }
+    setup.project.write_job(&setup.source.url(), &setup.target.url(), "");
+    let (by_changes, entity) = setup.by_changes("replace");
+    assert!(!by_changes);
+    assert_eq!(counts(&entity), [5000, 0, 1, 4999, 0]);
+    assert!(setup.by_changes("known again").0);
 }
 
 #[test]

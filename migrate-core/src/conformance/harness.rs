@@ -22,6 +22,8 @@ pub enum Feature {
     Filters,
     /// The source knows which rows have changed: [`crate::Snapshot::survey`].
     Changes,
+    /// The source computes digests of its rows: [`crate::Snapshot::digest`].
+    Digests,
     /// There are tables without a key.
     TablesWithoutKey,
     /// References are enforced.

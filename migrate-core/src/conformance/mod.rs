@@ -145,6 +145,7 @@ cases! { $
         rows_are_counted_and_read_under_a_filter_with_parameters [Filters];
         rows_that_changed_since_a_landmark_are_named [Changes];
         rows_of_some_keys_come_in_key_order [Changes];
+        digests_of_ranges_tell_whether_their_rows_are_the_same [Digests];
         a_parameter_is_compared_as_the_column_beside_it [Filters];
         keys_that_are_not_unique_are_found [TablesWithoutKey];
         rows_without_their_parent_are_found;
@@ -194,6 +195,7 @@ cases! { $
         checkpoints_come_back_as_written_by_part;
         ledger_blocks_come_back_in_order_page_by_page;
         ledger_blocks_are_overwritten_and_removed_by_ordinal;
+        digests_of_the_source_are_kept_until_their_block_is_written_again;
         a_reset_empties_one_scope_only;
         refused_rows_come_back_as_written_newest_first;
         refused_rows_are_replaced_and_released_by_key;

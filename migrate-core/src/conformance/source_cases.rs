@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Result};
 use crate::filter::{Filter, Parameter};
 use crate::memory::table;
 use crate::schema::TableName;
-use crate::source::{OrphanRequest, PageRequest, Since, Snapshot, SnapshotExt};
+use crate::source::{OrphanRequest, PageRequest, RangeDigest, Since, Snapshot, SnapshotExt};
 use crate::value::conform::conform;
 use crate::value::{DataType, Key, KeyRange, Page, Row, Value};
 use std::collections::{BTreeMap, HashSet};
@@ -435,6 +435,56 @@ pub(super) async fn rows_that_changed_since_a_landmark_are_named(harness: &dyn H
         }
     }
     ensure_eq(keys, after.keys, "the keys read in parts")
+}
+
+pub(super) async fn digests_of_ranges_tell_whether_their_rows_are_the_same(harness: &dyn Harness) -> Outcome {
+    let schema = table("items", &[("id", DataType::Int64), ("code", DataType::TEXT), ("note", DataType::TEXT)], &["id"]);
+    let row = |id: i64, code: &str, note: Option<&str>| -> Row {
+        vec![Value::Int(id), text(code.to_owned()), note.map_or(Value::Null, |note| text(note.to_owned()))]
+    };
+    let rows = |change: &dyn Fn(i64) -> Option<Row>| -> Vec<Row> { (1..=40).filter_map(|id| change(id)).collect() };
+    let same = |id: i64| Some(row(id, &format!("code {id}"), (id % 2 == 0).then_some("")));
+    let mut before: Option<Vec<RangeDigest>> = None;
+    for (what, content, differ) in [
+        ("what it was", rows(&same), vec![]),
+        ("written in another order", rows(&same).into_iter().rev().collect(), vec![]),
+        ("one cell", rows(&|id| if id == 15 { Some(row(15, "code  15", None)) } else { same(id) }), vec![1]),
+        ("NULL and empty", rows(&|id| if id == 16 { Some(row(16, "code 16", None)) } else { same(id) }), vec![1]),
+        ("one row less", rows(&|id| if id == 30 { None } else { same(id) }), vec![2]),
+        (
+            "cells that changed places between rows",
+            rows(&|id| match id {
+                3 => Some(row(3, "code 5", None)),
+                5 => Some(row(5, "code 3", None)),
+                id => same(id),
+            }),
+            vec![0],
+        ),
+        (
+            "cells that changed places in a row",
+            rows(&|id| if id == 2 { Some(row(2, "", Some("code 2"))) } else { same(id) }),
+            vec![0],
+        ),
+    ] {
+        let reading = Reading::of(harness, &schema, &content).await?;
+        let mut snapshot = reading.snapshot().await?;
+        let key = |id: i64| Key::from_values(&[Value::Int(id)]);
+        let request = reading.request().with_range(KeyRange { after: None, up_to: Some(key(40)) });
+        let ends = [10, 20, 30, 40].map(key);
+        let found = snapshot.digest(&request, &ends).await?.ok_or_else(|| Failure::new("there are no digests".to_owned()))?;
+        ensure_eq(found.iter().map(|d| d.rows).sum::<u64>(), content.len() as u64, &format!("the rows of all ranges, {what}"))?;
+        let before = before.get_or_insert_with(|| found.clone());
+        let differing: Vec<usize> = (0..4).filter(|range| before[*range] != found[*range]).collect();
+        ensure_eq(differing, differ, &format!("the ranges that differ: {what}"))?;
+        // A part of the ranges, under a filter, and none at all.
+        let filter = Filter::parse("\"id\" <> 21", &BTreeMap::new())?;
+        let request = request.with_range(KeyRange { after: Some(key(10)), up_to: None }).with_filter(Some(&filter));
+        let some = snapshot.digest(&request, &ends[1..3]).await?.unwrap_or_default();
+        ensure_eq(&some[..1], &found[1..2], &format!("a range by itself: {what}"))?;
+        ensure_eq(some.get(1).map(|d| d.rows), Some(found[2].rows - 1), &format!("the rows under the filter: {what}"))?;
+        ensure_eq(snapshot.digest(&request, &[]).await?, Some(Vec::new()), "no ranges")?;
+    }
+    Ok(())
 }
 
 pub(super) async fn rows_of_some_keys_come_in_key_order(harness: &dyn Harness) -> Outcome {

@@ -8,8 +8,8 @@ use crate::error::ErrorKind;
 use crate::sink::{Sink, WriteMode};
 use crate::source::Position;
 use crate::state::{
-    Checkpoint, ColumnFate, Counters, Fence, GoneRow, QuarantinedRow, Scope, SourceColumn, StateChanges, StoredBlock, SyncedAt,
-    TargetState,
+    BlockHead, Checkpoint, ColumnFate, Counters, Fence, GoneRow, QuarantinedRow, Scope, SourceColumn, StateChanges, StoredBlock,
+    SyncedAt, TargetState,
 };
 use crate::value::{DataType, Key, KeyRange, Value};
 use std::sync::Arc;
@@ -237,7 +237,8 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
         fingerprint: "v1 'x'".to_owned(),
         distrusted: sequence == 2,
         synced: Some(SyncedAt {
-            landmark: "{\"a\": 1}".to_owned(),
+            landmark: (sequence != 5).then(|| "{\"a\": 1}".to_owned()),
+            skipping: sequence == 6,
             scrubbed: crate::job::Timestamp::from_millis(1_234),
             version: "1.2".to_owned(),
         }),
@@ -296,6 +297,30 @@ pub(super) async fn ledger_blocks_are_overwritten_and_removed_by_ordinal(harness
     commit(&writing, &changes).await?;
     let expected = vec![block(1, 2), block(2, 1), block(3, 2), block(4, 1), block(9, 2)];
     ensure_eq(writing.sink.state().ledger_blocks(&scope("items"), None, 100).await?, expected, "the blocks")
+}
+
+pub(super) async fn digests_of_the_source_are_kept_until_their_block_is_written_again(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let mut changes = of_scope(scope("items"));
+    changes.blocks = (1..5).map(|o| block(o, 1)).collect();
+    commit(&writing, &changes).await?;
+    let mut digests = of_scope(scope("items"));
+    // Of blocks that are there alone: another one must not come of it.
+    digests.source_digests = [(1, vec![1, 0, 0xff]), (2, vec![2]), (3, Vec::new()), (99, vec![9])].into();
+    commit(&writing, &digests).await?;
+    changes.blocks = vec![block(2, 2), block(9, 2)];
+    changes.removed_blocks = vec![3];
+    changes.source_digests = vec![(9, vec![7; 40])];
+    commit(&writing, &changes).await?;
+    let head = |ordinal, version, source_digest| {
+        let StoredBlock { row_count, last_key, execution, .. } = block(ordinal, version);
+        BlockHead { ordinal, row_count, last_key, execution, source_digest }
+    };
+    let state = writing.sink.state();
+    let expected = vec![head(1, 1, Some(vec![1, 0, 0xff])), head(2, 2, None), head(4, 1, None), head(9, 2, Some(vec![7; 40]))];
+    ensure_eq(state.ledger_heads(&scope("items"), None, 100).await?, expected.clone(), "the heads of the blocks")?;
+    ensure_eq(state.ledger_heads(&scope("items"), Some(1), 2).await?, expected[1..3].to_vec(), "two heads")?;
+    ensure_eq(state.ledger_heads(&scope("other"), None, 100).await?, Vec::new(), "the heads of another scope")
 }
 
 pub(super) async fn a_reset_empties_one_scope_only(harness: &dyn Harness) -> Outcome {

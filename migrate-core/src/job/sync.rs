@@ -292,6 +292,9 @@ pub enum Strategy {
     Auto,
     /// Every row is read and compared with the ledger.
     Full,
+    /// Block by block, digests that the source computes of its rows are compared with those that it gave when they were read last, and only
+    /// blocks of which they differ are read. Sources that compute none are read as in `full`.
+    Ledger,
     /// PostgreSQL tables: only the rows are read that were written since, as the server itself knows. Where anything speaks against that,
     /// every row is read as in `full`, and the log says why.
     Xmin,
@@ -304,8 +307,9 @@ impl FromStr for Strategy {
         match text {
             "auto" => Ok(Strategy::Auto),
             "full" => Ok(Strategy::Full),
+            "ledger" => Ok(Strategy::Ledger),
             "xmin" => Ok(Strategy::Xmin),
-            _ => Err(Error::new(ErrorKind::Config, "a strategy is \"auto\", \"full\" or \"xmin\"")),
+            _ => Err(Error::new(ErrorKind::Config, "a strategy is \"auto\", \"full\", \"ledger\" or \"xmin\"")),
         }
     }
 }

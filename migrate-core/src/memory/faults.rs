@@ -19,6 +19,8 @@ pub enum Call {
     ReadRows,
     /// [`crate::Snapshot::survey`] or [`crate::Snapshot::read_keys`].
     ReadKeys,
+    /// [`crate::Snapshot::digest`].
+    Digest,
     /// [`crate::Snapshot::count_rows`].
     CountRows,
     /// [`crate::Sink::prepare`].
@@ -43,7 +45,7 @@ pub enum Call {
     Settle,
     /// [`crate::TargetState::checkpoints`].
     Checkpoints,
-    /// [`crate::TargetState::ledger_blocks`].
+    /// [`crate::TargetState::ledger_blocks`] or [`crate::TargetState::ledger_heads`].
     LedgerBlocks,
 }
 

@@ -10,8 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::schema::{DatabaseSchema, TableSchema};
 use crate::source::{
-    KeyPage, OrphanRequest, Orphans, PageRequest, Position, Since, Snapshot, Source, SourceCapabilities, Survey,
+    KeyPage, OrphanRequest, Orphans, PageRequest, Position, RangeDigest, Since, Snapshot, Source, SourceCapabilities, Survey,
 };
+use crate::value::canonical;
 use crate::value::text::to_text;
 use crate::value::{Encoding, Key, KeyRange, Page, PageBuilder, PageColumn, Value};
 use async_trait::async_trait;
@@ -265,6 +266,25 @@ impl Snapshot for MemorySnapshot {
             page.fresh.push(changed(id));
         }
         Ok(page)
+    }
+
+    async fn digest(&mut self, request: &PageRequest<'_>, ends: &[Key]) -> Result<Option<Vec<RangeDigest>>> {
+        self.database.faults().hit(Call::Digest)?;
+        let places = self.tables.get(&request.table.name)?.places(request.columns)?;
+        let mut found = vec![(0u64, 0u128); ends.len()];
+        for (key, row) in keyed_rows(&self.tables, request)? {
+            if request.range.after.as_ref().is_some_and(|after| key.as_bytes() <= after.as_bytes()) {
+                continue;
+            }
+            let range = ends.partition_point(|end| end.as_bytes() < key.as_bytes());
+            let Some((rows, sum)) = found.get_mut(range) else { continue };
+            let mut bytes = Vec::new();
+            places.iter().for_each(|place| canonical::encode_value(&row[*place], &mut bytes));
+            *rows += 1;
+            *sum = sum.wrapping_add(u128::from_be_bytes(canonical::checksum(&bytes)));
+        }
+        let digest = |(rows, sum): (u64, u128)| RangeDigest { rows, digest: sum.to_be_bytes().to_vec() };
+        Ok(Some(found.into_iter().map(digest).collect()))
     }
 
     async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64> {

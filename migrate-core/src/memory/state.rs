@@ -4,7 +4,8 @@ use super::database::MemoryDatabase;
 use super::faults::Call;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{
-    Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState, UnfinishedTable,
+    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState,
+    UnfinishedTable,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
@@ -16,6 +17,8 @@ pub(super) struct State {
     fences: BTreeMap<String, (u64, Option<FenceOwner>)>,
     checkpoints: HashMap<Scope, Checkpoint>,
     ledger: HashMap<Scope, BTreeMap<i64, StoredBlock>>,
+    /// The source's digests of blocks.
+    digests: HashMap<Scope, HashMap<i64, Vec<u8>>>,
     /// Oldest first.
     quarantine: Vec<QuarantinedRow>,
     unfinished: BTreeMap<String, Vec<UnfinishedTable>>,
@@ -36,6 +39,7 @@ impl State {
         let Some(scope) = &changes.scope else { return Ok(()) };
         self.expect_initialized()?;
         let blocks = self.ledger.entry(scope.clone()).or_default();
+        let digests = self.digests.entry(scope.clone()).or_default();
         if changes.reset_ledger {
             blocks.clear();
             self.quarantine.retain(|row| &row.scope != scope);
@@ -44,7 +48,9 @@ impl State {
         for ordinal in &changes.removed_blocks {
             blocks.remove(ordinal);
         }
+        digests.retain(|ordinal, _| blocks.contains_key(ordinal) && changes.blocks.iter().all(|block| block.ordinal != *ordinal));
         blocks.extend(changes.blocks.iter().map(|block| (block.ordinal, block.clone())));
+        digests.extend(changes.source_digests.iter().filter(|(ordinal, _)| blocks.contains_key(ordinal)).cloned());
         self.quarantine.retain(|row| &row.scope != scope || !changes.released.contains(&row.key));
         for row in &changes.quarantine {
             // A table without a key has no earlier row to replace.
@@ -151,6 +157,22 @@ impl TargetState for MemoryState {
         let blocks = data.state.ledger.get(scope).into_iter().flatten();
         let later = blocks.filter(|(ordinal, _)| after.is_none_or(|after| **ordinal > after));
         Ok(later.take(limit).map(|(_, block)| block.clone()).collect())
+    }
+
+    async fn ledger_heads(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<BlockHead>> {
+        self.database.faults().hit(Call::LedgerBlocks)?;
+        let data = self.database.lock();
+        let digests = data.state.digests.get(scope);
+        let blocks = data.state.ledger.get(scope).into_iter().flatten();
+        let later = blocks.filter(|(ordinal, _)| after.is_none_or(|after| **ordinal > after));
+        let head = |(ordinal, block): (&i64, &StoredBlock)| BlockHead {
+            ordinal: *ordinal,
+            row_count: block.row_count,
+            last_key: block.last_key.clone(),
+            execution: block.execution.clone(),
+            source_digest: digests.and_then(|digests| digests.get(ordinal).cloned()),
+        };
+        Ok(later.take(limit).map(head).collect())
     }
 
     async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>> {

@@ -1,5 +1,6 @@
 //! Reads ahead: a task that walks the ledger's ranges and the tail, and hands over their pages.
 
+use super::digests::read_by_digest;
 use super::rebase::Rebase;
 use super::walk::Cursor;
 use crate::diff::{BLOCK_ROWS, Entry, KeyIndex, LedgerBlock};
@@ -9,12 +10,12 @@ use crate::source::{PageRequest, Snapshot};
 use crate::state::{Scope, TargetState};
 use crate::value::{Key, KeyRange, Page};
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 /// Ledger blocks whose range is read by one request: about 32,000 rows.
-const BLOCKS_PER_RANGE: usize = 32;
+pub(super) const BLOCKS_PER_RANGE: usize = 32;
 /// Bytes of pages that wait for the writer at most, and one page more: what a source sends while a batch commits.
 pub(super) const BYTES_AHEAD: usize = 2 << 20;
 
@@ -66,14 +67,28 @@ pub(super) struct ReadPlan {
 /// What is known to have changed since the last run.
 #[derive(Debug)]
 pub(super) struct KnownChanges {
-    /// The landmark of the last run.
-    pub(super) since: String,
+    /// How.
+    pub(super) by: KnownBy,
     /// Rows that are looked at whether they have changed or not.
     pub(super) always: HashSet<Key>,
     /// Whether the ledger must know each row's columns.
     pub(super) columns: bool,
     /// The execution whose blocks say what it did to each row.
     pub(super) execution: String,
+}
+
+/// How changes are known.
+#[derive(Debug)]
+pub(super) enum KnownBy {
+    /// The source names the rows that changed since the landmark of the last run.
+    Landmark(String),
+    /// The source's digests of blocks are compared with those in the ledger.
+    Digests {
+        /// What else must be the same as it was for a digest to say anything.
+        recipe: [u8; 16],
+        /// The ordinals of blocks whose digest is another one than it was.
+        differing: Mutex<HashSet<i64>>,
+    },
 }
 
 /// Why reading failed, and on which side.
@@ -120,7 +135,7 @@ impl Reader {
 }
 
 /// The sending end of the queue to the writer.
-struct Sender {
+pub(super) struct Sender {
     segments: mpsc::UnboundedSender<(Result<Segment, ReadError>, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
     most: u32,
@@ -128,7 +143,7 @@ struct Sender {
 
 impl Sender {
     /// Waits for room and sends; an error if nobody listens any more.
-    async fn send(&self, segment: Result<Segment, ReadError>) -> std::result::Result<(), Gone> {
+    pub(super) async fn send(&self, segment: Result<Segment, ReadError>) -> std::result::Result<(), Gone> {
         let bytes = match &segment {
             Ok(Segment::Page(page)) => page.data().len(),
             Ok(Segment::Range { blocks, .. }) => blocks.iter().map(|b| b.entries.len()).sum::<usize>() * ENTRY_BYTES,
@@ -145,7 +160,7 @@ impl Sender {
 }
 
 /// Nobody listens any more.
-struct Gone;
+pub(super) struct Gone;
 
 async fn read(
     snapshot: &mut dyn Snapshot,
@@ -155,8 +170,20 @@ async fn read(
     sender: &Sender,
 ) -> Result<(), ReadError> {
     let mut from = from.or_else(|| plan.range.after.clone());
+    let mut listing = plan.changes.as_deref();
+    let mut rest = !tail;
+    if rest
+        && let Some(changes) = listing
+        && let KnownBy::Digests { recipe, differing } = &changes.by
+    {
+        match read_by_digest(snapshot, plan, state, (changes, recipe, differing), (&mut after, &mut from), sender).await? {
+            Passed::All => rest = false,
+            Passed::Some => listing = None,
+            Passed::Gone => return Ok(()),
+        }
+    }
     loop {
-        if tail {
+        if !rest {
             // Without a ledger to follow there is nothing else.
             break;
         }
@@ -172,9 +199,9 @@ async fn read(
         let last = stored.len() < BLOCKS_PER_RANGE;
         let Some((end, ordinal)) = blocks.last().map(|block| (block.last_key.clone(), block.ordinal)) else { break };
         let range = KeyRange { after: from, up_to: Some(end.clone()) };
-        let listed = match &plan.changes {
-            Some(changes) => list_range(snapshot, plan, changes, &range, &blocks).await?,
-            None => Listed::Most,
+        let listed = match listing.map(|changes| (changes, &changes.by)) {
+            Some((changes, KnownBy::Landmark(since))) => list_range(snapshot, plan, changes, since, &range, &blocks).await?,
+            Some((_, KnownBy::Digests { .. })) | None => Listed::Most,
         };
         let listens = match listed {
             Listed::Same => {
@@ -208,6 +235,16 @@ async fn read(
     Ok(())
 }
 
+/// How far the ledger's blocks were passed.
+pub(super) enum Passed {
+    /// To their end.
+    All,
+    /// Not to their end: the rest is to be read.
+    Some,
+    /// Nobody listens any more.
+    Gone,
+}
+
 /// How much of a range has changed.
 enum Listed {
     /// Nothing.
@@ -223,6 +260,7 @@ async fn list_range(
     snapshot: &mut dyn Snapshot,
     plan: &ReadPlan,
     changes: &KnownChanges,
+    since: &str,
     range: &KeyRange,
     blocks: &[LedgerBlock],
 ) -> Result<Listed, ReadError> {
@@ -230,7 +268,7 @@ async fn list_range(
     let request = request_of(plan).with_range(range.clone()).with_limits(usize::MAX, most);
     let columns = plan.entity.read_columns();
     let request = PageRequest { columns: &columns, ..request };
-    let found = snapshot.read_keys(&request, &changes.since).await;
+    let found = snapshot.read_keys(&request, since).await;
     let found = found.map_err(|e| ReadError::Source(e.with("entity", &plan.entity.name)))?;
     if found.next.is_some() {
         return Ok(Listed::Most);
@@ -263,7 +301,7 @@ async fn list_range(
 }
 
 /// Hands over the keys of a range and reads the rows that are set; false if nobody listens any more.
-async fn read_listed(
+pub(super) async fn read_listed(
     snapshot: &mut dyn Snapshot,
     plan: &ReadPlan,
     keys: Vec<(Key, bool)>,
@@ -280,14 +318,14 @@ async fn read_listed(
     read_range(snapshot, plan, range, Some(&wanted), sender).await
 }
 
-fn request_of(plan: &ReadPlan) -> PageRequest<'_> {
+pub(super) fn request_of(plan: &ReadPlan) -> PageRequest<'_> {
     PageRequest::new(&plan.entity.source, &[], &plan.entity.key)
         .with_filter(plan.entity.parsed_filter.as_ref())
         .with_limits(plan.page_bytes, plan.page_rows)
 }
 
 /// Reads one range, or of it the rows of some keys; false if nobody listens any more.
-async fn read_range(
+pub(super) async fn read_range(
     snapshot: &mut dyn Snapshot,
     plan: &ReadPlan,
     range: KeyRange,

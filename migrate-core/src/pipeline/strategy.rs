@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{Level, Strategy, Timestamp};
+use crate::job::{Level, Mode, Strategy, Timestamp};
 use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Since, Snapshot};
 use crate::state::{Checkpoint, SyncedAt};
@@ -15,12 +15,21 @@ const SCRUB_DAYS: u32 = 7;
 /// What a walk starts from, and what it will have reached at its end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Synced {
-    /// The landmark since which the changes are known; `None` where all rows are looked at.
-    pub(super) since: Option<String>,
+    /// How the changes are known; `None` where all rows are looked at.
+    pub(super) known: Option<Known>,
     /// What holds until the walk is done.
     before: Option<SyncedAt>,
     /// What holds then.
     after: Option<SyncedAt>,
+}
+
+/// How changes are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Known {
+    /// By the source, since this landmark.
+    Since(String),
+    /// By the source's digests of what it holds.
+    Digests,
 }
 
 impl Synced {
@@ -48,11 +57,22 @@ impl Synced {
         let before = checkpoint.and_then(|c| c.synced.clone());
         let columns = entity.read_columns();
         let request = PageRequest::new(&entity.source, &columns, &entity.key).with_filter(entity.parsed_filter.as_ref());
-        let survey = snapshot.survey(&request, before.as_ref().map(|b| b.landmark.as_str())).await?;
+        let landmark = before.as_ref().and_then(|before| before.landmark.as_deref());
+        let survey = snapshot.survey(&request, landmark).await?;
         let now = context.now();
+        let skipping = context.job.mode == Mode::Append;
         let due = before.as_ref().is_none_or(|before| is_due(before.scrubbed, now, context.job.scrub_days.unwrap_or(SCRUB_DAYS)));
-        let since = match (&before, survey.since) {
+        let by_digests = match strategy {
+            // Asked for no digest at all, it says whether it could give any.
+            Strategy::Ledger => snapshot.digest(&request, &[]).await?.is_some(),
+            Strategy::Auto | Strategy::Full | Strategy::Xmin => false,
+        };
+        let known = match (before.as_ref().filter(|before| by_digests || before.landmark.is_some()), survey.since) {
             _ if strategy == Strategy::Full || context.limits.rows.is_some() => None,
+            _ if strategy == Strategy::Ledger && !by_digests => {
+                context.log(Level::Info, &entity.name, "all rows are read: the source computes no digests of them");
+                None
+            }
             _ if all => {
                 if checkpoint.is_some() && !again {
                     context.log(Level::Info, &entity.name, "all rows are read: the job or its tables have changed");
@@ -60,7 +80,7 @@ impl Synced {
                 None
             }
             (None, Since::Unknown(why)) => {
-                let why = if survey.landmark.is_some() { "some were left open by the last run" } else { &why };
+                let why = if survey.landmark.is_some() || by_digests { "some were left open by the last run" } else { &why };
                 if checkpoint.is_some_and(|c| c.done) && (!why.is_empty() || strategy == Strategy::Xmin) {
                     context.log(Level::Info, &entity.name, format!("all rows are read: {why}"));
                 }
@@ -74,26 +94,34 @@ impl Synced {
                 );
                 return Err(Error::new(ErrorKind::Refused, message).with("entity", &entity.name));
             }
-            (Some(_), Since::Unknown(why)) => {
+            (Some(_), Since::Unknown(why)) if !by_digests => {
                 context.log(Level::Info, &entity.name, format!("all rows are read: {why}"));
                 None
             }
-            (Some(before), Since::Known) if before.version != VERSION => {
+            (Some(before), Since::Known | Since::Unknown(_)) if before.version != VERSION => {
                 context.log(Level::Info, &entity.name, "all rows are read, as the last run was that of another version");
                 None
             }
-            (Some(_), Since::Known) if due => {
+            (Some(before), Since::Known | Since::Unknown(_)) if before.skipping && !skipping => {
+                context.log(Level::Info, &entity.name, "all rows are read, as changed ones were skipped before");
+                None
+            }
+            (Some(_), Since::Known | Since::Unknown(_)) if due => {
                 context.log(Level::Info, &entity.name, "all rows are read, as they were not for long");
                 None
             }
-            (Some(before), Since::Known) => {
+            (Some(_), Since::Known | Since::Unknown(_)) if by_digests => {
+                context.log(Level::Info, &entity.name, "only blocks whose digest at the source has changed are read");
+                Some(Known::Digests)
+            }
+            (Some(before), Since::Known | Since::Unknown(_)) => {
                 context.log(Level::Info, &entity.name, "only rows that changed since the last run are read");
-                Some(before.landmark.clone())
+                before.landmark.clone().map(Known::Since)
             }
         };
-        let scrubbed = before.as_ref().filter(|_| since.is_some()).map_or(now, |before| before.scrubbed);
-        let after = survey.landmark.map(|landmark| SyncedAt { landmark, scrubbed, version: VERSION.to_owned() });
-        Ok(Synced { since, before, after })
+        let scrubbed = before.as_ref().filter(|_| known.is_some()).map_or(now, |before| before.scrubbed);
+        let after = Some(SyncedAt { landmark: survey.landmark, scrubbed, skipping, version: VERSION.to_owned() });
+        Ok(Synced { known, before, after })
     }
 }
 

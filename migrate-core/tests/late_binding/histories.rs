@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, NONE, held, put, sum};
 use migrate_core::ErrorKind;
-use migrate_core::job::{DeleteGuard, DeleteMode, Deletes, Mode, RunOptions};
+use migrate_core::job::{self, DeleteGuard, DeleteMode, Deletes, Mode, RunOptions};
 use migrate_core::memory::{Call, MemoryDatabase};
 use migrate_core::value::Value;
 use proptest::prelude::*;
@@ -127,11 +127,12 @@ proptest! {
         history in proptest::collection::vec((edits(), proptest::option::of(1u64..12)), 1..8),
         mode in prop_oneof![Just(Mode::Replace), Just(Mode::Update), Just(Mode::Append), Just(Mode::Init)],
         batch in 2u64..40,
+        strategy in prop_oneof![Just(job::Strategy::Auto), Just(job::Strategy::Ledger)],
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         runtime.block_on(async {
             let mut bench = Bench::cycle(mode);
-            bench.options = RunOptions::new().with_batch_rows(batch);
+            bench.options = RunOptions::new().with_batch_rows(batch).with_strategy(strategy);
             bench.job = bench.job.with_deletes(Deletes::new(DeleteMode::Hard).with_max(DeleteGuard::Percent(100.0)));
             for id in 1..12 {
                 put(&bench.from, "department", &[id, 61 - id, id * 10]);

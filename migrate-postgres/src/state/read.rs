@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use migrate_core::schema::TableName;
 use migrate_core::sink::TablePlan;
 use migrate_core::state::{
-    Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
+    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
 };
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::Row;
@@ -97,6 +97,34 @@ impl TargetState for PostgresState {
         })
         .await?;
         rows.iter().map(block).collect()
+    }
+
+    async fn ledger_heads(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<BlockHead>> {
+        let rows: Vec<(i64, i64, Vec<u8>, String, Option<Vec<u8>>)> = fence::with_session(&self.pool, async |connection| {
+            if tables::version(connection).await?.is_none_or(|version| version < tables::WITH_DIGESTS) {
+                return Err(Error::new(ErrorKind::NotFound, "the target's state tables keep no digests"));
+            }
+            sqlx::query_as(
+                "SELECT l.ordinal, l.row_count, l.last_key, l.execution, l.source_digest \
+                 FROM migrate.ledger l WHERE l.job = $1 AND l.entity = $2 AND l.partition = $3 \
+                   AND ($4::pg_catalog.int8 IS NULL OR l.ordinal > $4) ORDER BY l.ordinal LIMIT $5",
+            )
+            .bind(&scope.job)
+            .bind(&scope.entity)
+            .bind(i64::from(scope.partition))
+            .bind(after)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(connection)
+            .await
+            .map_err(from_sqlx)
+        })
+        .await?;
+        rows.into_iter()
+            .map(|(ordinal, row_count, last_key, execution, source_digest)| {
+                let row_count = u32::try_from(row_count).map_err(|_| corrupt("ledger block"))?;
+                Ok(BlockHead { ordinal, row_count, last_key, execution, source_digest })
+            })
+            .collect()
     }
 
     async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>> {

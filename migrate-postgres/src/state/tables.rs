@@ -82,7 +82,8 @@ INSERT INTO migrate.state_version (version) VALUES (1) ON CONFLICT DO NOTHING;
 "#;
 
 /// What version 2 and each one after it adds to the one before. Each step can be repeated.
-const UPGRADES: [&str; 1] = [r#"CREATE TABLE IF NOT EXISTS migrate.gone (
+const UPGRADES: [&str; 2] = [
+    r#"CREATE TABLE IF NOT EXISTS migrate.gone (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     job text NOT NULL,
     entity text NOT NULL,
@@ -90,7 +91,12 @@ const UPGRADES: [&str; 1] = [r#"CREATE TABLE IF NOT EXISTS migrate.gone (
     key bytea NOT NULL,
     own boolean NOT NULL);
 CREATE INDEX IF NOT EXISTS gone_scope ON migrate.gone (job, entity, partition, id);
-"#];
+"#,
+    "ALTER TABLE migrate.ledger ADD COLUMN IF NOT EXISTS source_digest bytea;\n",
+];
+
+/// The first version whose ledger has a place for the source's digests.
+pub(super) const WITH_DIGESTS: i32 = 3;
 
 /// Lets whoever may use the ledger use tables that were added later.
 const COPY_GRANTS: &str = r#"DO $$ DECLARE grantee text; added text; BEGIN

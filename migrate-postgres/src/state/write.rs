@@ -16,6 +16,7 @@ pub(crate) async fn write(connection: &mut PgConnection, changes: &StateChanges)
         let empty = changes.checkpoint.is_none()
             && changes.blocks.is_empty()
             && changes.removed_blocks.is_empty()
+            && changes.source_digests.is_empty()
             && changes.quarantine.is_empty()
             && changes.released.is_empty()
             && changes.gone.is_empty()
@@ -42,6 +43,7 @@ pub(crate) async fn write(connection: &mut PgConnection, changes: &StateChanges)
         .map_err(from_sqlx)?;
     }
     write_blocks(connection, scope, changes).await?;
+    write_digests(connection, scope, changes).await?;
     write_quarantine(connection, scope, changes).await?;
     write_gone(connection, scope, changes).await?;
     if let Some(checkpoint) = &changes.checkpoint {
@@ -91,7 +93,7 @@ async fn write_blocks(connection: &mut PgConnection, scope: &Scope, changes: &St
          ON CONFLICT (job, entity, partition, ordinal) DO UPDATE SET format = EXCLUDED.format, row_count = EXCLUDED.row_count, \
              last_key = EXCLUDED.last_key, keys = EXCLUDED.keys, checksums = EXCLUDED.checksums, \
              keys_digest = EXCLUDED.keys_digest, rows_digest = EXCLUDED.rows_digest, position = EXCLUDED.position, \
-             execution = EXCLUDED.execution, outcomes = EXCLUDED.outcomes",
+             execution = EXCLUDED.execution, outcomes = EXCLUDED.outcomes, source_digest = NULL",
     )
     .bind(&scope.job)
     .bind(&scope.entity)
@@ -107,6 +109,27 @@ async fn write_blocks(connection: &mut PgConnection, scope: &Scope, changes: &St
     .bind(blocks.iter().map(|b| b.position.as_str()).collect::<Vec<_>>())
     .bind(blocks.iter().map(|b| b.execution.as_str()).collect::<Vec<_>>())
     .bind(slices(blocks, |b| &b.outcomes))
+    .execute(connection)
+    .await
+    .map_err(from_sqlx)?;
+    Ok(())
+}
+
+async fn write_digests(connection: &mut PgConnection, scope: &Scope, changes: &StateChanges) -> Result<()> {
+    let digests = &changes.source_digests;
+    if digests.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE migrate.ledger l SET source_digest = d.digest \
+         FROM ROWS FROM (pg_catalog.unnest($4::pg_catalog.int8[]), pg_catalog.unnest($5::pg_catalog.bytea[])) AS d (ordinal, digest) \
+         WHERE l.job = $1 AND l.entity = $2 AND l.partition = $3 AND l.ordinal = d.ordinal",
+    )
+    .bind(&scope.job)
+    .bind(&scope.entity)
+    .bind(i64::from(scope.partition))
+    .bind(digests.iter().map(|(ordinal, _)| *ordinal).collect::<Vec<_>>())
+    .bind(digests.iter().map(|(_, digest)| digest.as_slice()).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map_err(from_sqlx)?;

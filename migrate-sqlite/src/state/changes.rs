@@ -25,6 +25,12 @@ pub(crate) fn apply(connection: &Connection, changes: &StateChanges) -> Result<(
     for block in &changes.blocks {
         write_block(connection, scope, block)?;
     }
+    for (ordinal, digest) in &changes.source_digests {
+        let update =
+            "UPDATE main._migrate_ledger SET source_digest = ?5 WHERE job = ?1 AND entity = ?2 AND part = ?3 AND ordinal = ?4";
+        let mut statement = connection.prepare_cached(update).during(DOING)?;
+        statement.execute(params![scope.job, scope.entity, scope.partition, ordinal, digest]).during(DOING)?;
+    }
     for key in &changes.released {
         release(connection, scope, key)?;
     }

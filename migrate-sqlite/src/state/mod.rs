@@ -13,7 +13,7 @@ use crate::sink::Shared;
 use async_trait::async_trait;
 use migrate_core::schema::TableName;
 use migrate_core::state::{
-    Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
+    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
 };
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, params};
@@ -89,6 +89,11 @@ impl TargetState for SqliteState {
     async fn ledger_blocks(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<StoredBlock>> {
         let scope = scope.clone();
         self.read(move |c| read::ledger_blocks(c, &scope, after, limit)).await
+    }
+
+    async fn ledger_heads(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<BlockHead>> {
+        let scope = scope.clone();
+        self.read(move |c| read::ledger_heads(c, &scope, after, limit)).await
     }
 
     async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>> {

@@ -2,9 +2,9 @@
 
 use super::from_json;
 use crate::error::SqliteContext;
-use migrate_core::Result;
 use migrate_core::schema::TableName;
-use migrate_core::state::{Checkpoint, GoneRow, QuarantinedRow, Scope, StoredBlock, UnfinishedTable};
+use migrate_core::state::{BlockHead, Checkpoint, GoneRow, QuarantinedRow, Scope, StoredBlock, UnfinishedTable};
+use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, Params, Row, params};
 
 const DOING: &str = "reading the state";
@@ -56,6 +56,24 @@ pub(super) fn ledger_blocks(
             position: r.get(8)?,
             execution: r.get(9)?,
             outcomes: r.get(10)?,
+        })
+    })
+}
+
+pub(super) fn ledger_heads(connection: &Connection, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<BlockHead>> {
+    if !super::schema::keeps_digests(connection)? {
+        return Err(Error::new(ErrorKind::NotFound, "the target's state tables keep no digests"));
+    }
+    let query = "SELECT ordinal, row_count, last_key, execution, source_digest FROM main._migrate_ledger
+                 WHERE job = ?1 AND entity = ?2 AND part = ?3 AND ordinal > ?4 ORDER BY ordinal LIMIT ?5";
+    let values = params![scope.job, scope.entity, scope.partition, after.unwrap_or(i64::MIN), limited(limit)];
+    all(connection, query, values, |r| {
+        Ok(BlockHead {
+            ordinal: r.get(0)?,
+            row_count: r.get(1)?,
+            last_key: r.get(2)?,
+            execution: r.get(3)?,
+            source_digest: r.get(4)?,
         })
     })
 }

@@ -6,7 +6,7 @@ use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OptionalExtension};
 
 /// The version of the tables; a file of a higher one is refused.
-const VERSION: i64 = 1 + UPGRADES.len() as i64;
+const VERSION: i64 = 2 + UPGRADES.len() as i64;
 
 const TABLES: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS _migrate_version (
@@ -43,6 +43,7 @@ const TABLES: [&str; 6] = [
   position TEXT NOT NULL,
   execution TEXT NOT NULL,
   outcomes BLOB NOT NULL,
+  source_digest BLOB,
   PRIMARY KEY (job, entity, part, ordinal)
 )",
     "CREATE TABLE IF NOT EXISTS _migrate_quarantine (
@@ -78,14 +79,27 @@ const UPGRADES: [&str; 1] = ["CREATE TABLE IF NOT EXISTS _migrate_gone (
 );
 CREATE INDEX IF NOT EXISTS _migrate_gone_scope ON _migrate_gone (job, entity, part, id)"];
 
-/// Prints the statements that [`initialize`] runs.
+/// Whether the ledger is there with, or without, the column that version 3 adds to it.
+const LEDGER_COLUMN: &str = "SELECT MAX(name = 'source_digest') FROM pragma_table_info('_migrate_ledger')";
+
+/// Prints the statements that make the tables, or add what an older version lacks but for the ledger's column: SQLite has no way to say
+/// that only where it is missing.
 pub(super) fn statements() -> String {
     let mut sql = TABLES.iter().chain(&INDEXES).chain(&UPGRADES).map(|s| format!("{s};\n")).collect::<String>();
     sql.push_str(&format!(
         "INSERT INTO _migrate_version (version) SELECT {VERSION} WHERE NOT EXISTS (SELECT 1 FROM _migrate_version);\n"
     ));
-    sql.push_str(&format!("UPDATE _migrate_version SET version = {VERSION} WHERE version < {VERSION};\n"));
+    sql.push_str(&format!("UPDATE _migrate_version SET version = {VERSION} WHERE version < {VERSION} AND ({LEDGER_COLUMN});\n"));
     sql
+}
+
+/// Whether the ledger has a place for the source's digests, which it lacks in versions before 3.
+pub(super) fn keeps_digests(connection: &Connection) -> Result<bool> {
+    Ok(ledger_column(connection)? == Some(true))
+}
+
+fn ledger_column(connection: &Connection) -> Result<Option<bool>> {
+    connection.query_row(LEDGER_COLUMN, [], |r| r.get(0)).during("reading the state's version")
 }
 
 /// Returns whether the state tables exist, perhaps in an older version.
@@ -122,7 +136,11 @@ pub(super) fn initialize(connection: &Connection) -> Result<()> {
         if version(connection)? == Some(VERSION) {
             Ok(())
         } else {
-            connection.execute_batch(&statements()).during("creating the state tables")
+            let doing = "creating the state tables";
+            if ledger_column(connection)? == Some(false) {
+                connection.execute_batch("ALTER TABLE main._migrate_ledger ADD COLUMN source_digest BLOB").during(doing)?;
+            }
+            connection.execute_batch(&statements()).during(doing)
         }
     })
 }

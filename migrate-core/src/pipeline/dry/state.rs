@@ -2,7 +2,8 @@
 
 use crate::error::{ErrorKind, Result};
 use crate::state::{
-    Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState, UnfinishedTable,
+    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState,
+    UnfinishedTable,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -102,6 +103,13 @@ impl TargetState for DryState {
             return Ok(Vec::new());
         }
         self.inner.ledger_blocks(scope, after, limit).await
+    }
+
+    async fn ledger_heads(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<BlockHead>> {
+        if !self.exists || self.lock().reset.contains(scope) {
+            return Ok(Vec::new());
+        }
+        self.inner.ledger_heads(scope, after, limit).await
     }
 
     async fn quarantine(&self, job: &str, entity: Option<&str>, limit: usize) -> Result<Vec<QuarantinedRow>> {

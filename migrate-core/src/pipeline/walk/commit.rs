@@ -178,7 +178,7 @@ impl Walk {
     }
 
     /// Whether the ledger says of every row what the source holds, so that rows which do not change need not be looked at again.
-    fn leaves_nothing_open(&self) -> bool {
+    pub(super) fn leaves_nothing_open(&self) -> bool {
         let counters = &self.live.counters;
         // Refused rows are looked at again as long as all of them are known.
         let refused = counters.quarantined as usize >= QUARANTINED;

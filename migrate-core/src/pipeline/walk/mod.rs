@@ -9,6 +9,7 @@
 //! fails is undone to the last commit and tried again from there: see [`Walk::recover`].
 
 mod commit;
+mod digests;
 mod passed;
 mod recover;
 mod rows;
@@ -202,6 +203,7 @@ impl Walk {
         let (mut before, mut parked) = (usize::MAX, None::<Parked>);
         self.quarantined = read_quarantine(self.context.state.clone(), self.plan.scope.clone()).await?;
         self.know_changes();
+        let changes = self.plan.changes.clone();
         self.restart();
         loop {
             snapshot = self.run_once(snapshot).await?;
@@ -228,6 +230,7 @@ impl Walk {
             if ends {
                 // Other parts of the entity tell the same.
                 self.leftover.fetch_or(self.refused_by_constraint && count > 0, Ordering::Relaxed);
+                self.keep_digests(changes.as_deref(), snapshot.as_mut()).await?;
                 return Ok((self.cursor.counters, snapshot));
             }
             before = count;

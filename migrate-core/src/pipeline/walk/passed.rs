@@ -1,6 +1,8 @@
 //! Rows that are passed over without being read: the source knows that they have not changed.
 
-use super::super::reader::KnownChanges;
+use super::super::digests::recipe;
+use super::super::reader::{KnownBy, KnownChanges};
+use super::super::strategy::Known;
 use super::{QUARANTINED, Walk};
 use crate::diff::{Entry, LedgerEdit};
 use crate::error::{Error, ErrorKind, Result};
@@ -8,15 +10,21 @@ use crate::job::Mode;
 use crate::sink::Outcome;
 use crate::value::Key;
 use crate::value::canonical::Checksum;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 impl Walk {
     /// Tells the reader what it needs to know to leave rows unread.
     pub(super) fn know_changes(&mut self) {
         // Refused rows are looked at again each time; where not all of them are known, all rows are.
-        let Some(since) = self.synced.since.take().filter(|_| self.quarantined.len() < QUARANTINED) else { return };
+        let by = match self.synced.known.take().filter(|_| self.quarantined.len() < QUARANTINED) {
+            Some(Known::Since(landmark)) => KnownBy::Landmark(landmark),
+            Some(Known::Digests) => {
+                KnownBy::Digests { recipe: recipe(&self.fingerprint, self.context.job.mode), differing: Mutex::default() }
+            }
+            None => return,
+        };
         self.plan.changes = Some(Arc::new(KnownChanges {
-            since,
+            by,
             always: self.quarantined.clone(),
             columns: self.context.job.mode == Mode::Update,
             execution: self.context.execution.clone(),
