@@ -442,7 +442,7 @@ pub(super) async fn digests_of_ranges_tell_whether_their_rows_are_the_same(harne
     let row = |id: i64, code: &str, note: Option<&str>| -> Row {
         vec![Value::Int(id), text(code.to_owned()), note.map_or(Value::Null, |note| text(note.to_owned()))]
     };
-    let rows = |change: &dyn Fn(i64) -> Option<Row>| -> Vec<Row> { (1..=40).filter_map(|id| change(id)).collect() };
+    let rows = |change: &dyn Fn(i64) -> Option<Row>| -> Vec<Row> { (1..=40).filter_map(change).collect() };
     let same = |id: i64| Some(row(id, &format!("code {id}"), (id % 2 == 0).then_some("")));
     let mut before: Option<Vec<RangeDigest>> = None;
     for (what, content, differ) in [
