@@ -159,7 +159,7 @@ fn keys_of_all_kinds_partitions_and_filters_have_digests() {
 fn refused_rows_are_looked_at_each_time_and_let_in_when_they_fit() {
     let setup = copied(PAIRS[1].1, &format!("max_quarantined = 10\n{LEDGER}"), TABLE);
     setup.target.run("CREATE TRIGGER no BEFORE UPDATE ON t WHEN NEW.v = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END");
-    let refused = || setup.target.count("_migrate_quarantine");
+    let refused = || setup.target.matching("_migrate_quarantine", "true");
     setup.source.run("UPDATE t SET v = 'bad' WHERE id IN (9, 10)");
     for _time in 0..2 {
         let report = setup.project.run(["run", "--json"]).expect(3).json();
@@ -190,7 +190,9 @@ fn what_a_digest_says_under_other_settings_is_not_believed() {
     }
     // What was skipped, and would be passed over, is written now.
     rewrite("mode = \"replace\"\n");
-    assert_eq!(counts(&by_digests(&setup, "replace")), [5000, 0, 1, 4999, 0]);
+    let run = setup.run();
+    run.says(&["all rows are read, as changed ones were skipped before"]);
+    assert_eq!(counts(&run.json()["entities"][0]), [5000, 0, 1, 4999, 0]);
     assert_unread(&setup, "replace");
     // The columns' own checksums are not known yet.
     rewrite("mode = \"update\"\n");
@@ -259,7 +261,7 @@ fn state_tables_without_a_place_for_digests_are_planned_with_and_brought_up_to_d
         let setup = copied(engine, LEDGER, TABLE);
         setup.target.run(old);
         setup.source.run("UPDATE t SET v = 'x' WHERE id = 5");
-        setup.project.run(["plan"]).expect(0).says(&["1"]);
+        let _ = setup.project.run(["plan"]).expect(0);
         assert_eq!(counts(&by_digests(&setup, "an older version")), [5000, 0, 1, 4999, 0]);
         assert_unread(&setup, "afterwards");
     }

@@ -35,9 +35,9 @@ fn a_stage_before_its_parents_binds_late_and_everything_arrives_in_every_directi
         project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\n{order}"));
         let plan = project.run(["plan", "--json"]).expect(0).json();
         let expected = [("people", "member"), ("rest", "note"), ("last", "team")].map(|(a, b)| (a.to_owned(), b.to_owned()));
-        assert_eq!(staged(&plan["plan"]), expected, "{plan}");
-        assert_eq!(plan["plan"]["stages"][0], json!({ "name": "people", "derived": false, "entities": ["member"] }));
-        let notes = plan["plan"]["notes"].to_string();
+        assert_eq!(staged(&plan), expected, "{plan}");
+        assert_eq!(plan["stages"][0], json!({ "name": "people", "derived": false, "entities": ["member"] }));
+        let notes = plan["notes"].to_string();
         assert!(notes.contains("member: (team) refers to team in a later stage"), "{notes}");
 
         let run = project.run(["run", "--json"]).expect(3).json();
@@ -127,7 +127,7 @@ fn a_job_without_stages_shows_those_that_its_references_make() {
     project.write_job(&source.url(), &target.url(), "");
     let plan = project.run(["plan", "--json"]).expect(0).json();
     assert_eq!(
-        plan["plan"]["stages"],
+        plan["stages"],
         json!([
             { "name": "level 0", "derived": true, "entities": ["team"] },
             { "name": "level 1", "derived": true, "entities": ["member"] },
