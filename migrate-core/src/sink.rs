@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{ColumnSchema, DatabaseSchema, TableName, TableSchema, TypeSchema};
 use crate::source::{PageRequest, Source};
 use crate::state::{Fence, StateChanges, TargetState};
-use crate::value::{Key, Page};
+use crate::value::{Key, Page, Value};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -272,6 +272,13 @@ pub trait SinkTransaction: Send {
     /// Returns which of these keys some row has in the columns `key`, as the transaction sees them and the engine compares them. Nothing
     /// is locked. A key that the columns cannot hold is no row's.
     async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>>;
+
+    /// Draws so many new values for a column that the target gives by itself: from its sequence, its default or its row numbers. No row
+    /// has had them, nor does any get them by itself later. A value that is not used is lost, or given again, as the engine has it.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] if the target does not give the column's values.
+    async fn reserve(&mut self, table: &TableSchema, column: &str, count: usize) -> Result<Vec<Value<'static>>>;
 
     /// Deletes the rows of these keys that exist and returns how many did.
     ///

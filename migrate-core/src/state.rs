@@ -7,10 +7,10 @@ use crate::job::Timestamp;
 use crate::schema::TableName;
 use crate::sink::{Outcome, TablePlan};
 use crate::source::Position;
-use crate::value::{DataType, KeyRange};
+use crate::value::{DataType, Key, KeyRange};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 /// What a checkpoint or ledger belongs to.
@@ -326,8 +326,34 @@ pub struct StateChanges {
     pub gone: Vec<GoneRow>,
     /// Numbers of gone rows that have been dealt with.
     pub gone_settled: Vec<i64>,
+    /// What becomes of the key map of the scope's entity.
+    pub key_map: KeyMapChanges,
     /// The checkpoint.
     pub checkpoint: Option<Checkpoint>,
+}
+
+/// What becomes of an entity's key map, which says of each id of the source what the target has given instead. All parts of an entity
+/// share it, and no two ids of the source have the same id of the target.
+///
+/// Applied in this order: reset, gone, entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyMapChanges {
+    /// Whether it is emptied first.
+    pub reset: bool,
+    /// Ids of the source that go.
+    pub gone: Vec<Key>,
+    /// Ids of the target that go, whatever id of the source has them.
+    pub gone_targets: Vec<Key>,
+    /// Ids of the source with those of the target; no other id of the source has these any more. Of two entries of one id the last counts.
+    pub entries: Vec<(Key, Key)>,
+}
+
+impl KeyMapChanges {
+    /// Returns whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        !self.reset && self.gone.is_empty() && self.gone_targets.is_empty() && self.entries.is_empty()
+    }
 }
 
 /// Who holds, or wants, the fence.
@@ -403,6 +429,12 @@ pub trait TargetState: fmt::Debug + Send + Sync {
 
     /// Returns up to `limit` gone rows that were recorded before the one numbered `before`, the latest first, with their numbers.
     async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>>;
+
+    /// Returns, of these ids of the source, those that an entity's key map knows, with what the target has given instead.
+    async fn mapped(&self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>>;
+
+    /// Returns, of these ids of the target, those that an entity's key map knows, with what the source has instead.
+    async fn mapped_back(&self, job: &str, entity: &str, targets: &[Key]) -> Result<HashMap<Key, Key>>;
 
     /// Returns the tables that a job has begun to create.
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>>;

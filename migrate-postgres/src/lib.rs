@@ -20,6 +20,7 @@ mod error;
 mod explain;
 mod facts;
 mod finish;
+mod ids;
 mod introspect;
 mod orphans;
 mod pool;

@@ -7,17 +7,18 @@ use crate::copy_in::{CopyIn, Destination};
 use crate::encode::Layout;
 use crate::error::{from_sqlx, of_commit};
 use crate::facts::Facts;
+use crate::ids;
 use crate::pool::{Pool, Registration, Session, check_fence};
 use crate::sql::quote_list;
 use crate::stage::{Stage, counted};
-use crate::state;
+use crate::state::{self, with_session};
 use crate::upsert::Upsert;
 use async_trait::async_trait;
 use migrate_core::schema::{TableName, TableSchema};
 use migrate_core::sink::{Arrival, DeleteRequest, Outcome, SinkTransaction, Tie, WriteMode, WriteRequest};
 use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges};
-use migrate_core::value::{Key, Page};
+use migrate_core::value::{Key, Page, Value};
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -281,6 +282,12 @@ impl SinkTransaction for PgTransaction {
     async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>> {
         let facts = self.facts(&table.name).await?;
         by_key::existing(self.connection().await?, table, &facts, key, keys).await.map_err(|e| e.with("table", &table.name))
+    }
+
+    async fn reserve(&mut self, table: &TableSchema, column: &str, count: usize) -> Result<Vec<Value<'static>>> {
+        // By another session, as a COPY may be under way in this one.
+        let drawn = with_session(&self.pool, async |connection| ids::reserve(connection, table, column, count).await).await;
+        drawn.map_err(|e| e.with("table", &table.name))
     }
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {

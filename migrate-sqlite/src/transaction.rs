@@ -7,11 +7,11 @@ use crate::state;
 use crate::thread::Answer;
 use crate::write::{self, Aside, Target, WriteJob};
 use async_trait::async_trait;
-use migrate_core::schema::{TableName, TableSchema};
+use migrate_core::schema::{Identity, TableName, TableSchema};
 use migrate_core::sink::{Arrival, DeleteRequest, Outcome, SinkTransaction, Tie, WriteMode, WriteRequest};
 use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges};
-use migrate_core::value::{Key, Page};
+use migrate_core::value::{Key, Page, Value};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -42,6 +42,8 @@ pub(crate) struct SqliteTransaction {
     pending: VecDeque<Pending>,
     /// Rows that wait to be inserted at once.
     asides: Vec<Aside>,
+    /// The highest row number that was drawn for each table.
+    drawn: HashMap<TableName, i64>,
     /// Whether something was asked for already, so that the transaction cannot begin anew.
     touched: bool,
     failed: bool,
@@ -58,6 +60,7 @@ impl SqliteTransaction {
             loaded: HashMap::new(),
             pending: VecDeque::new(),
             asides: Vec::new(),
+            drawn: HashMap::new(),
             touched: false,
             failed: false,
         };
@@ -259,6 +262,29 @@ impl SinkTransaction for SqliteTransaction {
             write::existing(connection, &target, keys)
         })
         .await
+    }
+
+    async fn reserve(&mut self, table: &TableSchema, column: &str, count: usize) -> Result<Vec<Value<'static>>> {
+        let target = Target::new(table, &[])?;
+        let own = table.column(column).and_then(|c| c.identity.as_ref());
+        let Some(Identity::RowId { autoincrement }) = own else {
+            let message = "the table does not give this column's values: it is no INTEGER PRIMARY KEY";
+            return Err(Error::new(ErrorKind::Unsupported, message).with("column", column).with("table", &table.name));
+        };
+        let (autoincrement, touched, fence) = (*autoincrement, self.touched, self.fence.clone());
+        let drawn = self.drawn.get(&table.name).copied().unwrap_or(0);
+        let name = table.name.clone();
+        let highest = self
+            .step(move |connection| {
+                set_references(connection, &target, false, touched, &fence)?;
+                write::highest_number(connection, &target, autoincrement)
+            })
+            .await?;
+        let first = highest.max(drawn);
+        let last = i64::try_from(count).ok().and_then(|count| first.checked_add(count));
+        let last = last.ok_or_else(|| Error::new(ErrorKind::Schema, "the table has no numbers left").with("table", &name))?;
+        self.drawn.insert(name, last);
+        Ok((first + 1..=last).map(Value::Int).collect())
     }
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {

@@ -25,6 +25,7 @@ mod plans;
 mod quarantine;
 mod real_data;
 mod references;
+mod remapped_ids;
 mod rights;
 mod secrets;
 mod shared_targets;

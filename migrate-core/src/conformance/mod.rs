@@ -200,6 +200,7 @@ cases! { $
         refused_rows_come_back_as_written_newest_first;
         refused_rows_are_replaced_and_released_by_key;
         gone_rows_come_back_latest_first_until_they_are_settled;
+        an_id_of_the_target_stands_for_one_id_of_the_source;
     }
     table_cases [Sink] {
         a_foreign_table_is_created_with_its_columns_and_key;

@@ -8,8 +8,8 @@ use crate::error::ErrorKind;
 use crate::sink::{Sink, WriteMode};
 use crate::source::Position;
 use crate::state::{
-    BlockHead, Checkpoint, ColumnFate, Counters, Fence, GoneRow, QuarantinedRow, Scope, SourceColumn, StateChanges, StoredBlock,
-    SyncedAt, TargetState,
+    BlockHead, Checkpoint, ColumnFate, Counters, Fence, GoneRow, KeyMapChanges, QuarantinedRow, Scope, SourceColumn,
+    StateChanges, StoredBlock, SyncedAt, TargetState,
 };
 use crate::value::{DataType, Key, KeyRange, Value};
 use std::sync::Arc;
@@ -401,4 +401,49 @@ pub(super) async fn gone_rows_come_back_latest_first_until_they_are_settled(harn
     commit(&writing, &StateChanges { reset_ledger: true, ..of_scope(scope("items")) }).await?;
     ensure_eq(state.gone_rows(&scope("items"), None, 10).await?, vec![], "the gone rows after a reset")?;
     ensure_eq(rows(&state.gone_rows(&scope("other"), None, 10).await?), vec![gone(b"x", false)], "those of another entity")
+}
+
+pub(super) async fn an_id_of_the_target_stands_for_one_id_of_the_source(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let state = writing.sink.state();
+    let int = |n: i64| Key::from_values([&Value::Int(n)]);
+    let pair = |source: i64, target: i64| (int(source), int(target));
+    let known = async |entity: &str| -> Result<Vec<(i64, i64)>, Failure> {
+        let wanted: Vec<Key> = (0..10).map(int).collect();
+        let found = state.mapped("job", entity, &wanted).await?;
+        let back: Vec<Key> = found.values().cloned().collect();
+        ensure_eq(state.mapped_back("job", entity, &back).await?.len(), found.len(), "the entries by the target's ids")?;
+        let number = |key: &Key| match key.values()?.first() {
+            Some(Value::Int(number)) => Ok(*number),
+            other => Err(Failure::new(format!("an id became {other:?}"))),
+        };
+        let mut pairs = Vec::new();
+        for (source, target) in &found {
+            pairs.push((number(source)?, number(target)?));
+        }
+        pairs.sort_unstable();
+        Ok(pairs)
+    };
+    let put = async |entity: &str, key_map: KeyMapChanges| {
+        commit(&writing, &StateChanges { scope: Some(scope(entity)), key_map, ..StateChanges::default() }).await
+    };
+    let entries = |entries: Vec<(Key, Key)>| KeyMapChanges { entries, ..KeyMapChanges::default() };
+    put("a", entries(vec![pair(1, 101), pair(2, 102), pair(3, 103), pair(3, 104)])).await?;
+    put("b", entries(vec![pair(1, 7)])).await?;
+    ensure_eq(known("a").await?, vec![(1, 101), (2, 102), (3, 104)], "the key map")?;
+    // WHEN two swap what they stand for, and a third takes what one of them had
+    put("a", entries(vec![pair(1, 102), pair(2, 101)])).await?;
+    ensure_eq(known("a").await?, vec![(1, 102), (2, 101), (3, 104)], "the key map after a swap")?;
+    put("a", entries(vec![pair(5, 104)])).await?;
+    ensure_eq(known("a").await?, vec![(1, 102), (2, 101), (5, 104)], "the key map after an id was taken over")?;
+    put("a", KeyMapChanges { gone: vec![int(1)], gone_targets: vec![int(104)], ..KeyMapChanges::default() }).await?;
+    ensure_eq(known("a").await?, vec![(2, 101)], "the key map after rows were deleted")?;
+    let mut transaction = writing.begin().await?;
+    let changes = StateChanges { scope: Some(scope("a")), key_map: entries(vec![pair(8, 108)]), ..StateChanges::default() };
+    transaction.put_state(changes).await?;
+    transaction.rollback().await?;
+    ensure_eq(known("a").await?, vec![(2, 101)], "the key map after a rollback")?;
+    put("a", KeyMapChanges { reset: true, entries: vec![pair(9, 109)], ..KeyMapChanges::default() }).await?;
+    ensure_eq(known("a").await?, vec![(9, 109)], "the key map after a reset")?;
+    ensure_eq(known("b").await?, vec![(1, 7)], "the key map of another entity")
 }

@@ -81,6 +81,10 @@ pub struct Entity {
     /// The source's columns that identify a row; the primary key if not said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,
+    /// The source's column whose values the target gives anew, such as `id`: it is not copied. What the target has given is kept there, and
+    /// columns of other entities that refer to the source's values are written with those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generated: Vec<String>,
     /// What happens to columns on the way.
     #[serde(default, skip_serializing_if = "Columns::is_default")]
     pub columns: Columns,
@@ -127,6 +131,13 @@ impl Entity {
     #[must_use]
     pub fn with_key(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.key = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Leaves the values of a source's column to the target, which gives new ones.
+    #[must_use]
+    pub fn with_generated(mut self, column: impl Into<String>) -> Self {
+        self.generated.push(column.into());
         self
     }
 
@@ -197,6 +208,17 @@ impl Entity {
             if self.key.contains(column) {
                 return wrong(format!("the column \"{column}\" is part of the key and cannot be excluded"));
             }
+        }
+        if let [_, second, ..] = &self.generated[..] {
+            return wrong(format!("generated names one column only, and \"{second}\" is another one"));
+        }
+        if let Some(column) = self.generated.iter().find(|column| self.columns.exclude.contains(column)) {
+            return wrong(format!("the column \"{column}\" is both generated and excluded; generated is enough"));
+        }
+        if let Some(column) = self.generated.iter().find(|column| self.key.contains(column) && self.key.len() > 1) {
+            return wrong(format!(
+                "the column \"{column}\" is generated and only a part of the key; give a key without it, or it alone"
+            ));
         }
         let mut targets = BTreeSet::new();
         if let Some(column) = self.columns.rename.values().chain(self.columns.set.keys()).find(|column| !targets.insert(*column))

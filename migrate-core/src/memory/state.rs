@@ -4,9 +4,10 @@ use super::database::MemoryDatabase;
 use super::faults::Call;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{
-    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState,
-    UnfinishedTable,
+    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, KeyMapChanges, QuarantinedRow, Scope, StateChanges, StoredBlock,
+    TargetState, UnfinishedTable,
 };
+use crate::value::Key;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,6 +25,8 @@ pub(super) struct State {
     unfinished: BTreeMap<String, Vec<UnfinishedTable>>,
     gone: BTreeMap<i64, (Scope, GoneRow)>,
     next_gone: i64,
+    /// By job and entity.
+    key_maps: HashMap<(String, String), BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl State {
@@ -64,6 +67,10 @@ impl State {
             self.gone.insert(self.next_gone, (scope.clone(), row.clone()));
             self.next_gone += 1;
         }
+        if !changes.key_map.is_empty() {
+            let own = (scope.job.clone(), scope.entity.clone());
+            change_map(self.key_maps.entry(own).or_default(), &changes.key_map);
+        }
         if let Some(checkpoint) = &changes.checkpoint {
             self.checkpoints.insert(scope.clone(), checkpoint.clone());
         }
@@ -83,6 +90,18 @@ impl State {
     fn expect_initialized(&self) -> Result<()> {
         if self.initialized { Ok(()) } else { Err(Error::new(ErrorKind::NotFound, "the state tables do not exist")) }
     }
+}
+
+fn change_map(map: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: &KeyMapChanges) {
+    if changes.reset {
+        map.clear();
+    }
+    for source in &changes.gone {
+        map.remove(source.as_bytes());
+    }
+    map.retain(|_, target| !changes.gone_targets.iter().any(|gone| gone.as_bytes() == target));
+    map.retain(|_, target| !changes.entries.iter().any(|(_, taken)| taken.as_bytes() == target));
+    map.extend(changes.entries.iter().map(|(source, target)| (source.as_bytes().to_vec(), target.as_bytes().to_vec())));
 }
 
 /// The state of a [`MemoryDatabase`].
@@ -193,6 +212,20 @@ impl TargetState for MemoryState {
         let newest_first = data.state.gone.range(..before.unwrap_or(i64::MAX)).rev();
         let own = newest_first.filter(|(_, (of, _))| of == scope);
         Ok(own.take(limit).map(|(id, (_, row))| (*id, row.clone())).collect())
+    }
+
+    async fn mapped(&self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+        let data = self.database.lock();
+        let Some(map) = data.state.key_maps.get(&(job.to_owned(), entity.to_owned())) else { return Ok(HashMap::new()) };
+        let found = sources.iter().filter_map(|source| Some((source.clone(), Key::from_bytes(map.get(source.as_bytes())?))));
+        Ok(found.collect())
+    }
+
+    async fn mapped_back(&self, job: &str, entity: &str, targets: &[Key]) -> Result<HashMap<Key, Key>> {
+        let data = self.database.lock();
+        let Some(map) = data.state.key_maps.get(&(job.to_owned(), entity.to_owned())) else { return Ok(HashMap::new()) };
+        let pairs = map.iter().map(|(source, target)| (Key::from_bytes(target), Key::from_bytes(source)));
+        Ok(pairs.filter(|(target, _)| targets.contains(target)).collect())
     }
 
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {

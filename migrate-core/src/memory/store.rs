@@ -23,7 +23,8 @@ pub(super) enum Change {
 /// What a change did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
-    Rows(Vec<Outcome>),
+    /// What became of each row, and the numbers that new ones were given.
+    Rows(Vec<Outcome>, Vec<i64>),
     Count(u64),
 }
 
@@ -62,7 +63,11 @@ impl Tables {
     /// Makes one change. What was changed before an error stays: the caller works on a copy that it throws away.
     pub(super) fn apply(&mut self, change: &Change) -> Result<Effect> {
         match change {
-            Change::Write { table, key, columns, rows, mode } => self.write(table, key, columns, rows, *mode).map(Effect::Rows),
+            Change::Write { table, key, columns, rows, mode } => {
+                let mut numbers = Vec::new();
+                let outcomes = self.write(table, key, columns, rows, *mode, &mut numbers)?;
+                Ok(Effect::Rows(outcomes, numbers))
+            }
             Change::Delete { table, key, keys } => {
                 let stored = self.get_mut(table)?;
                 let found = stored.find(key, keys)?;
@@ -85,6 +90,7 @@ impl Tables {
         columns: &[String],
         rows: &[Row],
         mode: WriteMode,
+        numbers: &mut Vec<i64>,
     ) -> Result<Vec<Outcome>> {
         let table = self.get_mut(name)?;
         let (cells, key_cells) = (table.places(columns)?, table.places(key)?);
@@ -112,7 +118,13 @@ impl Tables {
             };
             outcomes.push(match (there, mode) {
                 (None, _) => {
-                    table.insert(merged(None)).map_err(place)?;
+                    let mut whole = merged(None);
+                    for at in table.numbered().filter(|at| !cells.contains(at)).collect::<Vec<_>>() {
+                        let number = table.highest(at) + 1;
+                        whole[at] = crate::value::Value::Int(number);
+                        numbers.push(number);
+                    }
+                    table.insert(whole).map_err(place)?;
                     Outcome::Inserted
                 }
                 (Some(_), WriteMode::InsertMissing | WriteMode::Load) => Outcome::Skipped,

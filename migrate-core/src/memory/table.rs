@@ -54,6 +54,17 @@ impl MemoryTable {
         places(&self.schema, columns)
     }
 
+    /// Returns the places of the columns whose values the table gives by itself.
+    pub(super) fn numbered(&self) -> impl Iterator<Item = usize> + '_ {
+        self.schema.columns.iter().enumerate().filter(|(_, column)| column.identity.is_some()).map(|(place, _)| place)
+    }
+
+    /// Returns the highest number in a column, 0 if there is none.
+    pub(super) fn highest(&self, place: usize) -> i64 {
+        let numbers = self.rows.values().filter_map(|row| if let Value::Int(number) = row[place] { Some(number) } else { None });
+        numbers.max().unwrap_or(0)
+    }
+
     /// Adds a column that holds NULL in every row; nothing happens if there is one of that name.
     pub(super) fn add_column(&mut self, column: ColumnSchema) {
         if self.schema.column(&column.name).is_none() {

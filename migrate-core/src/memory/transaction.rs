@@ -21,6 +21,8 @@ pub(super) struct MemoryTransaction {
     changes: Vec<(Change, Effect)>,
     /// Rows given to the loads of each table so far: where the row of a later load is counted from.
     loaded: HashMap<TableName, u64>,
+    /// The highest numbers that were drawn, by table and column.
+    drawn: HashMap<(TableName, String), i64>,
     /// State that was put ahead of the commit, in order.
     state: Vec<StateChanges>,
     failed: bool,
@@ -29,7 +31,16 @@ pub(super) struct MemoryTransaction {
 impl MemoryTransaction {
     pub(super) fn new(database: MemoryDatabase, fence: Fence) -> Self {
         let view = database.lock().tables.clone();
-        MemoryTransaction { database, fence, view, changes: Vec::new(), loaded: HashMap::new(), state: Vec::new(), failed: false }
+        MemoryTransaction {
+            database,
+            fence,
+            view,
+            changes: Vec::new(),
+            loaded: HashMap::new(),
+            drawn: HashMap::new(),
+            state: Vec::new(),
+            failed: false,
+        }
     }
 
     fn make(&mut self, call: Call, change: impl FnOnce() -> Result<Change>) -> Result<Effect> {
@@ -49,7 +60,7 @@ impl MemoryTransaction {
     fn make_counted(&mut self, call: Call, change: impl FnOnce() -> Result<Change>) -> Result<u64> {
         match self.make(call, change)? {
             Effect::Count(count) => Ok(count),
-            Effect::Rows(outcomes) => Ok(outcomes.len() as u64),
+            Effect::Rows(outcomes, _) => Ok(outcomes.len() as u64),
         }
     }
 }
@@ -90,7 +101,7 @@ impl SinkTransaction for MemoryTransaction {
             self.loaded.insert(name.clone(), before + request.row_count() as u64);
         }
         match effect {
-            Effect::Rows(outcomes) if !load => Ok(Some(outcomes)),
+            Effect::Rows(outcomes, _) if !load => Ok(Some(outcomes)),
             _ => Ok(None),
         }
     }
@@ -105,6 +116,20 @@ impl SinkTransaction for MemoryTransaction {
     async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>> {
         let found = self.view.get(&table.name)?.find(key, keys)?;
         Ok(found.into_keys().cloned().collect())
+    }
+
+    async fn reserve(&mut self, table: &TableSchema, column: &str, count: usize) -> Result<Vec<Value<'static>>> {
+        let stored = self.view.get(&table.name)?;
+        let place = stored.places(&[column.to_owned()])?[0];
+        if !stored.numbered().any(|numbered| numbered == place) {
+            let message = "the table does not give this column's values";
+            return Err(Error::new(ErrorKind::Unsupported, message).with("column", column).with("table", &table.name));
+        }
+        let highest = stored.highest(place);
+        let drawn = self.drawn.entry((table.name.clone(), column.to_owned())).or_default();
+        let first = highest.max(*drawn) + 1;
+        *drawn = first + count as i64 - 1;
+        Ok((first..=*drawn).map(Value::Int).collect())
     }
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {

@@ -1,12 +1,14 @@
 //! The target transaction that a walk is filling, and the rows that wait for it.
 
 use super::context::Context;
+use super::keymap::RowIds;
 use super::update::Base;
 use crate::error::Result;
 use crate::plan::EntityPlan;
 use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
-use crate::state::{GoneRow, QuarantinedRow};
+use crate::state::{GoneRow, KeyMapChanges, QuarantinedRow};
 use crate::value::{Key, Page};
+use std::sync::Arc;
 
 /// Rows of one page that are to be written.
 pub(super) struct Waiting {
@@ -19,6 +21,8 @@ pub(super) struct Waiting {
     pub(super) before: Vec<Outcome>,
     /// In mode `update`: each row as it was synced last, where it was.
     pub(super) bases: Vec<Option<Base>>,
+    /// The ids of the page's rows, where the target gives them.
+    pub(super) ids: Option<Arc<RowIds>>,
 }
 
 impl Waiting {
@@ -31,6 +35,7 @@ impl Waiting {
             kept: Vec::new(),
             before: Vec::new(),
             bases: Vec::new(),
+            ids: self.ids.clone(),
         };
         let (mut yes, mut no) = (empty(), empty());
         let rows = self.rows.into_iter().zip(self.keys).zip(self.kept).zip(self.before).zip(self.bases);
@@ -101,6 +106,8 @@ pub(super) struct Batch {
     pub(super) released: Vec<Vec<u8>>,
     /// Rows that are gone from the source, for the end of the run.
     pub(super) gone: Vec<GoneRow>,
+    /// Entries of the key map that its rows bring.
+    pub(super) key_map: KeyMapChanges,
     /// Whether a part of the state is with the transaction already.
     pub(super) put: bool,
     /// Ranges of the ledger that have ended since the last commit.

@@ -13,7 +13,7 @@ use crate::filter::{Filter, Parameter};
 use crate::job::{Event, ExecutionState, Level};
 use crate::plan::{EntityPlan, Plan, remembered};
 use crate::source::{PageRequest, Snapshot};
-use crate::state::{Checkpoint, Counters, Scope, SourceColumn};
+use crate::state::{Checkpoint, Counters, KeyMapChanges, Scope, SourceColumn, StateChanges};
 use crate::value::{KeyRange, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,6 +117,13 @@ impl EntityRun {
     pub(super) async fn run(&self, context: &Context, snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
         let name = &self.entity.name;
         context.emit(&Event::EntityStarted { entity: name.clone(), rows: None, before: 0 });
+        if self.entity.generated.is_some() && !self.occupied && context.purpose != Purpose::Adopt {
+            // No row is there that an entry could speak of: those of rows that somebody has removed would only mislead.
+            let scope = Scope { job: context.job.name.clone(), entity: name.clone(), partition: 0 };
+            let key_map = KeyMapChanges { reset: true, ..KeyMapChanges::default() };
+            let changes = StateChanges { scope: Some(scope), key_map, ..StateChanges::default() };
+            context.sink.begin(&context.fence).await?.commit(&changes).await?;
+        }
         let result = self.walk(context, snapshot).await;
         match result {
             Ok((counters, snapshot)) => {
@@ -251,7 +258,9 @@ impl EntityRun {
     async fn new_walk(&self, context: &Context, part: u32, range: KeyRange, snapshot: &mut dyn Snapshot) -> Result<Walk> {
         let checkpoint = self.checkpoints.iter().find(|(of, _)| *of == part).map(|(_, c)| c);
         // What others have brought since, or is only remembered, is looked at whatever the source says.
-        let all = self.again || self.distrusted || self.made_over || context.purpose == Purpose::Adopt;
+        // So is the new id of a parent, which is no change of the child's own row at the source.
+        let follows = !self.entity.translations.is_empty();
+        let all = follows || self.again || self.distrusted || self.made_over || context.purpose == Purpose::Adopt;
         let synced = Synced::look_up(context, &self.entity, checkpoint, (all, self.again), snapshot).await?;
         let (plan, position) = (self.read_plan(context, part, range), snapshot.position().to_string());
         Ok(Walk::new(context.clone(), plan, position, self.start(part, context, synced)))

@@ -238,6 +238,10 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
     }
     let mut snapshot = run_entities(context, plan, &mut runs, snapshot).await?;
     if context.limits.rows.is_none() && runs.iter().any(EntityRun::is_incomplete) {
+        if runs.iter().any(|run| run.entity.create && run.is_incomplete()) {
+            // Rows that wait are found again by their keys.
+            context.sink.build_keys(&plan.schema, &context.fence).await?;
+        }
         step(context, "references to rows that came later");
         snapshot = walk_again(context, plan, &runs, EntityRun::is_incomplete, snapshot).await?;
     }
@@ -317,6 +321,11 @@ async fn look_up(context: &Context, plan: &Plan, entity: &crate::plan::EntityPla
     if unknown && context.job.mode == Mode::Init {
         return refuse("the target's table holds rows, and the mode init fills empty tables only");
     }
+    if run.stale && run.occupied && entity.generated.as_ref().is_some_and(|own| own.keyed) {
+        return refuse(
+            "the target holds rows of this entity that came from another source, or with the source's ids; they would be there twice",
+        );
+    }
     if unknown && entity.is_keyless() && context.job.mode == Mode::Replace {
         return refuse(
             "the target's table holds rows of others, and without a key they cannot be told apart; empty it, or give a key",
@@ -332,8 +341,9 @@ async fn run_entities(
     runs: &mut [EntityRun],
     mut snapshot: Box<dyn Snapshot>,
 ) -> Result<Box<dyn Snapshot>> {
-    // References of tables that are created are checked at the end, so only live ones impose an order, and stages.
-    let ordered = runs.iter().any(|r| !r.entity.create || r.entity.stage.is_some());
+    // References of tables that are created are checked at the end, so only live ones impose an order, and stages, and ids that the
+    // target gives.
+    let ordered = runs.iter().any(|r| !r.entity.create || r.entity.stage.is_some() || !r.entity.translations.is_empty());
     let level = |run: &EntityRun| if ordered { run.entity.level } else { 0 };
     runs.sort_by_key(level);
     let mut stage = None;

@@ -40,6 +40,17 @@ pub(super) fn fingerprint(plan: &Plan, entity: &EntityPlan) -> String {
             keys.push_str(&text);
         }
     }
+    if let Some(own) = &entity.generated {
+        // A ledger of rows that have the source's ids is none of rows that have others.
+        let _ = writeln!(if own.keyed { &mut keys } else { &mut rows }, "given by the target: {} {}", own.source, own.target);
+    }
+    for translation in &entity.translations {
+        let text = format!("replaced: {} {} {}\n", translation.source, translation.target, translation.entity);
+        rows.push_str(&text);
+        if entity.key.contains(&translation.source) {
+            keys.push_str(&text);
+        }
+    }
     if let Some(parsed) = &entity.parsed_filter {
         let _ = write!(filter, "{:?} {:?}", parsed.pieces(), parsed.parameters());
     }

@@ -9,8 +9,8 @@
 //! A row that stays keeps its references, so that those it refers to are found to be held in turn.
 
 use super::context::Context;
+use super::keymap::target_keys;
 use super::mark::unbind;
-use super::shape::target_key;
 use super::sweep::{AT_ONCE, Listed, Swept, Went, delete_rows, is_held, with_deleted};
 use crate::error::Result;
 use crate::job::DeleteMode;
@@ -103,8 +103,10 @@ async fn fill(
             // Rows that are only marked keep what they refer to.
             let goes = |row: &GoneRow| row.own || context.job.deletes.mode != DeleteMode::Soft;
             let rows = rows.into_iter().filter(|(id, row)| goes(row) && !held.contains(&(scope, *id)));
-            let keys = rows.map(|(_, row)| target_key(&swept.run.entity, &Key::from_bytes(&row.key)));
-            match unbind(&swept.run.entity, transaction, &keys.collect::<Result<Vec<Key>>>()?).await {
+            let keys: Vec<Key> = rows.map(|(_, row)| Key::from_bytes(&row.key)).collect();
+            let keys = target_keys(context.state.as_ref(), &context.job.name, &swept.run.entity, &keys).await?;
+            let keys: Vec<Key> = keys.into_iter().flatten().collect();
+            match unbind(&swept.run.entity, transaction, &keys).await {
                 Ok(_) => {}
                 Err(error) if is_held(&error) => return Ok(Tried::Unknown),
                 Err(error) => return Err(error),

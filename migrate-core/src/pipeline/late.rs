@@ -39,6 +39,8 @@ struct Late {
     columns: Vec<usize>,
     /// Of them, those that are NULL for a while.
     open: Vec<usize>,
+    /// Whether ids in its columns are replaced: who is known by a new one is there.
+    replaced: bool,
     /// The place of the key, where the parents are earlier rows of this very table whenever their number is smaller.
     own: Option<usize>,
 }
@@ -90,6 +92,7 @@ impl LateBinder {
             references.push(Late {
                 parent: late.parent.clone(),
                 parent_columns: reference.parent_columns.clone(),
+                replaced: reference.columns.iter().any(|name| entity.translations.iter().any(|t| &t.target == name)),
                 own: entity.target_key.first().filter(|_| own && entity.target_key.len() == 1).and_then(place),
                 columns,
                 open,
@@ -156,7 +159,9 @@ impl LateBinder {
         if open.is_empty() {
             return Ok(None);
         }
-        let mut builder = PageBuilder::new(self.columns.clone(), Encoding::CANONICAL).with_capacity(page.data().len());
+        // A page that is loaded may have one column more, that of the ids.
+        let columns = if page.columns().len() == self.columns.len() { self.columns.clone() } else { page.columns().clone() };
+        let mut builder = PageBuilder::new(columns, Encoding::CANONICAL).with_capacity(page.data().len());
         let mut incomplete = Vec::new();
         for (at, (row, read)) in rows.iter().zip(read_rows).enumerate() {
             let mut values = page.row(*row as usize).values()?;
@@ -167,6 +172,7 @@ impl LateBinder {
             builder.end_row();
             if !open.is_empty() {
                 let mut values = read_page.row(*read as usize).values()?;
+                values.truncate(self.columns.len());
                 open.iter().for_each(|column| values[*column] = Value::Null);
                 let columns = if context.job.mode == Mode::Update { Some(column_sums(&values)) } else { None };
                 incomplete.push(WithoutParent { at, base: Base { checksum: row_checksum(&values), columns }, open });
@@ -180,6 +186,9 @@ impl Late {
     /// Returns the rows that refer to a parent, by their places among the rows, with its key; without those whose parent must be there.
     fn referring(&self, page: &Page, rows: &[u32], mode: WriteMode) -> Result<Vec<(usize, Key)>> {
         let mut found = Vec::new();
+        if mode == WriteMode::Load && self.replaced {
+            return Ok(found);
+        }
         for (at, row) in rows.iter().enumerate() {
             let values = page.row(*row as usize).values()?;
             let refers: Vec<&Value<'_>> = self.columns.iter().map(|place| &values[*place]).collect();

@@ -18,6 +18,7 @@ mod execute;
 mod fingerprint;
 mod folded;
 mod keyless;
+pub(crate) mod keymap;
 mod knot;
 mod late;
 mod mark;
@@ -37,6 +38,7 @@ mod update;
 mod walk;
 
 pub use dry::{Cell, Change, EntityPreview, Preview, Sample};
+
 pub use report::{CheckReport, EntityReport, Finding, RunReport};
 
 use crate::error::{Error, ErrorKind, Result};

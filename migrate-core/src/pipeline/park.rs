@@ -5,7 +5,7 @@
 //! process killed at this point leaves rows that the next run writes whole, as it does with everything that the ledger does not know.
 
 use super::context::Context;
-use super::shape::target_key;
+use super::keymap::target_keys;
 use super::update::column_sums;
 use crate::diff::{Entry, LedgerBlock};
 use crate::error::{ErrorKind, Result};
@@ -48,7 +48,9 @@ pub(super) async fn park(context: &Context, entity: &EntityPlan, scope: &Scope, 
         .map(|name| Some(PageColumn { name: name.clone(), data_type: entity.target.column(name)?.data_type.clone() }))
         .collect();
     let Some(types) = types else { return Ok(None) };
-    let wanted: Vec<Key> = keys.iter().map(|key| target_key(entity, key)).collect::<Result<_>>()?;
+    let targets = target_keys(context.state.as_ref(), &context.job.name, entity, keys).await?;
+    let targets: HashMap<&Key, Key> = keys.iter().zip(targets).filter_map(|(key, target)| Some((key, target?))).collect();
+    let wanted: Vec<Key> = targets.values().cloned().collect();
     let mut transaction = context.sink.begin(&context.fence).await?;
     let found = transaction.read_rows(&PageRequest::new(&entity.target, &names, &entity.target_key), &wanted).await?;
     let (mut page, mut before) = (
@@ -90,7 +92,7 @@ pub(super) async fn park(context: &Context, entity: &EntityPlan, scope: &Scope, 
         if let Some(sums) = &entry.columns {
             known.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.key.clone(), sums.clone());
         }
-        let (Some(sums), Ok(key)) = (&mut entry.columns, target_key(entity, &entry.key)) else { return };
+        let (Some(sums), Some(key)) = (&mut entry.columns, targets.get(&entry.key)) else { return };
         let seed = checksum(key.as_bytes());
         for (place, (_, data_type, nullable)) in places.iter().zip(&columns) {
             let own = column_sums(&[parked(data_type, *nullable, &seed)]);
@@ -114,7 +116,8 @@ pub(super) async fn unpark(
     parked: &Parked,
     refused: &[Key],
 ) -> Result<()> {
-    let refused: HashMap<Key, &Key> = refused.iter().map(|key| Ok((target_key(entity, key)?, key))).collect::<Result<_>>()?;
+    let targets = target_keys(context.state.as_ref(), &context.job.name, entity, refused).await?;
+    let refused: HashMap<Key, &Key> = targets.into_iter().zip(refused).filter_map(|(target, key)| Some((target?, key))).collect();
     let rows = parked.keys.iter().zip(0u32..).filter_map(|(key, place)| Some((place, *refused.get(key)?)));
     let rows: Vec<(u32, &Key)> = rows.collect();
     if rows.is_empty() || give_back(context, entity, scope, parked, &rows, true).await? {

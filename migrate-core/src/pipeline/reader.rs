@@ -286,7 +286,9 @@ async fn list_range(
         // Both follow the source's order: mostly it is the next.
         let place = match entries.get(next) {
             Some(entry) if entry.key == key => Some(next),
-            _ => by_key.get_or_insert_with(|| KeyIndex::new(entries.len(), |at| &entries[at].key)).find(&key, |at| &entries[at].key),
+            _ => by_key
+                .get_or_insert_with(|| KeyIndex::new(entries.len(), |at| &entries[at].key))
+                .find(&key, |at| &entries[at].key),
         };
         same &= place == Some(next);
         next = place.map_or(next, |place| place + 1);

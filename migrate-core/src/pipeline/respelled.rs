@@ -77,7 +77,8 @@ async fn settle(
 
 /// Whether two keys of the source can be one key of the target.
 pub(super) fn may_fold(entity: &EntityPlan) -> bool {
-    entity.key.iter().any(|name| {
+    // An id that is replaced is replaced by one that no other id is.
+    entity.key.iter().filter(|name| entity.map_of(name).is_none()).any(|name| {
         let column = entity.columns.iter().find(|c| c.source.as_ref() == Some(name));
         let from = entity.source.column(name).map(|c| &c.data_type);
         column.zip(from).is_none_or(|(column, from)| !keeps_apart(from, &column.target_type))

@@ -1,5 +1,6 @@
 //! Turns pages of source rows into pages of target rows: conformed, keyed and checksummed.
 
+use super::keymap::{Replaced, RowIds, Translated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::EntityPlan;
 use crate::value::canonical::{self, Checksum};
@@ -19,6 +20,8 @@ pub(crate) struct Shaped {
     pub(crate) rows: Vec<ShapedRow>,
     /// The page as it was read.
     pub(crate) source: Page,
+    /// The ids of the conformed page's rows, where the target gives them.
+    pub(crate) ids: Option<Arc<RowIds>>,
 }
 
 /// One source row.
@@ -29,6 +32,8 @@ pub(crate) struct ShapedRow {
     pub(crate) place: std::result::Result<u32, RowRefusal>,
     /// The checksum of the conformed row.
     pub(crate) checksum: Checksum,
+    /// Whether it refers to a row whose id is not known: it has NULL there, or was refused for it.
+    pub(crate) lacks_parent: bool,
 }
 
 /// Why a row was refused before it reached the target.
@@ -73,34 +78,61 @@ impl Shaper {
     /// # Errors
     /// [`ErrorKind::Internal`] if the page lacks a column that was asked for, [`ErrorKind::Corrupt`] if its bytes are damaged.
     pub(crate) fn shape(&mut self, page: Page) -> Result<Shaped> {
+        self.prepare(&page)?;
+        self.shape_as(page, None)
+    }
+
+    /// Shapes one page in which ids are replaced.
+    ///
+    /// # Errors
+    /// As [`Shaper::shape`].
+    pub(crate) fn shape_translated(&mut self, page: Page, translated: &Translated) -> Result<Shaped> {
+        self.prepare(&page)?;
+        self.shape_as(page, Some(translated))
+    }
+
+    fn prepare(&mut self, page: &Page) -> Result<()> {
         if self.recipe.as_ref().is_none_or(|r| r.encoding != page.encoding() || &r.sources != page.columns()) {
-            self.recipe = Some(self.recipe(&page)?);
+            self.recipe = Some(self.recipe(page)?);
         }
+        Ok(())
+    }
+
+    fn shape_as(&mut self, page: Page, translated: Option<&Translated>) -> Result<Shaped> {
         let Some(recipe) = &self.recipe else { return Err(Error::new(ErrorKind::Internal, "a page has no recipe")) };
+        let mut ids = RowIds::default();
         let mut rows = Vec::with_capacity(page.row_count());
         let mut keys: Vec<Value<'_>> = Vec::with_capacity(recipe.key.len());
         let shaped = if let Some(whole) = &recipe.whole {
             for (place, row) in page.rows().enumerate() {
                 let outcome = checksum_whole(&self.entity, recipe, row, &mut keys, &mut self.scratch)?;
                 let key = Key::from_values(&keys);
-                rows.push(ShapedRow { key, place: outcome.map(|()| place as u32), checksum: canonical::checksum(&self.scratch) });
+                let place = outcome.map(|()| place as u32);
+                rows.push(ShapedRow { key, place, checksum: canonical::checksum(&self.scratch), lacks_parent: false });
             }
             page.clone().with_columns(whole.clone())
         } else {
-            let mut builder = PageBuilder::new(self.targets.clone(), Encoding::CANONICAL)
+            let given = translated.and_then(|translated| translated.columns_with_id(&self.targets));
+            let mut builder = PageBuilder::new(given.unwrap_or_else(|| self.targets.clone()), Encoding::CANONICAL)
                 .with_capacity(page.data().len() + page.data().len() / 4);
-            for row in page.rows() {
+            for (at, row) in page.rows().enumerate() {
                 self.scratch.clear();
                 builder.begin_row();
-                let outcome = conform_row(&self.entity, recipe, row, &mut keys, &mut builder, &mut self.scratch)?;
+                let replaced = translated.map(|translated| (translated, at));
+                let outcome = conform_row(&self.entity, recipe, row, replaced, &mut keys, &mut builder, &mut self.scratch)?;
                 let place = builder.row_count() as u32;
                 if outcome.is_ok() {
+                    if let Some(translated) = translated {
+                        translated.end_row(at, &mut builder, &mut ids)?;
+                    }
                     builder.end_row();
                 } else {
                     builder.discard_row();
                 }
                 let key = Key::from_values(&keys);
-                rows.push(ShapedRow { key, place: outcome.map(|()| place), checksum: canonical::checksum(&self.scratch) });
+                let lacks_parent = translated.is_some_and(|translated| translated.lacks_parent(at));
+                let checksum = canonical::checksum(&self.scratch);
+                rows.push(ShapedRow { key, place: outcome.map(|()| place), checksum, lacks_parent });
             }
             builder.finish(None)
         };
@@ -108,7 +140,8 @@ impl Shaper {
         // A huge row's room is not kept while its page is written.
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH);
-        Ok(Shaped { page: shaped, rows, source: page })
+        let ids = (!ids.is_empty()).then(|| Arc::new(ids));
+        Ok(Shaped { page: shaped, rows, source: page, ids })
     }
 
     fn recipe(&self, page: &Page) -> Result<Recipe> {
@@ -130,7 +163,8 @@ impl Shaper {
             steps.push(Step { from, identity });
         }
         let key = self.entity.key.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
-        let in_place = steps.iter().enumerate().all(|(i, step)| step.identity && step.from == Some(i));
+        let replaced = self.entity.generated.is_some() || !self.entity.translations.is_empty();
+        let in_place = !replaced && steps.iter().enumerate().all(|(i, step)| step.identity && step.from == Some(i));
         let whole = (in_place && steps.len() == page.columns().len()).then(|| {
             let named = page.columns().iter().zip(&self.entity.columns);
             named.map(|(from, to)| PageColumn { name: to.target.clone(), data_type: from.data_type.clone() }).collect()
@@ -185,6 +219,7 @@ fn conform_row<'p>(
     entity: &EntityPlan,
     recipe: &Recipe,
     row: RowRef<'p>,
+    replaced: Option<(&Translated, usize)>,
     keys: &mut Vec<Value<'p>>,
     builder: &mut PageBuilder,
     canonical: &mut Vec<u8>,
@@ -221,7 +256,21 @@ fn conform_row<'p>(
     if outcome.is_err() {
         return Ok(outcome);
     }
-    for (step, column) in recipe.steps.iter().zip(&entity.columns) {
+    for (at, (step, column)) in recipe.steps.iter().zip(&entity.columns).enumerate() {
+        if let Some(replaced) = replaced.and_then(|(translated, row)| translated.cell(at, row)) {
+            let value = match replaced {
+                Replaced::Value(value) => value,
+                // Written without it for now, and again once it is there.
+                Replaced::Missing { late: true } if !column.not_null => &Value::Null,
+                Replaced::Missing { .. } => return Ok(Err(refusal(&column.target, PARENT_UNKNOWN.to_owned()))),
+            };
+            if value.is_null() && column.not_null && entity.target.triggers.is_empty() {
+                return Ok(Err(refusal(&column.target, NULL_REFUSED.to_owned())));
+            }
+            builder.push_value(value)?;
+            canonical::encode_value(value, canonical);
+            continue;
+        }
         let value = match (step.from, &column.constant) {
             (Some(place), _) => values[place].take().unwrap_or(Value::Null),
             (None, Some(constant)) => borrowed(constant),
@@ -249,6 +298,7 @@ fn conform_row<'p>(
     Ok(Ok(()))
 }
 
+const PARENT_UNKNOWN: &str = "the row that it refers to is not in the target, so that no id is known for it";
 const NULL_REFUSED: &str = "the column refuses NULL";
 
 fn decode<'p>(recipe: &Recipe, column: usize, cell: Option<&'p [u8]>) -> Result<Value<'p>> {

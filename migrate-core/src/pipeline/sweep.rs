@@ -12,19 +12,19 @@
 use super::cascade;
 use super::context::Context;
 use super::entity::EntityRun;
+use super::keymap::{ids_of, target_keys};
 use super::knot::delete_together;
 use super::mark::mark;
 use super::respelled::settle_respelled;
-use super::shape::target_key;
 use super::together::delete_at_once;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{DeleteMode, Event, ExecutionState, LeftFilter, Level};
 use crate::plan::EntityPlan;
 use crate::sink::SinkTransaction;
 use crate::source::{PageRequest, Snapshot};
-use crate::state::{Checkpoint, Counters, GoneRow, Scope, StateChanges};
+use crate::state::{Checkpoint, Counters, GoneRow, KeyMapChanges, Scope, StateChanges};
 use crate::value::Key;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Gone rows that are looked at, and deleted, together.
 pub(super) const AT_ONCE: usize = 1_000;
@@ -261,13 +261,22 @@ pub(super) async fn delete_rows(
     rows: &[Listed],
 ) -> Result<Went> {
     let entity = &swept.run.entity;
-    let keys = |own: bool| {
-        let wanted = rows.iter().filter(|(_, row)| row.own == own);
-        wanted.map(|(_, row)| target_key(entity, &Key::from_bytes(&row.key))).collect::<Result<Vec<Key>>>()
+    let keys = |own: bool| -> Vec<Key> {
+        rows.iter().filter(|(_, row)| row.own == own).map(|(_, row)| Key::from_bytes(&row.key)).collect()
     };
-    let (own, others) = (keys(true)?, keys(false)?);
-    let marked = context.job.deletes.mode == DeleteMode::Soft;
-    for keys in [Some(&own), Some(&others).filter(|_| !marked)].into_iter().flatten() {
+    let (own_sources, other_sources) = (keys(true), keys(false));
+    let (state, job) = (context.state.as_ref(), &context.job.name);
+    // A row whose id the key map does not know is not there.
+    let own: Vec<Key> = target_keys(state, job, entity, &own_sources).await?.into_iter().flatten().collect();
+    let others: Vec<Key> = target_keys(state, job, entity, &other_sources).await?.into_iter().flatten().collect();
+    let marks = context.job.deletes.mode == DeleteMode::Soft && context.job.deletes.column.is_some();
+    let going: Vec<Key> = own.iter().chain(others.iter().filter(|_| !marks)).cloned().collect();
+    let sources: Vec<Key> = own_sources.into_iter().chain(other_sources.into_iter().filter(|_| !marks)).collect();
+    let ids = match entity.generated_beside_key() {
+        Some(generated) if !going.is_empty() => ids_of(transaction, entity, generated, &going).await?,
+        Some(_) | None => HashMap::new(),
+    };
+    for keys in [Some(&own), Some(&others).filter(|_| !marks)].into_iter().flatten() {
         cascade::hold(context, entity, transaction, keys).await?;
     }
     // What this very execution has brought was never anybody's: it goes whatever the job says, and is not counted.
@@ -279,6 +288,24 @@ pub(super) async fn delete_rows(
             transaction.delete(&entity.target, &entity.target_key, &others).await?
         }
     };
+    if entity.generated.is_some() && !going.is_empty() {
+        // What a trigger has kept is still known.
+        let stays = transaction.existing(&entity.target, &entity.target_key, &going).await?;
+        let key_map = match entity.generated_beside_key() {
+            Some(_) => {
+                let gone = ids.into_iter().filter(|(key, _)| !stays.contains(key)).map(|(_, id)| id);
+                KeyMapChanges { gone_targets: gone.collect(), ..KeyMapChanges::default() }
+            }
+            None => {
+                let targets = target_keys(state, job, entity, &sources).await?;
+                let gone =
+                    sources.into_iter().zip(targets).filter(|(_, target)| target.as_ref().is_none_or(|t| !stays.contains(t)));
+                KeyMapChanges { gone: gone.map(|(source, _)| source).collect(), ..KeyMapChanges::default() }
+            }
+        };
+        let scope = Some(swept.scope.clone());
+        transaction.put_state(StateChanges { scope, key_map, ..StateChanges::default() }).await?;
+    }
     Ok(Went { own, counted })
 }
 

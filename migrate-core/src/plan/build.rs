@@ -7,6 +7,7 @@ use super::drift::{self, Judged};
 use super::entity::EntityPlan;
 use super::evolve;
 use super::graph::ReferenceGraph;
+use super::keys;
 use super::names::{self, Chosen};
 use super::references::{self, Cycles, Refusal};
 use super::shared;
@@ -69,8 +70,9 @@ async fn draft(
     let default = sink.default_schema();
 
     let mut drafts = Vec::with_capacity(chosen.len());
-    for chosen in chosen {
+    for mut chosen in chosen {
         let key = key_of(&chosen.entity, chosen.table);
+        chosen.entity = keys::without_generated(&chosen.entity, chosen.table, &key);
         let own = code.get(chosen.entity.name());
         let mut entity_notes = Vec::new();
         let (name, existing) = names::target_name(&chosen, &target_schema, default.as_deref(), &mut entity_notes)?;
@@ -134,8 +136,10 @@ async fn draft(
         note_trigger_columns(&job.name, &mut entities, state.as_ref()).await?;
     }
     let can = sink.capabilities().together;
+    keys::translate(job, &mut entities, &source_schema, &target_schema, default.as_deref())?;
     let Cycles { together, refusals } =
         references::plan(job, &mut entities, &schema, &source_schema, &target_schema, can, &mut notes)?;
+    keys::settle(&mut entities);
     cascades::find(job, &mut entities, &target_schema);
     let stages = stages::of(&entities);
     let plan = Plan {
@@ -367,6 +371,7 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
     if !table.create && !key.is_empty() {
         target_key.extend(shared::beyond_the_key(&table.table, &target_key, &apart, &columns));
     }
+    let generated = keys::generated(&entity, source, table, &key, &target_key)?;
     notes.extend(table.notes.iter().cloned());
     if key.is_empty() {
         notes.push("has no key: its rows are compared as a whole, and an interrupted load starts again".to_owned());
@@ -403,6 +408,8 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         references: Vec::new(),
         cascades: Vec::new(),
         together: None,
+        generated,
+        translations: Vec::new(),
         transform,
         drift: judged.drift,
         source_columns: judged.columns,

@@ -2,6 +2,7 @@
 
 use super::cascades::CascadePlan;
 use super::drift::{Drift, DriftAction};
+use super::keys::{GeneratedPlan, TranslationPlan};
 use super::references::ReferencePlan;
 use crate::filter::Filter;
 use crate::schema::{ColumnSchema, TableName, TableSchema};
@@ -55,6 +56,12 @@ pub struct EntityPlan {
     /// Which of [`super::Plan::together`] the entity belongs to.
     #[serde(skip)]
     pub(crate) together: Option<usize>,
+    /// The column whose values the target gives, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generated: Option<GeneratedPlan>,
+    /// Columns that refer to rows whose ids the target gives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub translations: Vec<TranslationPlan>,
     /// What happens to values on the way.
     #[serde(skip)]
     pub transform: Option<Arc<TransformPlan>>,
@@ -106,15 +113,34 @@ impl EntityPlan {
         self.columns.iter().find(|c| !made && c.source.as_deref() == Some(source))
     }
 
-    /// Returns the source's columns that are read, in order. Key columns that are not written come last.
+    /// Returns whether a key of the source is another one at the target, since ids in it are replaced.
+    pub(crate) fn translates_key(&self) -> bool {
+        self.generated.as_ref().is_some_and(|own| own.keyed)
+            || self.translations.iter().any(|translation| self.key.contains(&translation.source))
+    }
+
+    /// Returns the source's column whose values the target gives, where the key is another one.
+    pub(crate) fn generated_beside_key(&self) -> Option<&GeneratedPlan> {
+        self.generated.as_ref().filter(|own| !own.keyed)
+    }
+
+    /// Returns the entity whose key map says what is written in place of a column's values, this one's own id included.
+    pub(crate) fn map_of(&self, source: &str) -> Option<&str> {
+        if self.generated.as_ref().is_some_and(|own| own.keyed && own.source == source) {
+            return Some(&self.name);
+        }
+        self.translations.iter().find(|translation| translation.source == source).map(|translation| translation.entity.as_str())
+    }
+
+    /// Returns the source's columns that are read, in order. Those that are not written come last.
     pub fn read_columns(&self) -> Vec<String> {
         if let Some(transform) = &self.transform {
             return transform.reads().to_vec();
         }
         let mut columns: Vec<String> = self.columns.iter().filter_map(|c| c.source.clone()).collect();
-        for key in &self.key {
-            if !columns.contains(key) {
-                columns.push(key.clone());
+        for column in self.key.iter().chain(self.generated.iter().map(|own| &own.source)) {
+            if !columns.contains(column) {
+                columns.push(column.clone());
             }
         }
         columns

@@ -8,6 +8,7 @@ mod entity;
 mod evolve;
 mod fit;
 mod graph;
+mod keys;
 mod names;
 mod references;
 mod shared;
@@ -19,6 +20,7 @@ pub(crate) use drift::remembered;
 pub use drift::{Drift, DriftAction, DriftChange};
 pub use entity::{ColumnPlan, EntityPlan};
 pub use graph::{GraphEntity, GraphReference, ReferenceGraph};
+pub use keys::{GeneratedPlan, TranslationPlan};
 pub use references::{Binding, ReferenceCheck, ReferencePlan, SourceReference, TogetherPlan};
 pub use stages::StagePlan;
 

@@ -1,6 +1,7 @@
 //! The references of a plan's entities: from both catalogs and from the job file, and when each is bound.
 
 use super::entity::EntityPlan;
+use super::keys;
 use crate::binding::{Bond, Edge, Schedule, Staged, Timing, schedule_stages, spell_cycle, with_partitions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
@@ -200,8 +201,9 @@ pub(super) fn plan(
         format!("{} → {}", names.join(" → "), names.first().map_or("", String::as_str))
     };
     let mut refusals: Vec<Refusal> = Vec::new();
-    // Rows without a key cannot be told from those that are there already.
-    let possible = |knot: &&Vec<usize>| together && knot.iter().all(|i| !entities[*i].is_keyless());
+    // Rows without a key cannot be told from those that are there already, and ids that the target gives are not known beforehand.
+    let own_keys = |entity: &EntityPlan| entity.generated.is_none() && entity.translations.is_empty();
+    let possible = |knot: &&Vec<usize>| together && knot.iter().all(|i| !entities[*i].is_keyless() && own_keys(&entities[*i]));
     let knots: Vec<Vec<usize>> = knots.iter().filter(possible).cloned().collect();
     for (number, ((edge, timing), (child, at))) in edges.iter().zip(timings).zip(places).enumerate() {
         let reference = &mut found[child][at].0;
@@ -341,6 +343,9 @@ fn references_of(
         let reference =
             from_job(child, parent, declared).map_err(|e| e.with("entity", &child.name).with("field", "references"))?;
         add(&mut found, reference, Bond::Loose);
+    }
+    for (reference, bond) in &mut found {
+        *bond = keys::bond(child, reference, *bond, |name| is_open(child, name));
     }
     Ok(found)
 }

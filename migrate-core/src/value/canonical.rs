@@ -58,16 +58,7 @@ const TYPED: u8 = 0x11;
 pub type Checksum = [u8; 16];
 
 /// What SHA-256 begins with (FIPS 180-4, 5.3.3).
-const SHA256: [u32; 8] = [
-    0x6a09_e667,
-    0xbb67_ae85,
-    0x3c6e_f372,
-    0xa54f_f53a,
-    0x510e_527f,
-    0x9b05_688c,
-    0x1f83_d9ab,
-    0x5be0_cd19,
-];
+const SHA256: [u32; 8] = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// Returns the checksum of a row's canonical bytes.
 pub fn checksum(canonical_row: &[u8]) -> Checksum {

@@ -5,13 +5,15 @@ use super::report::{BrokenRow, Difference, DifferenceKind, EntityVerification};
 use super::side::{Side, SideRow};
 use crate::error::Result;
 use crate::pipeline::Cell;
+use crate::pipeline::keymap::source_keys;
 use crate::plan::EntityPlan;
 use crate::sink::Sink;
 use crate::source::Source;
-use crate::state::to_hex;
+use crate::state::{TargetState, to_hex};
 use crate::value::canonical::{self, Checksum};
 use crate::value::{Key, Value, text};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 /// Rows whose keys are kept at once while different buckets are looked into.
 const ROWS_AT_ONCE: u64 = 100_000;
@@ -38,9 +40,10 @@ pub(super) async fn verify_entity(
     source: &dyn Source,
     sink: &dyn Sink,
     known: &Known,
+    job: &str,
 ) -> Result<EntityVerification> {
     let (mut there, mut here) =
-        (Side::of_source(entity, &known.trigger_columns), Side::of_target(entity, &known.trigger_columns));
+        (Side::of_source(entity, &known.trigger_columns, job, sink.state()), Side::of_target(entity, &known.trigger_columns));
     let target = sink.as_source();
     let mut report = EntityVerification {
         name: entity.name.clone(),
@@ -56,7 +59,7 @@ pub(super) async fn verify_entity(
     report.position = of_source.position().clone();
     let mut refused = 0;
     let mut take_source = |page: super::side::SideRows| {
-        refused += page.refused.len() as u64;
+        refused += page.refused.len() as u64 + page.unknown;
         page.rows.iter().for_each(|row| source_sums.add(&row.key, &row.checksum));
     };
     let mut take_target = |page: super::side::SideRows| page.rows.iter().for_each(|row| target_sums.add(&row.key, &row.checksum));
@@ -75,7 +78,7 @@ pub(super) async fn verify_entity(
             buckets.insert(place);
             rows += count;
         }
-        let mut look = Look { entity, there: &mut there, here: &mut here, known, report: &mut report };
+        let mut look = Look { entity, job, state: sink.state(), there: &mut there, here: &mut here, known, report: &mut report };
         look.look_into(source, target.as_ref(), &buckets).await?;
     }
     Ok(report)
@@ -84,6 +87,8 @@ pub(super) async fn verify_entity(
 /// A look into buckets that differ.
 struct Look<'a> {
     entity: &'a EntityPlan,
+    job: &'a str,
+    state: Arc<dyn TargetState>,
     there: &'a mut Side,
     here: &'a mut Side,
     known: &'a Known,
@@ -135,8 +140,11 @@ impl Look<'_> {
                 }
             }
         }
-        for key in here.rows.keys().filter(|key| !there.rows.contains_key(*key)) {
-            let own = self.source_key(key)?;
+        let extra: Vec<Key> = here.rows.keys().filter(|key| !there.rows.contains_key(*key)).cloned().collect();
+        let sources = source_keys(self.state.as_ref(), self.job, self.entity, &extra).await?;
+        for (key, own) in extra.iter().zip(sources) {
+            // A row whose id the key map does not know is none of the job's.
+            let Some(own) = own else { continue };
             if !excused(key, &own) {
                 candidates.push((key.clone(), own));
             }
@@ -146,11 +154,6 @@ impl Look<'_> {
             self.read_again(source, target, some).await?;
         }
         Ok(())
-    }
-
-    /// Returns what the source would have as the key of a row of the target: without the constants that it has there.
-    fn source_key(&self, key: &Key) -> Result<Key> {
-        Ok(Key::from_values(key.values()?.iter().take(self.entity.key.len())))
     }
 
     /// Reads rows that differed once more: only what still differs is a difference.

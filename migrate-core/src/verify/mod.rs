@@ -67,7 +67,8 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
             }
         }
         let began = pipeline.clock.now();
-        let mut found = verify_entity(entity, pipeline.source.as_ref(), pipeline.sink.as_ref(), &known).await?;
+        let mut found =
+            verify_entity(entity, pipeline.source.as_ref(), pipeline.sink.as_ref(), &known, &pipeline.job.name).await?;
         found.seconds = pipeline.clock.now().since(began).as_secs_f64();
         entities.push(found);
     }

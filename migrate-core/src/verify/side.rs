@@ -1,9 +1,11 @@
 //! One side of a comparison: its rows as keys and checksums.
 
 use crate::error::Result;
+use crate::pipeline::keymap::Translator;
 use crate::pipeline::shape::{Shaped, Shaper, target_key};
 use crate::plan::{ColumnPlan, EntityPlan};
 use crate::source::{PageRequest, Snapshot};
+use crate::state::TargetState;
 use crate::value::canonical::{self, Checksum};
 use crate::value::{DataType, Key, Page, Value};
 use std::collections::BTreeSet;
@@ -20,6 +22,8 @@ pub(super) struct Side {
     strangers: Vec<(usize, Vec<u8>)>,
     /// For each column of the key, the type in which both sides spell it; `None` if they spell keys differently, whatever is read.
     key_types: Option<Vec<DataType>>,
+    /// What replaces ids of the source, where the target has given others, and where the key maps are.
+    translator: Option<(Translator, Arc<dyn TargetState>)>,
 }
 
 /// One row of a side.
@@ -38,11 +42,13 @@ pub(super) struct SideRows {
     pub(super) rows: Vec<SideRow>,
     /// Keys of rows that cannot be shaped, as the target spells them where they can be at all.
     pub(super) refused: Vec<Key>,
+    /// How many more cannot be, whose keys at the target are not known.
+    pub(super) unknown: u64,
 }
 
 impl Side {
     /// The source, its rows shaped as a run would.
-    pub(super) fn of_source(entity: &EntityPlan, left_out: &BTreeSet<String>) -> Self {
+    pub(super) fn of_source(entity: &EntityPlan, left_out: &BTreeSet<String>, job: &str, state: Arc<dyn TargetState>) -> Self {
         let mut entity = entity.clone();
         entity.columns.retain(|c| !left_out.contains(&c.target));
         // The steps of a transformation take values in other types than the page's.
@@ -53,7 +59,9 @@ impl Side {
                 |(source, target)| entity.columns.iter().find(|c| c.source.as_ref() == Some(source) && &c.target == target);
             pairs.map(|pair| column(pair).map(|c| c.target_type.clone())).collect::<Option<Vec<_>>>()
         });
-        Side::new(entity, Vec::new(), key_types.flatten())
+        let mut side = Side::new(entity, Vec::new(), key_types.flatten());
+        side.translator = Translator::new(&side.entity, job).map(|translator| (translator, state));
+        side
     }
 
     /// The target, read back through its own columns.
@@ -77,6 +85,7 @@ impl Side {
                 constant: None,
             };
         }
+        (mirror.generated, mirror.translations) = (None, Vec::new());
         mirror.source = mirror.target.clone();
         mirror.key.clone_from(&mirror.target_key);
         mirror.filter = None;
@@ -89,7 +98,7 @@ impl Side {
 
     fn new(entity: EntityPlan, strangers: Vec<(usize, Vec<u8>)>, key_types: Option<Vec<DataType>>) -> Self {
         let entity = Arc::new(entity);
-        Side { shaper: Shaper::new(entity.clone()), entity, strangers, key_types }
+        Side { shaper: Shaper::new(entity.clone()), entity, strangers, key_types, translator: None }
     }
 
     /// Whether a page's keys are spelled as the target's columns have them. SQLite's cells are text where its column says
@@ -111,7 +120,7 @@ impl Side {
         loop {
             let mut page = snapshot.read_page(&request).await.map_err(|e| e.with("entity", &entity.name))?;
             let next = page.next.take();
-            let shaped = self.shaper.shape(page)?;
+            let shaped = self.shape(page).await?;
             take(self.rows(&shaped, false)?);
             match next {
                 Some(key) => request.range.after = Some(key),
@@ -126,24 +135,47 @@ impl Side {
         let columns = entity.read_columns();
         let request = PageRequest::new(&entity.source, &columns, &entity.key).with_filter(entity.parsed_filter.as_ref());
         let page = snapshot.read_rows(&request, keys).await.map_err(|e| e.with("entity", &entity.name))?;
-        let shaped = self.shaper.shape(page)?;
+        let shaped = self.shape(page).await?;
         self.rows(&shaped, true)
     }
 
+    /// Shapes a page as a run would; ids that a run would draw are some that no row has.
+    async fn shape(&mut self, page: Page) -> Result<Shaped> {
+        let Some((translator, state)) = &mut self.translator else { return self.shaper.shape(page) };
+        let translated = translator.compare(state.as_ref(), &page).await?;
+        self.shaper.shape_translated(page, &translated)
+    }
+
     fn rows(&self, shaped: &Shaped, with_values: bool) -> Result<SideRows> {
-        let mut out = SideRows { rows: Vec::with_capacity(shaped.rows.len()), refused: Vec::new() };
+        let mut out = SideRows { rows: Vec::with_capacity(shaped.rows.len()), refused: Vec::new(), unknown: 0 };
         let as_they_are = self.has_target_keys(&shaped.source);
         for row in &shaped.rows {
             let spelled = |key: &Key| if as_they_are { Ok(key.clone()) } else { target_key(&self.entity, key) };
             let Ok(place) = row.place else {
+                if self.entity.translates_key() {
+                    // Known by what quarantine has; nothing says what its key would be.
+                    out.unknown += 1;
+                    continue;
+                }
                 out.refused.extend(spelled(&row.key).ok());
                 continue;
             };
             let at = shaped.page.row(place as usize);
+            let key_in_row = |values: &[Value<'_>]| {
+                let place = |name: &String| self.entity.columns.iter().position(|c| &c.target == name);
+                Key::from_values(self.entity.target_key.iter().filter_map(place).map(|place| &values[place]))
+            };
             if !self.strangers.is_empty() && self.is_strange(&at.values()?) {
                 continue;
             }
-            let key = if self.entity.is_keyless() { Key::from_bytes(row.checksum) } else { spelled(&row.key)? };
+            let key = if self.entity.is_keyless() {
+                Key::from_bytes(row.checksum)
+            } else if self.entity.translates_key() {
+                // The row has its ids replaced already.
+                key_in_row(&at.values()?)
+            } else {
+                spelled(&row.key)?
+            };
             let values = match with_values {
                 true => at.values()?.into_iter().map(Value::into_owned).collect(),
                 false => Vec::new(),

@@ -106,7 +106,7 @@ pub(super) async fn holder(pool: &Pool, job: &str) -> Result<Option<FenceOwner>>
 }
 
 /// Runs something on a session of the pool, which is given back only if all went well.
-pub(super) async fn with_session<T>(pool: &Pool, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>) -> Result<T> {
+pub(crate) async fn with_session<T>(pool: &Pool, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>) -> Result<T> {
     let mut session: Session = pool.get().await?;
     let result = work(&mut session.connection).await;
     if result.is_ok() {

@@ -1,6 +1,6 @@
 //! Reading state.
 
-use super::{fence, tables};
+use super::{fence, key_map, tables};
 use crate::error::from_sqlx;
 use crate::pool::Pool;
 use async_trait::async_trait;
@@ -9,9 +9,11 @@ use migrate_core::sink::TablePlan;
 use migrate_core::state::{
     BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
 };
+use migrate_core::value::Key;
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The state of a PostgreSQL target.
@@ -179,6 +181,14 @@ impl TargetState for PostgresState {
         })
         .await?;
         Ok(rows.into_iter().map(|(id, key, own)| (id, GoneRow { key, own })).collect())
+    }
+
+    async fn mapped(&self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+        fence::with_session(&self.pool, async |connection| key_map::by_source(connection, job, entity, sources).await).await
+    }
+
+    async fn mapped_back(&self, job: &str, entity: &str, targets: &[Key]) -> Result<HashMap<Key, Key>> {
+        fence::with_session(&self.pool, async |connection| key_map::by_target(connection, job, entity, targets).await).await
     }
 
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {

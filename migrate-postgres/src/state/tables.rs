@@ -16,7 +16,8 @@ const SCHEMA: &str = "migrate";
 /// The advisory lock that is held while the tables are made: the first bytes of SHA-256("migrate state tables").
 const LOCK: i64 = 0x6d69_6772_6174_6501;
 
-const TABLES: [&str; 8] = ["state_version", "fence", "fence_session", "checkpoint", "ledger", "quarantine", "unfinished", "gone"];
+const TABLES: [&str; 9] =
+    ["state_version", "fence", "fence_session", "checkpoint", "ledger", "quarantine", "unfinished", "gone", "key_map"];
 
 /// Ledgers are digests and packed keys: compressing them again costs time and gains nothing.
 const CREATE: &str = r#"CREATE SCHEMA IF NOT EXISTS migrate;
@@ -82,7 +83,7 @@ INSERT INTO migrate.state_version (version) VALUES (1) ON CONFLICT DO NOTHING;
 "#;
 
 /// What version 2 and each one after it adds to the one before. Each step can be repeated.
-const UPGRADES: [&str; 2] = [
+const UPGRADES: [&str; 3] = [
     r#"CREATE TABLE IF NOT EXISTS migrate.gone (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     job text NOT NULL,
@@ -93,6 +94,14 @@ const UPGRADES: [&str; 2] = [
 CREATE INDEX IF NOT EXISTS gone_scope ON migrate.gone (job, entity, partition, id);
 "#,
     "ALTER TABLE migrate.ledger ADD COLUMN IF NOT EXISTS source_digest bytea;\n",
+    r#"CREATE TABLE IF NOT EXISTS migrate.key_map (
+    job text NOT NULL,
+    entity text NOT NULL,
+    source_key bytea NOT NULL,
+    target_key bytea NOT NULL,
+    PRIMARY KEY (job, entity, source_key));
+CREATE INDEX IF NOT EXISTS key_map_target ON migrate.key_map (job, entity, target_key);
+"#,
 ];
 
 /// The first version whose ledger has a place for the source's digests.

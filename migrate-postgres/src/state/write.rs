@@ -21,6 +21,7 @@ pub(crate) async fn write(connection: &mut PgConnection, changes: &StateChanges)
             && changes.released.is_empty()
             && changes.gone.is_empty()
             && changes.gone_settled.is_empty()
+            && changes.key_map.is_empty()
             && !changes.reset_ledger;
         return if empty { Ok(()) } else { Err(Error::new(ErrorKind::Internal, "state was given without its scope")) };
     };
@@ -46,6 +47,9 @@ pub(crate) async fn write(connection: &mut PgConnection, changes: &StateChanges)
     write_digests(connection, scope, changes).await?;
     write_quarantine(connection, scope, changes).await?;
     write_gone(connection, scope, changes).await?;
+    if !changes.key_map.is_empty() {
+        super::key_map::write(connection, scope, &changes.key_map).await?;
+    }
     if let Some(checkpoint) = &changes.checkpoint {
         let content = serde_json::to_string(checkpoint)
             .map_err(|e| Error::new(ErrorKind::Internal, "a checkpoint cannot be written").caused_by(e))?;

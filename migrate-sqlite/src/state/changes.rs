@@ -1,6 +1,6 @@
 //! Writing the state that a commit carries.
 
-use super::to_json;
+use super::{key_map, to_json};
 use crate::error::SqliteContext;
 use migrate_core::Result;
 use migrate_core::state::{QuarantinedRow, Scope, StateChanges, StoredBlock};
@@ -49,6 +49,9 @@ pub(crate) fn apply(connection: &Connection, changes: &StateChanges) -> Result<(
         let insert = "INSERT INTO main._migrate_gone(job, entity, part, key, own) VALUES (?1, ?2, ?3, ?4, ?5)";
         let values = params![scope.job, scope.entity, scope.partition, row.key, row.own];
         connection.prepare_cached(insert).during(DOING)?.execute(values).during(DOING)?;
+    }
+    if !changes.key_map.is_empty() {
+        key_map::apply(connection, scope, &changes.key_map)?;
     }
     if let Some(checkpoint) = &changes.checkpoint {
         let upsert = "INSERT INTO main._migrate_checkpoint(job, entity, part, checkpoint) VALUES (?1, ?2, ?3, ?4)

@@ -2,6 +2,7 @@
 
 mod changes;
 mod fence;
+mod key_map;
 mod read;
 mod schema;
 
@@ -15,8 +16,10 @@ use migrate_core::schema::TableName;
 use migrate_core::state::{
     BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
 };
+use migrate_core::value::Key;
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, params};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The state tables of a SQLite file.
@@ -109,6 +112,22 @@ impl TargetState for SqliteState {
     async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>> {
         let scope = scope.clone();
         self.read(move |c| read::gone_rows(c, &scope, before, limit)).await
+    }
+
+    async fn mapped(&self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+        let (job, entity, sources) = (job.to_owned(), entity.to_owned(), sources.to_vec());
+        self.read(
+            move |c| if schema::has_key_map(c)? { key_map::by_source(c, &job, &entity, &sources) } else { Ok(HashMap::new()) },
+        )
+        .await
+    }
+
+    async fn mapped_back(&self, job: &str, entity: &str, targets: &[Key]) -> Result<HashMap<Key, Key>> {
+        let (job, entity, targets) = (job.to_owned(), entity.to_owned(), targets.to_vec());
+        self.read(
+            move |c| if schema::has_key_map(c)? { key_map::by_target(c, &job, &entity, &targets) } else { Ok(HashMap::new()) },
+        )
+        .await
     }
 
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {

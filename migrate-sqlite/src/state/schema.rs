@@ -69,7 +69,8 @@ const TABLES: [&str; 6] = [
 const INDEXES: [&str; 1] = ["CREATE INDEX IF NOT EXISTS _migrate_quarantine_key ON _migrate_quarantine (job, entity, part, key)"];
 
 /// What version 2 and each one after it adds to the one before. Each step can be repeated.
-const UPGRADES: [&str; 1] = ["CREATE TABLE IF NOT EXISTS _migrate_gone (
+const UPGRADES: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS _migrate_gone (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   job TEXT NOT NULL,
   entity TEXT NOT NULL,
@@ -77,7 +78,16 @@ const UPGRADES: [&str; 1] = ["CREATE TABLE IF NOT EXISTS _migrate_gone (
   key BLOB NOT NULL,
   own INTEGER NOT NULL
 );
-CREATE INDEX IF NOT EXISTS _migrate_gone_scope ON _migrate_gone (job, entity, part, id)"];
+CREATE INDEX IF NOT EXISTS _migrate_gone_scope ON _migrate_gone (job, entity, part, id)",
+    "CREATE TABLE IF NOT EXISTS _migrate_key_map (
+  job TEXT NOT NULL,
+  entity TEXT NOT NULL,
+  source_key BLOB NOT NULL,
+  target_key BLOB NOT NULL,
+  PRIMARY KEY (job, entity, source_key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS _migrate_key_map_target ON _migrate_key_map (job, entity, target_key)",
+];
 
 /// Whether the ledger is there with, or without, the column that version 3 adds to it.
 const LEDGER_COLUMN: &str = "SELECT MAX(name = 'source_digest') FROM pragma_table_info('_migrate_ledger')";
@@ -108,6 +118,11 @@ fn ledger_column(connection: &Connection) -> Result<Option<bool>> {
 /// [`ErrorKind::Corrupt`] if a newer program made them.
 pub(super) fn exists(connection: &Connection) -> Result<bool> {
     Ok(version(connection)?.is_some())
+}
+
+/// Returns whether the state tables are of a version that knows key maps; older ones are read by plans alone.
+pub(super) fn has_key_map(connection: &Connection) -> Result<bool> {
+    Ok(version(connection)?.is_some_and(|version| version >= 3))
 }
 
 fn version(connection: &Connection) -> Result<Option<i64>> {

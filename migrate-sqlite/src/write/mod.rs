@@ -11,7 +11,7 @@ mod upsert;
 
 pub(crate) use aside::{Aside, clear_aside, insert_aside};
 pub(crate) use delete::{clear, delete};
-pub(crate) use read::{existing, read};
+pub(crate) use read::{existing, highest_number, read};
 
 use crate::error::SqliteContext;
 use crate::sql;

@@ -46,6 +46,20 @@ pub(crate) fn read(
     Ok(page.finish(None))
 }
 
+/// Returns the highest row number that a table has, or has ever had where it never gives one twice; 0 if there is none.
+pub(crate) fn highest_number(connection: &Connection, target: &Target, autoincrement: bool) -> Result<i64> {
+    let doing = "looking for the highest row number";
+    let of_rows = format!("SELECT max(rowid) FROM {}", sql::table(&target.name));
+    let of_rows: Option<i64> = connection.query_row(&of_rows, [], |row| row.get(0)).during(doing)?;
+    let given: Option<i64> = if autoincrement {
+        let query = "SELECT max(seq) FROM main.sqlite_sequence WHERE name = ?1 COLLATE NOCASE";
+        connection.query_row(query, [&target.name], |row| row.get(0)).during(doing)?
+    } else {
+        None
+    };
+    Ok(of_rows.into_iter().chain(given).max().unwrap_or(0).max(0))
+}
+
 /// Returns which of these keys some row has.
 pub(crate) fn existing(connection: &Connection, target: &Target, keys: Vec<Key>) -> Result<HashSet<Key>> {
     let context = |e: Error| e.with("table", &target.name);

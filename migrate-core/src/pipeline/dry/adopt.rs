@@ -32,6 +32,10 @@ pub(in crate::pipeline) async fn adopt(pipeline: &Pipeline, cancel: &CancelToken
         if entity.create {
             return refuse(ErrorKind::NotFound, "the target has no such table, or not all of it, that rows could be adopted of");
         }
+        if entity.generated.as_ref().is_some_and(|own| own.keyed) {
+            let message = "rows that only the key map knows cannot be adopted: give a key that both sides have";
+            return refuse(ErrorKind::Unsupported, message);
+        }
         if entity.is_keyless() {
             return refuse(ErrorKind::Unsupported, "rows of a table without a key cannot be adopted; give a key");
         }

@@ -267,6 +267,11 @@ impl SinkTransaction for DryTransaction {
         Ok(keys.iter().filter(|key| there.contains_key(key)).cloned().collect())
     }
 
+    async fn reserve(&mut self, table: &TableSchema, column: &str, _count: usize) -> Result<Vec<Value<'static>>> {
+        let message = "nothing is drawn from the target by a run that only looks";
+        Err(Error::new(ErrorKind::Unsupported, message).with("column", column).with("table", &table.name))
+    }
+
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
         let there = self.sink.look_up(&PageRequest::new(table, key, key), keys).await?;
         let tally = self.tally.table(&table.name.to_string());

@@ -2,9 +2,10 @@
 
 use crate::error::{ErrorKind, Result};
 use crate::state::{
-    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StateChanges, StoredBlock, TargetState,
-    UnfinishedTable,
+    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, KeyMapChanges, QuarantinedRow, Scope, StateChanges, StoredBlock,
+    TargetState, UnfinishedTable,
 };
+use crate::value::Key;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,34 @@ struct Overlay {
     gone: BTreeMap<i64, (Scope, GoneRow)>,
     settled: HashSet<i64>,
     reset: HashSet<Scope>,
+    /// By entity: what a run would have put into its key map. An id that the target would give is one that it has not.
+    key_maps: HashMap<String, DryKeyMap>,
+}
+
+#[derive(Debug, Default)]
+struct DryKeyMap {
+    /// Whether what the target has of it counts no more.
+    reset: bool,
+    targets: HashMap<Key, Key>,
+    /// Ids of the source, and of the target, that would be gone.
+    gone: HashSet<Key>,
+    gone_targets: HashSet<Key>,
+}
+
+impl DryKeyMap {
+    fn apply(&mut self, changes: &KeyMapChanges) {
+        if changes.reset {
+            *self = DryKeyMap { reset: true, ..DryKeyMap::default() };
+        }
+        self.gone.extend(changes.gone.iter().cloned());
+        changes.gone.iter().for_each(|source| drop(self.targets.remove(source)));
+        // Whoever had the target's id before has it no more.
+        let taken = || changes.gone_targets.iter().chain(changes.entries.iter().map(|(_, target)| target));
+        self.gone_targets.extend(taken().cloned());
+        let taken: HashSet<&Key> = taken().collect();
+        self.targets.retain(|_, target| !taken.contains(target));
+        self.targets.extend(changes.entries.iter().cloned());
+    }
 }
 
 impl DryState {
@@ -50,6 +79,9 @@ impl DryState {
         for row in &changes.gone {
             let number = OWN_GONE + overlay.gone.len() as i64;
             overlay.gone.insert(number, (scope.clone(), row.clone()));
+        }
+        if !changes.key_map.is_empty() {
+            overlay.key_maps.entry(scope.entity.clone()).or_default().apply(&changes.key_map);
         }
         if let Some(checkpoint) = &changes.checkpoint {
             overlay.checkpoints.insert(scope.clone(), checkpoint.clone());
@@ -144,6 +176,27 @@ impl TargetState for DryState {
             }
         }
         Ok(found)
+    }
+
+    async fn mapped(&self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+        let reset = self.lock().key_maps.get(entity).is_some_and(|map| map.reset);
+        let mut found = match self.exists && !reset {
+            true => match self.inner.mapped(job, entity, sources).await {
+                // State tables of an older version have no key map; a run would add it, empty.
+                Err(error) if error.kind() == ErrorKind::NotFound => HashMap::new(),
+                other => other?,
+            },
+            false => HashMap::new(),
+        };
+        let overlay = self.lock();
+        let Some(map) = overlay.key_maps.get(entity) else { return Ok(found) };
+        found.retain(|source, target| !map.gone.contains(source) && !map.gone_targets.contains(target));
+        found.extend(sources.iter().filter_map(|source| Some((source.clone(), map.targets.get(source)?.clone()))));
+        Ok(found)
+    }
+
+    async fn mapped_back(&self, job: &str, entity: &str, targets: &[Key]) -> Result<HashMap<Key, Key>> {
+        if self.exists { self.inner.mapped_back(job, entity, targets).await } else { Ok(HashMap::new()) }
     }
 
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {

@@ -142,6 +142,7 @@ impl Walk {
             quarantine: std::mem::take(&mut self.batch.quarantine),
             released: std::mem::take(&mut self.batch.released),
             gone: std::mem::take(&mut self.batch.gone),
+            key_map: std::mem::take(&mut self.batch.key_map),
             checkpoint: Some(self.checkpoint(done)),
             ..StateChanges::default()
         };
@@ -191,6 +192,9 @@ impl Walk {
         self.in_doubt = false;
         self.cursor = self.live.clone();
         self.batch = Batch::default();
+        if let Some(translator) = &mut self.translator {
+            translator.forget_own();
+        }
         self.backoff.reset();
         self.report();
     }

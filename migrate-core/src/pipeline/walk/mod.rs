@@ -10,6 +10,7 @@
 
 mod commit;
 mod digests;
+mod ids;
 mod passed;
 mod recover;
 mod rows;
@@ -17,6 +18,7 @@ mod write;
 
 use super::batch::Batch;
 use super::context::{Context, Purpose};
+use super::keymap::{MAPPED_ROWS, Translator};
 use super::late::LateBinder;
 use super::park::{Parked, park, unpark};
 use super::reader::{ReadError, ReadPlan, Reader, Segment};
@@ -95,6 +97,8 @@ pub(super) struct Walk {
     /// Whether a commit was sent whose answer did not come.
     in_doubt: bool,
     shaper: Shaper,
+    /// What replaces ids, where the target gives others.
+    translator: Option<Translator>,
     cursor: Cursor,
     /// What the next commit makes of the cursor.
     live: Cursor,
@@ -160,7 +164,12 @@ impl From<ReadError> for Failure {
 impl Walk {
     pub(super) fn new(context: Context, plan: ReadPlan, position: String, start: Start) -> Self {
         let limit = context.limits.rows;
+        let mut context = context;
+        if plan.entity.generated.is_some() {
+            context.limits.batch_rows = context.limits.batch_rows.min(MAPPED_ROWS);
+        }
         Walk {
+            translator: Translator::new(&plan.entity, &plan.scope.job),
             shaper: Shaper::new(plan.entity.clone()),
             loadable: start.loadable,
             reset: start.reset,
@@ -294,7 +303,7 @@ impl Walk {
                 }
                 Segment::Page(page) => {
                     self.live.counters.bytes += page.data().len() as u64;
-                    let shaped = self.shaper.shape(page)?;
+                    let shaped = self.shape(page).await?;
                     if !self.take_page(&shaped).await? {
                         // The limit is reached: what was not read is not gone.
                         self.commit_part(true).await?;
@@ -319,6 +328,9 @@ impl Walk {
         self.live = self.cursor.clone();
         self.merge = None;
         self.listed.clear();
+        if let Some(translator) = &mut self.translator {
+            translator.forget_own();
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is to be done with each row of a page.
 
 use super::super::context::Purpose;
+use super::super::keymap::{mask, masked};
 use super::super::shape::{RowRefusal, Shaped, ShapedRow, whole_row};
 use super::super::update::{Base, column_sums, shown};
 use super::write::Writes;
@@ -12,6 +13,7 @@ use crate::sink::Outcome;
 use crate::state::QuarantinedRow;
 use crate::value::Key;
 use crate::value::canonical::Checksum;
+use std::sync::atomic::Ordering;
 
 impl Walk {
     /// Takes the rows of a page one by one; false when the limit is reached.
@@ -42,10 +44,15 @@ impl Walk {
             }
             match refusal {
                 Ok(place) => {
+                    if row.lacks_parent {
+                        self.note_waiting(&row.key);
+                    }
                     let columns = self.column_sums(shaped, place)?;
                     self.decide(shaped, place, row.key.clone(), row.checksum, columns, &mut writes)?;
                 }
                 Err(refusal) => {
+                    // Its parent may be let in by a later walk.
+                    self.leftover.fetch_or(row.lacks_parent && row.place.is_err(), Ordering::Relaxed);
                     if !self.stays_incomplete(shaped, at, &refusal)? {
                         self.quarantine(shaped, at, &row.key, refusal);
                     }
@@ -82,7 +89,12 @@ impl Walk {
     /// In mode `update` the ledger keeps a checksum of each column.
     pub(super) fn column_sums(&self, shaped: &Shaped, place: u32) -> Result<ColumnSums> {
         match self.context.job.mode {
-            Mode::Update => Ok(Some(column_sums(&shaped.page.row(place as usize).values()?))),
+            Mode::Update => {
+                let mut values = shaped.page.row(place as usize).values()?;
+                // A page that is loaded may have one column more, that of the ids.
+                values.truncate(self.plan.entity.columns.len());
+                Ok(Some(column_sums(&values)))
+            }
             Mode::Init | Mode::Replace | Mode::Append => Ok(None),
         }
     }
@@ -104,6 +116,8 @@ impl Walk {
             true => merge.recorded(&key).map(|checksum| Base { checksum, columns: merge.recorded_columns(&key) }),
             false => None,
         };
+        let mask = mask(shaped.ids.as_ref().and_then(|ids| ids.source(place)));
+        let base = base.map(|base| Base { checksum: masked(base.checksum, &mask), ..base });
         let known = base.as_ref().is_some_and(|base| base.columns.is_some());
         let counters = &mut self.live.counters;
         match merge.look_up(&key, &checksum) {
@@ -112,7 +126,10 @@ impl Walk {
                 let recorded = merge.recorded(&key).unwrap_or(checksum);
                 let written = match self.late.is_empty() || self.context.purpose == Purpose::Adopt {
                     true => None,
-                    false => self.late.written_without(&shaped.page.row(place as usize).values()?, &recorded),
+                    false => {
+                        let recorded = masked(recorded, &mask);
+                        self.late.written_without(&shaped.page.row(place as usize).values()?, &recorded)
+                    }
                 };
                 if written.is_some() {
                     // This job has left it without a parent, and completes it; what others have changed of it stays theirs.
@@ -148,7 +165,8 @@ impl Walk {
             return Ok(false);
         };
         // Of an older version nothing is said: the row of now is refused.
-        if self.late.written_without(&shaped.page.row(*place as usize).values()?, &recorded).is_none() {
+        let mask = mask(shaped.ids.as_ref().and_then(|ids| ids.source(*place)));
+        if self.late.written_without(&shaped.page.row(*place as usize).values()?, &masked(recorded, &mask)).is_none() {
             return Ok(false);
         }
         let Some(merge) = &mut self.merge else { return Ok(false) };

@@ -2,6 +2,7 @@
 
 use super::super::batch::Waiting;
 use super::super::context::Purpose;
+use super::super::keymap::{RowIds, mask, masked};
 use super::super::late::{Incomplete, Outgoing};
 use super::super::shape::Shaped;
 use super::super::triggers::altered;
@@ -21,7 +22,7 @@ impl Walk {
             return Ok(());
         }
         let Writes { rows, keys, kept, before, bases } = writes;
-        let waiting = Waiting { page: shaped.page.clone(), rows, keys, kept, before, bases };
+        let waiting = Waiting { page: shaped.page.clone(), rows, keys, kept, before, bases, ids: shaped.ids.clone() };
         if self.live.in_tail {
             self.write_rows(waiting).await
         } else {
@@ -34,7 +35,7 @@ impl Walk {
         if waiting.bases.iter().all(Option::is_none) {
             return self.write_whole(waiting).await;
         }
-        let Waiting { page, rows, keys, kept, before, bases } = waiting;
+        let Waiting { page, rows, keys, kept, before, bases, ids } = waiting;
         let (mut fresh, mut synced) = (Writes::default(), Vec::new());
         for ((((row, key), kept), before), base) in rows.into_iter().zip(keys).zip(kept).zip(before).zip(bases) {
             match base {
@@ -44,13 +45,14 @@ impl Walk {
         }
         let Writes { rows, keys, kept, before, bases } = fresh;
         if !rows.is_empty() {
-            self.write_whole(Waiting { page: page.clone(), rows, keys, kept, before, bases }).await?;
+            let ids = ids.clone();
+            self.write_whole(Waiting { page: page.clone(), rows, keys, kept, before, bases, ids }).await?;
         }
-        self.write_synced(&page, synced).await
+        self.write_synced(&page, synced, ids.as_deref()).await
     }
 
     /// Writes, of rows that were synced before, the columns that have changed at the source since.
-    pub(super) async fn write_synced(&mut self, page: &Page, synced: Vec<Synced>) -> Result<()> {
+    pub(super) async fn write_synced(&mut self, page: &Page, synced: Vec<Synced>, ids: Option<&RowIds>) -> Result<()> {
         let entity = self.plan.entity.clone();
         let policy = match self.context.job.mode {
             // The rows that are there belong to the target, but for what this job has left open.
@@ -74,6 +76,10 @@ impl Walk {
             }
             None => self.batch.write(&self.context, &entity, &reconciled.page, &places, keys, WriteMode::Upsert).await?,
         };
+        if let Some(ids) = ids {
+            let all: Vec<u32> = synced.iter().map(|synced| synced.row).collect();
+            self.note_ids(page, &all, ids).await?;
+        }
         let mut outcomes = outcomes.unwrap_or_default().into_iter().enumerate();
         let mut waiting = incomplete.into_iter().flat_map(|incomplete| incomplete.rows).peekable();
         let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
@@ -104,7 +110,8 @@ impl Walk {
                 (None, waits) => waits.map(|waits| waits.base),
             };
             if let Some(known) = known {
-                merge.restore(synced.kept, known.checksum, known.columns);
+                let mask = mask(ids.and_then(|ids| ids.source(synced.row)));
+                merge.restore(synced.kept, masked(known.checksum, &mask), known.columns);
             }
         }
         Ok(())
@@ -149,7 +156,8 @@ impl Walk {
     }
 
     async fn write_as(&mut self, waiting: Waiting, mode: WriteMode) -> Result<()> {
-        let Waiting { page, rows, keys, kept, before, .. } = waiting;
+        let Waiting { page, rows, keys, kept, before, ids, .. } = waiting;
+        let (as_read, places) = (page.clone(), rows.clone());
         let entity = self.plan.entity.clone();
         let incomplete = self.defer(&Outgoing { page: &page, rows: &rows, read: (&page, &rows), mode }, &keys).await?;
         let (page, rows) = match incomplete {
@@ -157,13 +165,19 @@ impl Walk {
                 let Some(merge) = &mut self.merge else {
                     return Err(Error::new(ErrorKind::Internal, "a page belongs to no range"));
                 };
-                incomplete.rows.into_iter().for_each(|row| merge.restore(kept[row.at], row.base.checksum, row.base.columns));
+                for row in incomplete.rows {
+                    let mask = mask(ids.as_ref().and_then(|ids| ids.source(places[row.at])));
+                    merge.restore(kept[row.at], masked(row.base.checksum, &mask), row.base.columns);
+                }
                 let rows = (0..incomplete.page.row_count() as u32).collect();
                 (incomplete.page, rows)
             }
             None => (page, rows),
         };
         let outcomes = self.batch.write(&self.context, &entity, &page, &rows, keys, mode).await?;
+        if let Some(ids) = &ids {
+            self.note_ids(&as_read, &places, ids).await?;
+        }
         if self.context.purpose == Purpose::Run
             && mode != WriteMode::InsertMissing
             && entity.target.triggers.iter().any(|t| t.fires_on_write)
