@@ -41,6 +41,8 @@ enum Engine {
 enum Target {
     /// Without the table.
     New,
+    /// The same, and every row is read back before its commit.
+    NewInline,
     /// With the table and its indexes, without rows.
     Existing,
     /// As a first run left it; what is timed comes after that.
@@ -79,6 +81,17 @@ pub(crate) const CASES: &[Case] = &[
         from: Engine::Postgres,
         to: Engine::Postgres,
         target: Target::New,
+    },
+    Case {
+        name: "postgres-postgres-inline",
+        title: "PostgreSQL → PostgreSQL, target created, verify = \"inline\"",
+        limit: PIPE,
+        // 1.5 times the copy that is not read back.
+        bound: 1.275,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::NewInline,
     },
     Case {
         name: "postgres-postgres-existing",
@@ -351,7 +364,11 @@ impl Run<'_> {
             crate::database::run(&source, change::SAVE)?;
         }
         let job = migrate::write_job(&folder, &source, &target, if changed { &[change::SAVED] } else { &[] })?;
-        let command = if let Target::Copied(after) = case.target { after.first } else { &["run"] };
+        let command: &[&str] = match case.target {
+            Target::Copied(after) => after.first,
+            Target::NewInline => &["run", "--verify=inline"],
+            Target::New | Target::Existing => &["run"],
+        };
         let first = migrate::run(&sources.program, command, &job)?;
         let Target::Copied(after) = case.target else {
             self.compare(&folder)?;

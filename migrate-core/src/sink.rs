@@ -80,6 +80,9 @@ pub trait Sink: fmt::Debug + Send + Sync {
 /// Hears the name of a step before it starts; see [`Sink::finish`].
 pub type OnStep<'a> = dyn Fn(&str) + Send + Sync + 'a;
 
+/// Takes a page of rows; see [`SinkTransaction::read_loaded`].
+pub type OnPage<'a> = dyn FnMut(Page) -> Result<()> + Send + 'a;
+
 /// What a sink can do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -269,6 +272,22 @@ pub trait SinkTransaction: Send {
     /// table's own index does, or [to the letter](PageRequest::to_the_letter) as [`SinkTransaction::delete`] does.
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page>;
 
+    /// Says whether rows of a table can be read back as they were written: not where some of them would be hidden from the reader, or
+    /// statements are turned into others. They can by default.
+    async fn can_read_back(&mut self, _table: &TableSchema) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Hands over, page by page and in any order, all rows that loads of this transaction have put into a table, perhaps with others;
+    /// false, and none, where they are better read by their keys, as is so by default. The request's key, range and filter are passed
+    /// over; nothing is locked.
+    ///
+    /// # Errors
+    /// As [`SinkTransaction::write`], whose rows may still be on their way; those of `take`.
+    async fn read_loaded(&mut self, _request: &PageRequest<'_>, _take: &mut OnPage<'_>) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Returns which of these keys some row has in the columns `key`, as the transaction sees them and the engine compares them. Nothing
     /// is locked. A key that the columns cannot hold is no row's.
     async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>>;
@@ -278,7 +297,9 @@ pub trait SinkTransaction: Send {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unsupported`] if the target does not give the column's values.
-    async fn reserve(&mut self, table: &TableSchema, column: &str, count: usize) -> Result<Vec<Value<'static>>>;
+    async fn reserve(&mut self, table: &TableSchema, column: &str, _count: usize) -> Result<Vec<Value<'static>>> {
+        Err(Error::new(ErrorKind::Unsupported, "this sink draws no ids").with("column", column).with("table", &table.name))
+    }
 
     /// Deletes the rows of these keys that exist and returns how many did.
     ///

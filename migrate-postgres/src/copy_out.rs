@@ -139,6 +139,35 @@ pub(crate) async fn collect(connection: &mut PgConnection, sql: &str, builder: &
     tuples.finish()
 }
 
+/// Reads a whole result and hands it over page by page.
+///
+/// An error leaves answers behind: the connection is then not to be used again.
+pub(crate) async fn hand_over(
+    connection: &mut PgConnection,
+    sql: &str,
+    packing: Packing,
+    take: &mut (dyn FnMut(Page) -> Result<()> + Send),
+) -> Result<u64> {
+    let (mut tuples, mut packer, mut rows) = (Tuples::new(packing.columns.len()), Packer::new(packing), 0);
+    no_zero_byte(sql)?;
+    let mut messages = connection.copy_out_raw(sql).await.map_err(of_reading)?;
+    while let Some(message) = messages.next().await {
+        let message = message.map_err(of_reading)?;
+        tuples.feed(&message)?;
+        while let Some(tuple) = tuples.next(&message)? {
+            if packer.is_full(tuple.len()) {
+                take(packer.cut()?)?;
+            }
+            packer.push(tuple);
+            rows += 1;
+        }
+        tuples.keep_rest(&message);
+    }
+    tuples.finish()?;
+    take(packer.builder.finish(None))?;
+    Ok(rows)
+}
+
 /// Translates an error of a query that reads.
 ///
 /// A value that is refused while reading is no row's fault: an expression of a view or filter failed on it. And a query that a

@@ -18,6 +18,9 @@ pub(crate) struct Facts {
     /// The same where rows are looked for by their key: nothing where a trigger may send inserted rows to tables that inherit from
     /// this one, as partitions were made before there were any.
     pub(crate) only_by_key: &'static str,
+    /// How many blocks the table had when the server was asked, if each row says which transaction has written it; 0 for a partitioned
+    /// table, whose partitions have blocks of their own.
+    pub(crate) blocks: Option<i64>,
     /// Whether rules rewrite statements on the table.
     pub(crate) rules: bool,
     /// Whether row-level security applies to this session's role.
@@ -53,12 +56,18 @@ const TABLE: &str = "\
            COALESCE(bool_or(t.tgtype & 4 = 4 AND t.tgtype & 66 > 0), false), \
            COALESCE(bool_or(t.tgtype & 16 = 16 AND t.tgtype & 66 > 0), false), \
            COALESCE(bool_or(t.tgtype & 8 = 8 AND t.tgtype & 66 > 0), false), \
-           c.relhassubclass AND COALESCE(bool_or(t.tgtype & 6 = 6), false) \
+           c.relhassubclass AND COALESCE(bool_or(t.tgtype & 6 = 6), false), \
+           CASE WHEN c.relkind = 'r' AND (SELECT a.amname FROM pg_catalog.pg_am a WHERE a.oid = c.relam) = 'heap' \
+                THEN pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::pg_catalog.int8 \
+                WHEN c.relkind = 'p' AND NOT EXISTS ( \
+                    SELECT FROM pg_catalog.pg_partition_tree(c.oid) p JOIN pg_catalog.pg_class l ON l.oid = p.relid \
+                    LEFT JOIN pg_catalog.pg_am a ON a.oid = l.relam \
+                    WHERE p.isleaf AND (l.relkind <> 'r' OR a.amname IS DISTINCT FROM 'heap')) THEN 0 END \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     LEFT JOIN pg_catalog.pg_trigger t ON NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 1 = 1 \
          AND (t.tgrelid = c.oid OR (c.relkind = 'p' AND t.tgrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(c.oid) p))) \
     WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'f', 'v', 'm') \
-    GROUP BY c.oid, c.relkind, c.relhasrules, c.relhassubclass";
+    GROUP BY c.oid, c.relkind, c.relhasrules, c.relhassubclass, c.relam";
 
 /// The types whose equality is that of their bytes: no scale, no case, no negative zero, no blanks.
 const COLUMNS: &str = "\
@@ -113,6 +122,7 @@ impl Facts {
             qualified: quote_table(name),
             only: if kind == "r" { "ONLY " } else { "" },
             only_by_key: if kind == "r" && !get(7)? { "ONLY " } else { "" },
+            blocks: row.try_get(8).map_err(from_sqlx)?,
             rules: get(2)?,
             row_security: get(3)?,
             insert_triggers: get(4)?,

@@ -25,6 +25,7 @@ mod introspect;
 mod orphans;
 mod pool;
 mod prepare;
+mod read_loaded;
 mod select;
 mod sequences;
 mod sink;

@@ -9,13 +9,14 @@ use crate::error::{from_sqlx, of_commit};
 use crate::facts::Facts;
 use crate::ids;
 use crate::pool::{Pool, Registration, Session, check_fence};
+use crate::read_loaded::read_loaded;
 use crate::sql::quote_list;
 use crate::stage::{Stage, counted};
 use crate::state::{self, with_session};
 use crate::upsert::Upsert;
 use async_trait::async_trait;
 use migrate_core::schema::{TableName, TableSchema};
-use migrate_core::sink::{Arrival, DeleteRequest, Outcome, SinkTransaction, Tie, WriteMode, WriteRequest};
+use migrate_core::sink::{Arrival, DeleteRequest, OnPage, Outcome, SinkTransaction, Tie, WriteMode, WriteRequest};
 use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges};
 use migrate_core::value::{Key, Page, Value};
@@ -310,6 +311,25 @@ impl SinkTransaction for PgTransaction {
             by_key::read(&mut connection, &facts, request, keys).await.map_err(|e| e.with("table", &request.table.name))?;
         self.return_connection(Some(connection));
         Ok(page)
+    }
+
+    async fn can_read_back(&mut self, table: &TableSchema) -> Result<bool> {
+        let facts = self.facts(&table.name).await?;
+        Ok(!facts.rules && !facts.row_security)
+    }
+
+    async fn read_loaded(&mut self, request: &PageRequest<'_>, take: &mut OnPage<'_>) -> Result<bool> {
+        let facts = self.facts(&request.table.name).await?;
+        let Some(blocks) = facts.blocks.filter(|_| facts.takes_copy()) else { return Ok(false) };
+        self.finish_copy().await?;
+        let rows = self.loaded.get(&request.table.name).copied().unwrap_or_default();
+        let mut connection = self.take_connection()?;
+        // As in `read_rows`: what has failed does not come back.
+        read_loaded(&mut connection, &facts, (blocks, rows), request, take)
+            .await
+            .map_err(|e| e.with("table", &request.table.name))?;
+        self.return_connection(Some(connection));
+        Ok(true)
     }
 
     async fn clear(&mut self, table: &TableSchema) -> Result<u64> {

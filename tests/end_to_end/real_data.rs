@@ -27,12 +27,12 @@ fn total(report: &Value, name: &str) -> u64 {
 
 /// Copies, checks the counts against those of the data's authors, and copies again, which must write nothing (P4).
 fn copy_twice(project: &Project, expected: &BTreeMap<String, u64>) {
-    let first = project.copy();
+    let first = project.copy_inline();
     assert_eq!(first["status"], "succeeded", "{first}");
     assert_eq!(&read(&first), expected);
     assert_eq!(total(&first, "inserted"), expected.values().sum::<u64>(), "{first}");
 
-    let second = project.copy();
+    let second = project.copy_inline();
     assert_eq!(second["status"], "succeeded", "{second}");
     assert_eq!(&read(&second), expected);
     assert_eq!(total(&second, "unchanged"), expected.values().sum::<u64>(), "{second}");

@@ -293,7 +293,7 @@ fn every_value_survives_from_postgresql_to_postgresql() {
     fill(&source);
     let target = Postgres::new(Server::Second);
     target.run(EXTENSIONS);
-    Project::copying(&source.url(), &target.url()).copy();
+    Project::copying(&source.url(), &target.url()).copy_inline();
     let differences = differences(&source, &target, verbatim);
     assert!(differences.is_empty(), "{differences}");
     assert_eq!(types(&source), types(&target));
@@ -307,18 +307,18 @@ fn every_value_survives_from_postgresql_through_sqlite_files_and_back() {
     let (first, second) = (Sqlite::new(project.path().join("first.sqlite")), Sqlite::new(project.path().join("second.sqlite")));
 
     project.write_job(&source.url(), &first.url(), "mode = \"replace\"\nentities = \"*\"\n");
-    project.copy();
+    project.copy_inline();
     let into_sqlite = differences(&source, &first, |table| postgres_columns(&source, table));
     assert!(into_sqlite.is_empty(), "PostgreSQL → SQLite\n{into_sqlite}");
 
-    Project::copying(&first.url(), &second.url()).copy();
+    Project::copying(&first.url(), &second.url()).copy_inline();
     assert_same_sqlite_file(&first, &second);
 
     let back = Postgres::new(Server::First);
     back.run(EXTENSIONS);
     // What only its database defines cannot be told from a SQLite file: it is created by the target's owner, as he wants it.
     back.run(TYPES);
-    Project::copying(&second.url(), &back.url()).copy();
+    Project::copying(&second.url(), &back.url()).copy_inline();
     let back_again = differences(&source, &back, verbatim);
     assert!(back_again.is_empty(), "SQLite → PostgreSQL\n{back_again}");
 }
@@ -334,7 +334,7 @@ fn every_value_can_be_a_row_of_a_table_that_exists_already() {
         let table = identifier(&format!("m {name}"));
         target.run(&format!("UPDATE {table} SET v = NULL WHERE id = 1; DELETE FROM {table} WHERE id = 2"));
     }
-    Project::copying(&source.url(), &target.url()).copy();
+    Project::copying(&source.url(), &target.url()).copy_inline();
     let differences = differences(&source, &target, verbatim);
     assert!(differences.is_empty(), "{differences}");
 }
@@ -346,8 +346,8 @@ fn a_second_run_finds_every_value_unchanged() {
     let target = Postgres::new(Server::Second);
     target.run(EXTENSIONS);
     let project = Project::copying(&source.url(), &target.url());
-    project.copy();
-    let second = project.copy();
+    project.copy_inline();
+    let second = project.copy_inline();
     for entity in second["entities"].as_array().expect("entities") {
         assert_eq!(entity["read"], entity["unchanged"], "{entity}");
     }
@@ -368,7 +368,7 @@ fn sqlite_cells_that_belie_their_columns_type_arrive_as_what_they_are() {
     );
     let target = Postgres::new(Server::Second);
     project.write_job(&source.url(), &target.url(), "mode = \"replace\"\nentities = \"*\"\n");
-    let report = project.copy();
+    let report = project.copy_inline();
     assert_eq!(report["status"], "succeeded", "{report}");
     assert_eq!(report["entities"][0]["inserted"], 4);
 

@@ -159,3 +159,39 @@ fn rows_are_matched_by_keys_of_every_type_in_every_direction() {
         3
     );
 }
+
+#[test]
+fn rows_are_read_back_before_their_commit_in_every_direction_and_none_is_falsely_reported() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(&format!("{TABLE}{ROWS}"));
+        project.write_job(&source.url(), &target.url(), "verify = \"inline\"\ndeletes = \"hard\"\nbatch_rows = 700\n");
+        assert_eq!(project.copy()["entities"][0]["inserted"], 3000, "{from:?} to {to:?}");
+        target.assert_holds(&source, &["t"]);
+        source.run(
+            "UPDATE t SET body = NULL WHERE id % 7 = 0; DELETE FROM t WHERE id % 11 = 0; INSERT INTO t VALUES ('ü', 9000, '', 1)",
+        );
+        let report = project.copy();
+        let counts = ["inserted", "updated", "deleted"].map(|name| report["entities"][0][name].as_u64().expect("a count"));
+        assert_eq!(counts, [1, 428 - 38, 272], "{from:?} to {to:?}: {report}");
+        target.assert_holds(&source, &["t"]);
+    }
+}
+
+#[test]
+fn a_trigger_that_alters_one_row_far_down_is_named_as_the_owner_of_its_column() {
+    let (source, target) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    source.run("CREATE TABLE t (id integer PRIMARY KEY, body text); INSERT INTO t SELECT i, 'body ' || i FROM generate_series(1, 2000) i");
+    target.run(
+        "CREATE TABLE t (id integer PRIMARY KEY, body text);
+         CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.body = 'secret'; RETURN NEW; END $$;
+         CREATE TRIGGER spoils BEFORE INSERT ON t FOR EACH ROW WHEN (NEW.id = 1500) EXECUTE FUNCTION spoil()",
+    );
+    let project = Project::new();
+    project.write_job(&source.url(), &target.url(), "verify = \"inline\"\n");
+    let run = project.run(["run", "-v"]).expect(0);
+    assert!(run.output().contains("column body is owned by the target's triggers"), "{}", run.output());
+    assert!(!run.output().contains("secret"));
+}

@@ -104,6 +104,13 @@ impl Project {
         assert_counters_add_up(&report);
         report
     }
+
+    /// As [`Project::copy`], and every row is read back before its commit.
+    pub fn copy_inline(&self) -> Value {
+        let report = self.run(["run", "--json", "--verify=inline"]).expect(0).json();
+        assert_counters_add_up(&report);
+        report
+    }
 }
 
 fn high_water_mark(status: &str) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use migrate_core::Parameter;
-use migrate_core::job::{DeleteGuard, ExecutionState, QuarantineLimit, Strategy};
+use migrate_core::job::{DeleteGuard, ExecutionState, QuarantineLimit, Strategy, VerifyMode};
 use std::path::PathBuf;
 
 /// Moves data between databases: exact, resumable, recorded.
@@ -80,9 +80,11 @@ pub(crate) struct RunArguments {
     /// Refuses to make other changes than those of the plan with this hash
     #[arg(long, value_name = "HASH", conflicts_with = "dry_run")]
     pub(crate) plan: Option<String>,
-    /// Compares both sides row by row afterwards
-    #[arg(long, conflicts_with = "dry_run")]
-    pub(crate) verify: bool,
+    /// Proves what is written, overriding the job: `counts`, `changes`, `inline` (each row is read back before its commit) or `full`
+    /// (both sides are compared afterwards); alone it means `full`
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "full", value_parser = verify_mode,
+          conflicts_with = "dry_run")]
+    pub(crate) verify: Option<VerifyMode>,
 }
 
 #[derive(Debug, Args)]
@@ -296,6 +298,10 @@ fn quarantine_limit(text: &str) -> Result<QuarantineLimit, String> {
 }
 
 fn delete_guard(text: &str) -> Result<DeleteGuard, String> {
+    text.parse().map_err(|error: migrate_core::Error| error.message().to_owned())
+}
+
+fn verify_mode(text: &str) -> Result<VerifyMode, String> {
     text.parse().map_err(|error: migrate_core::Error| error.message().to_owned())
 }
 

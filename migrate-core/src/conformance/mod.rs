@@ -174,6 +174,7 @@ cases! { $
         a_dropped_transaction_leaves_nothing;
         an_abandoned_write_leaves_the_sink_usable;
         rows_are_read_by_key_as_the_transaction_sees_them;
+        loaded_rows_are_read_back_before_the_commit;
         keys_that_exist_are_found_as_the_transaction_sees_them;
         rows_are_deleted_by_key_and_counted;
         a_table_is_cleared_and_its_rows_counted;

@@ -321,6 +321,34 @@ pub(super) async fn rows_are_read_by_key_as_the_transaction_sees_them(harness: &
     ensure_rows(&writing.database.rows(&items()).await?, &expected, "the target")
 }
 
+pub(super) async fn loaded_rows_are_read_back_before_the_commit(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[&items()]).await?;
+    writing.write(&items(), &item_rows(300), WriteMode::Load).await?;
+    let (target, columns, key) = (writing.table(&items().name).await?, names(&items()), key_of(&items()));
+    let mut transaction = writing.begin().await?;
+    let rows: Vec<Row> = (301..=900).map(item).collect();
+    for some in rows.chunks(200) {
+        write(&mut *transaction, &target, &key, &page(&target, &columns, some)?, WriteMode::Load).await?;
+    }
+    ensure(transaction.can_read_back(&target).await?, || "a plain table cannot be read back".to_owned())?;
+    let request = PageRequest::new(&target, &columns, &key).with_limits(1_000, usize::MAX);
+    let mut pages = Vec::new();
+    let mut take = |page: Page| {
+        pages.push(page);
+        Ok(())
+    };
+    if transaction.read_loaded(&request, &mut take).await? {
+        ensure(pages.len() > 1, || "a budget of bytes is passed over".to_owned())?;
+    } else {
+        ensure_eq(pages.len(), 0, "pages that were handed over all the same")?;
+        let keys: Vec<Key> = (301..=900).map(|id| Key::from_values(&[Value::Int(id)])).collect();
+        pages.push(transaction.read_rows(&request, &keys).await?);
+    }
+    ensure_rows(&rows_of(&pages)?, &rows, "what was loaded")?;
+    transaction.commit(&none()).await?;
+    ensure_eq(writing.database.rows(&items()).await?.len(), 900, "rows after the commit")
+}
+
 pub(super) async fn keys_that_exist_are_found_as_the_transaction_sees_them(harness: &dyn Harness) -> Outcome {
     let writing = Writing::to(harness, &[&items()]).await?;
     writing.database.insert(&items(), &item_rows(3)).await?;

@@ -4,6 +4,7 @@ use super::entity::{Entities, Entity};
 use super::options::QuarantineLimit;
 use super::stage::{self, Stage};
 use super::sync::{Deletes, DriftPolicy, LeftFilter, OnConflict, Strategy};
+use super::verify_mode::VerifyMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use schemars::JsonSchema;
@@ -89,6 +90,9 @@ pub struct Job {
     /// What happens when the source's columns have changed since the last finished run: "refuse" if not said.
     #[serde(default, skip_serializing_if = "is_default")]
     pub drift: DriftPolicy,
+    /// How far a run proves what it has written: "changes" if not said.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub verify: VerifyMode,
     /// How many refused rows end an entity; 1,000 rows, or 1 % once 10,000 were read, if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_quarantined: Option<QuarantineLimit>,
@@ -142,6 +146,13 @@ impl Job {
     #[must_use]
     pub fn with_param(mut self, name: impl Into<String>, value: Parameter) -> Self {
         self.params.insert(name.into(), value);
+        self
+    }
+
+    /// Says how far a run proves what it has written.
+    #[must_use]
+    pub fn with_verify(mut self, verify: VerifyMode) -> Self {
+        self.verify = verify;
         self
     }
 

@@ -28,6 +28,7 @@ mod time;
 mod transform;
 mod url;
 mod variables;
+mod verify_mode;
 
 pub use cancel::{CancelToken, Stop};
 pub use definition::{Job, Mode};
@@ -49,3 +50,4 @@ pub use sync::{DeleteGuard, DeleteMode, Deletes, DriftPolicy, LeftFilter, OnConf
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use transform::{Join, Mask, MomentForm, OnError, Other, ParseJson, TextStep, Transform, Unix, ValueMap};
 pub use url::ConnectionUrl;
+pub use verify_mode::VerifyMode;

@@ -3,6 +3,7 @@
 use super::definition::Job;
 use super::stage;
 use super::sync::{DeleteGuard, Strategy};
+use super::verify_mode::VerifyMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use schemars::JsonSchema;
@@ -35,6 +36,8 @@ pub struct RunOptions {
     pub max_deletes: Option<DeleteGuard>,
     /// How it is found out what has changed at the source.
     pub strategy: Option<Strategy>,
+    /// How far the run proves what it has written.
+    pub verify: Option<VerifyMode>,
     /// Only the changes of the plan with this hash; see [`crate::pipeline::Preview::hash`].
     pub plan_hash: Option<String>,
     /// Parameters, overriding the job's by name.
@@ -105,6 +108,13 @@ impl RunOptions {
     #[must_use]
     pub fn with_max_quarantined(mut self, limit: QuarantineLimit) -> Self {
         self.max_quarantined = Some(limit);
+        self
+    }
+
+    /// Says how far the run proves what it has written.
+    #[must_use]
+    pub fn with_verify(mut self, verify: VerifyMode) -> Self {
+        self.verify = Some(verify);
         self
     }
 

@@ -2,11 +2,13 @@
 
 use super::context::Context;
 use super::keymap::RowIds;
+use super::read_back::{Expected, Mirror};
 use super::update::Base;
 use crate::error::Result;
 use crate::plan::EntityPlan;
 use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
 use crate::state::{GoneRow, KeyMapChanges, QuarantinedRow};
+use crate::value::canonical::Checksum;
 use crate::value::{Key, Page};
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ pub(super) struct Waiting {
     pub(super) page: Page,
     pub(super) rows: Vec<u32>,
     pub(super) keys: Vec<Key>,
+    /// Each row's checksum.
+    pub(super) sums: Vec<Checksum>,
     /// Each row's place among the rows that the merge keeps.
     pub(super) kept: Vec<usize>,
     /// What this execution did to each row before.
@@ -32,17 +36,19 @@ impl Waiting {
             page: self.page.clone(),
             rows: Vec::new(),
             keys: Vec::new(),
+            sums: Vec::new(),
             kept: Vec::new(),
             before: Vec::new(),
             bases: Vec::new(),
             ids: self.ids.clone(),
         };
         let (mut yes, mut no) = (empty(), empty());
-        let rows = self.rows.into_iter().zip(self.keys).zip(self.kept).zip(self.before).zip(self.bases);
-        for ((((row, key), kept), before), base) in rows {
+        let rows = self.rows.into_iter().zip(self.keys).zip(self.sums).zip(self.kept).zip(self.before).zip(self.bases);
+        for (((((row, key), sum), kept), before), base) in rows {
             let part = if first(before) { &mut yes } else { &mut no };
             part.rows.push(row);
             part.keys.push(key);
+            part.sums.push(sum);
             part.kept.push(kept);
             part.before.push(before);
             part.bases.push(base);
@@ -81,6 +87,18 @@ impl KeyList {
         chunk.bytes.get(start..start + length).map(Key::from_bytes)
     }
 
+    /// Iterates over the keys in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Key> + Send + '_ {
+        self.chunks.iter().flat_map(|chunk| {
+            let mut start = 0;
+            chunk.lengths.iter().map(move |length| {
+                let from = start;
+                start += *length as usize;
+                Key::from_bytes(&chunk.bytes[from..start])
+            })
+        })
+    }
+
     fn push(&mut self, key: &Key) {
         if self.chunks.last().is_none_or(|last| last.lengths.len() == CHUNK) {
             self.chunks.push(KeyChunk::default());
@@ -98,6 +116,8 @@ pub(super) struct Batch {
     transaction: Option<Box<dyn SinkTransaction>>,
     /// The keys of all rows written, in order, to name a refused one.
     pub(super) written: KeyList,
+    /// What should stand in the target of them, as far as it is read back.
+    pub(super) expected: Expected,
     /// Rows that are written at the end of the range, after its deletes.
     pub(super) waiting: Vec<Waiting>,
     pub(super) quarantine: Vec<QuarantinedRow>,
@@ -159,6 +179,16 @@ impl Batch {
         })
     }
 
+    /// Compares what stands in the target with what was written.
+    pub(super) async fn read_back(&mut self, mirror: &mut Mirror) -> Result<()> {
+        match &mut self.transaction {
+            Some(transaction) if !self.expected.is_empty() => {
+                mirror.compare(transaction.as_mut(), &self.written, &self.expected).await
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Returns whether there is anything to commit.
     pub(super) fn is_empty(&self) -> bool {
         self.transaction.is_none()
@@ -195,5 +225,6 @@ mod tests {
             assert_eq!(list.get(place), Some(key(place)));
         }
         assert_eq!(list.get(CHUNK * 2 + 1), None);
+        assert!(list.iter().eq((0..CHUNK * 2 + 1).map(key)));
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{
     CancelToken, Clock, DeleteGuard, DeleteMode, Event, Job, LeftFilter, Level, LogLine, Observer, ProgressTracker,
-    QuarantineLimit, Strategy, Timestamp,
+    QuarantineLimit, Strategy, Timestamp, VerifyMode,
 };
 use crate::schema::TableName;
 use crate::sink::Sink;
@@ -28,6 +28,7 @@ pub(super) struct Context {
     pub(super) attempt: u32,
     pub(super) limits: Limits,
     pub(super) strategy: Strategy,
+    pub(super) verify: VerifyMode,
     pub(super) cancel: CancelToken,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) tracker: Arc<ProgressTracker>,

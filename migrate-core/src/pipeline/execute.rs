@@ -61,6 +61,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             attempt,
             limits: limits(pipeline),
             strategy: strategy(pipeline),
+            verify: pipeline.verify_mode(),
             cancel: cancel.clone(),
             observer: Arc::new(observer),
             tracker: tracker.clone(),

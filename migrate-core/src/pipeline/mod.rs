@@ -24,6 +24,7 @@ mod late;
 mod mark;
 mod orphans;
 pub(crate) mod park;
+mod read_back;
 mod reader;
 mod rebase;
 mod report;
@@ -42,7 +43,9 @@ pub use dry::{Cell, Change, EntityPreview, Preview, Sample};
 pub use report::{CheckReport, EntityReport, Finding, RunReport};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{CancelToken, Clock, Job, MemoryRecorder, Observer, Owner, Recorder, RunOptions, Silent, SystemClock};
+use crate::job::{
+    CancelToken, Clock, Job, MemoryRecorder, Observer, Owner, Recorder, RunOptions, Silent, SystemClock, VerifyMode,
+};
 use crate::plan::{self, Plan, ReferenceGraph};
 use crate::sink::Sink;
 use crate::source::Source;
@@ -126,6 +129,13 @@ impl Pipeline {
     /// As [`Pipeline::plan`], and those of reading; [`ErrorKind::Refused`] where a guard would stop the run.
     pub async fn preview(&self, cancel: &CancelToken) -> Result<Preview> {
         dry::preview(self, cancel).await
+    }
+
+    /// Returns how far a run proves what it has written: what its options say, else its job.
+    ///
+    /// [`VerifyMode::Full`] asks for [`crate::verify::verify`] after [`Pipeline::run`], which is left to the caller.
+    pub fn verify_mode(&self) -> VerifyMode {
+        self.options.verify.unwrap_or(self.job.verify)
     }
 
     /// Returns the same pipeline for another version of its job.

@@ -2,7 +2,7 @@
 
 use super::keymap::{Replaced, RowIds, Translated};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::EntityPlan;
+use crate::plan::{ColumnPlan, EntityPlan};
 use crate::value::canonical::{self, Checksum};
 use crate::value::conform::{conform, is_identity};
 use crate::value::{DataType, Encoding, Key, Page, PageBuilder, PageColumn, RowRef, Value};
@@ -329,6 +329,27 @@ fn put_in_key_order(recipe: &Recipe, keys: &mut Vec<Value<'_>>) {
     let by_place: Vec<Value<'_>> =
         recipe.key.iter().filter_map(|p| sorted.binary_search(p).ok()).map(|i| keys[i].clone()).collect();
     *keys = by_place;
+}
+
+/// Returns the entity that reads the target's rows back through its own columns.
+pub(crate) fn mirrored(mut entity: EntityPlan) -> EntityPlan {
+    for column in &mut entity.columns {
+        *column = ColumnPlan {
+            source: Some(column.target.clone()),
+            target: column.target.clone(),
+            source_type: column.target_type.clone(),
+            target_type: column.target_type.clone(),
+            not_null: false,
+            constant: None,
+        };
+    }
+    (entity.generated, entity.translations) = (None, Vec::new());
+    entity.source = entity.target.clone();
+    entity.key.clone_from(&entity.target_key);
+    entity.filter = None;
+    entity.transform = None;
+    entity.parsed_filter = None;
+    entity
 }
 
 /// Encodes a source row as it was read, for quarantine; what cannot be decoded is kept as bytes.

@@ -15,10 +15,11 @@ use super::entity::EntityRun;
 use super::keymap::{ids_of, target_keys};
 use super::knot::delete_together;
 use super::mark::mark;
+use super::read_back::ensure_gone;
 use super::respelled::settle_respelled;
 use super::together::delete_at_once;
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{DeleteMode, Event, ExecutionState, LeftFilter, Level};
+use crate::job::{DeleteMode, Event, ExecutionState, LeftFilter, Level, VerifyMode};
 use crate::plan::EntityPlan;
 use crate::sink::SinkTransaction;
 use crate::source::{PageRequest, Snapshot};
@@ -280,12 +281,15 @@ pub(super) async fn delete_rows(
         cascade::hold(context, entity, transaction, keys).await?;
     }
     // What this very execution has brought was never anybody's: it goes whatever the job says, and is not counted.
+    let mut gone = own.clone();
     let own = transaction.delete(&entity.target, &entity.target_key, &own).await?;
     let counted = match (context.job.deletes.mode, &context.job.deletes.column) {
         (DeleteMode::Soft, Some(column)) => mark(context, entity, column, transaction, &others).await?,
         // Under `ignore`, what is left on the list has left the filter, and the job says that this deletes.
         (DeleteMode::Ignore | DeleteMode::Soft | DeleteMode::Hard, _) => {
-            transaction.delete(&entity.target, &entity.target_key, &others).await?
+            let counted = transaction.delete(&entity.target, &entity.target_key, &others).await?;
+            gone.extend(others);
+            counted
         }
     };
     if entity.generated.is_some() && !going.is_empty() {
@@ -305,6 +309,10 @@ pub(super) async fn delete_rows(
         };
         let scope = Some(swept.scope.clone());
         transaction.put_state(StateChanges { scope, key_map, ..StateChanges::default() }).await?;
+    }
+    // A trigger may keep a row: then it stays the target's.
+    if context.verify != VerifyMode::Counts && entity.target.triggers.is_empty() {
+        ensure_gone(entity, transaction, &gone).await?;
     }
     Ok(Went { own, counted })
 }

@@ -8,10 +8,10 @@ use crate::value::conform::conform;
 use crate::value::{Key, Page, Value, canonical};
 use std::collections::{BTreeSet, HashMap};
 
-/// Rows of each page that are read back.
-const SAMPLE: usize = 200;
+/// Rows of each page that are read back where not all are.
+pub(super) const SAMPLE: usize = 200;
 
-/// Returns the columns of rows just written that do not hold what was written to them.
+/// Returns the columns of rows just written that do not hold what was written to them; so many rows are read back at most.
 ///
 /// Rows that a trigger has kept out or sent elsewhere say nothing about columns.
 pub(super) async fn altered(
@@ -19,6 +19,7 @@ pub(super) async fn altered(
     transaction: &mut dyn SinkTransaction,
     page: &Page,
     rows: &[u32],
+    most: usize,
 ) -> Result<BTreeSet<String>> {
     let columns: Vec<String> = entity.columns.iter().map(|c| c.target.clone()).collect();
     let places: Vec<usize> = entity.target_key.iter().filter_map(|k| columns.iter().position(|c| c == k)).collect();
@@ -36,7 +37,7 @@ pub(super) async fn altered(
     };
     let key_of = |values: &[Value<'static>]| Key::from_values(places.iter().map(|place| &values[*place]));
     let mut written: HashMap<Key, Vec<Value<'static>>> = HashMap::new();
-    for row in rows.iter().take(SAMPLE) {
+    for row in rows.iter().take(most) {
         let values = conformed(page.row(*row as usize).values()?);
         written.insert(key_of(&values), values);
     }

@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::pipeline::keymap::Translator;
-use crate::pipeline::shape::{Shaped, Shaper, target_key};
-use crate::plan::{ColumnPlan, EntityPlan};
+use crate::pipeline::shape::{Shaped, Shaper, mirrored, target_key};
+use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::TargetState;
 use crate::value::canonical::{self, Checksum};
@@ -75,22 +75,7 @@ impl Side {
         };
         let constants = mirror.columns.iter().enumerate();
         let strangers = constants.filter_map(|(place, c)| Some((place, encoded(c.constant.as_ref()?)))).collect();
-        for column in &mut mirror.columns {
-            *column = ColumnPlan {
-                source: Some(column.target.clone()),
-                target: column.target.clone(),
-                source_type: column.target_type.clone(),
-                target_type: column.target_type.clone(),
-                not_null: false,
-                constant: None,
-            };
-        }
-        (mirror.generated, mirror.translations) = (None, Vec::new());
-        mirror.source = mirror.target.clone();
-        mirror.key.clone_from(&mirror.target_key);
-        mirror.filter = None;
-        mirror.transform = None;
-        mirror.parsed_filter = None;
+        let mirror = mirrored(mirror);
         let of_key = |name: &String| mirror.columns.iter().find(|c| &c.target == name).map(|c| c.target_type.clone());
         let key_types = mirror.key.iter().map(of_key).collect();
         Side::new(mirror, strangers, key_types)

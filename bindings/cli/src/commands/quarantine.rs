@@ -132,7 +132,7 @@ async fn replay(global: &Global, mut arguments: QuarantineRows) -> Result<u8, Fa
     entities.dedup();
     arguments.job.entities = entities;
     arguments.job.stages.clear();
-    let run = RunArguments { job: arguments.job, dry_run: false, plan: None, verify: false };
+    let run = RunArguments { job: arguments.job, dry_run: false, plan: None, verify: None };
     super::run::run(global, &run, bars::on_terminal()).await
 }
 

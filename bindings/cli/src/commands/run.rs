@@ -7,7 +7,7 @@ use crate::failure::{self, Failure};
 use crate::logging::LogObserver;
 use crate::output::{self, EntityLine};
 use crate::{connect, interrupt};
-use migrate_core::job::{CancelToken, ExecutionState, Observers};
+use migrate_core::job::{CancelToken, ExecutionState, Observers, VerifyMode};
 use migrate_core::pipeline::{Pipeline, RunReport};
 use migrate_core::verify;
 use migrate_core::{Error, ErrorKind};
@@ -19,6 +19,7 @@ pub(super) async fn run(global: &Global, arguments: &RunArguments, bars: Bars) -
     let began = Instant::now();
     let Prepared { file, job, source, target, mut options } = prepare(global, &arguments.job)?;
     options.plan_hash.clone_from(&arguments.plan);
+    options.verify = arguments.verify;
     let (name, environments) = (job.name.clone(), Environments::of(&job));
     let cancel = CancelToken::new();
     interrupt::watch(&cancel);
@@ -38,7 +39,7 @@ pub(super) async fn run(global: &Global, arguments: &RunArguments, bars: Bars) -
         _ => Failure::from(error),
     })?;
     let ended_well = matches!(report.status, ExecutionState::Succeeded | ExecutionState::Partial);
-    let verified = match arguments.verify && ended_well {
+    let verified = match pipeline.verify_mode() == VerifyMode::Full && ended_well {
         true => Some(verify::verify(&pipeline, &cancel).await.map_err(|error| locate(error, &environments))?),
         false => None,
     };

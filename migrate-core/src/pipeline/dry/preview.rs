@@ -3,7 +3,7 @@
 use super::sink::DrySink;
 use super::tally::{Sample, Tally};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::job::{CancelToken, Observers, Owner, ProgressTracker, QuarantineLimit};
+use crate::job::{CancelToken, Observers, Owner, ProgressTracker, QuarantineLimit, VerifyMode};
 use crate::pipeline::context::{Context, Purpose};
 use crate::pipeline::{Pipeline, execute};
 use crate::plan::{EntityPlan, Plan};
@@ -140,6 +140,8 @@ pub(super) async fn context(
         attempt: 1,
         limits,
         strategy: execute::strategy(pipeline),
+        // What is not written is not read back.
+        verify: VerifyMode::Counts,
         cancel: cancel.clone(),
         observer: Arc::new(observer),
         tracker,

@@ -2,7 +2,7 @@
 
 use super::super::context::Context;
 use super::super::entity::EntityRun;
-use super::super::triggers::altered;
+use super::super::triggers::{SAMPLE, altered};
 use super::super::update::{column_sums, row_checksum};
 use super::scan::{Part, Step, Visit};
 use super::{miscounted, rows_of};
@@ -168,7 +168,7 @@ impl<'c> Record<'c> {
             range.merge.keep_columns(columns, false);
         }
         if !inserted.is_empty() && entity.target.triggers.iter().any(|t| t.fires_on_write) {
-            self.trigger_columns.extend(altered(entity, self.transaction, &shaped.page, &inserted).await?);
+            self.trigger_columns.extend(altered(entity, self.transaction, &shaped.page, &inserted, SAMPLE).await?);
         }
         if self.range.as_ref().is_some_and(|range| range.merge.kept() >= KEPT_ROWS)
             && let Some(edit) = self.range.as_mut().and_then(|range| range.merge.flush())

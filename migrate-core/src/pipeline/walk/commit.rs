@@ -132,6 +132,7 @@ impl Walk {
 
     /// Commits rows, ledger, quarantine and checkpoint. `done` says that the walk has reached its end.
     pub(super) async fn commit(&mut self, edit: LedgerEdit, done: bool) -> Result<()> {
+        self.batch.read_back(&mut self.mirror).await?;
         let transaction = self.batch.take(&self.context).await?;
         self.sequence += 1;
         let changes = StateChanges {

@@ -21,6 +21,7 @@ use super::context::{Context, Purpose};
 use super::keymap::{MAPPED_ROWS, Translator};
 use super::late::LateBinder;
 use super::park::{Parked, park, unpark};
+use super::read_back::Mirror;
 use super::reader::{ReadError, ReadPlan, Reader, Segment};
 use super::retry::Backoff;
 use super::shape::{RowRefusal, Shaper};
@@ -89,6 +90,10 @@ pub(super) struct Walk {
     /// Told when rows stay refused for a constraint.
     leftover: Arc<AtomicBool>,
     late: LateBinder,
+    /// What reads rows back before they are committed.
+    mirror: Mirror,
+    /// Whether the target was found unable to show rows as they were written.
+    unreadable: bool,
     /// Told when rows were written without their parents.
     incomplete: Arc<AtomicBool>,
     /// Rows without their parents that may still be named in the log: none before all entities were walked.
@@ -181,6 +186,8 @@ impl Walk {
             parentless: HashSet::new(),
             leftover: start.refused,
             late: LateBinder::new(&plan.entity, plan.range == KeyRange::ALL),
+            mirror: Mirror::new(plan.entity.clone()),
+            unreadable: false,
             incomplete: start.incomplete,
             named: if start.again { NAMED } else { 0 },
             sequence: start.sequence,

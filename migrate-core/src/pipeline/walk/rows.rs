@@ -134,7 +134,7 @@ impl Walk {
                 if written.is_some() {
                     // This job has left it without a parent, and completes it; what others have changed of it stays theirs.
                     self.batch.rows += 1;
-                    writes.push(place, key.clone(), merge.kept(), before, written);
+                    writes.push(place, (key.clone(), checksum), merge.kept(), before, written);
                     merge.keep(key, checksum, before, false);
                 } else {
                     counters.skipped += 1;
@@ -143,12 +143,12 @@ impl Walk {
             }
             Match::Changed(before) => {
                 self.batch.rows += 1;
-                writes.push(place, key.clone(), merge.kept(), before, base);
+                writes.push(place, (key.clone(), checksum), merge.kept(), before, base);
                 merge.keep(key, checksum, before, false);
             }
             Match::New => {
                 self.batch.rows += 1;
-                writes.push(place, key.clone(), merge.kept(), Outcome::Unchanged, None);
+                writes.push(place, (key.clone(), checksum), merge.kept(), Outcome::Unchanged, None);
                 merge.keep(key, checksum, Outcome::Inserted, false);
             }
         }

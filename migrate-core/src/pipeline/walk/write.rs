@@ -5,12 +5,13 @@ use super::super::context::Purpose;
 use super::super::keymap::{RowIds, mask, masked};
 use super::super::late::{Incomplete, Outgoing};
 use super::super::shape::Shaped;
-use super::super::triggers::altered;
-use super::super::update::{Base, reconcile, shown};
+use super::super::triggers::{SAMPLE, altered};
+use super::super::update::{Base, reconcile, row_checksum, shown};
 use super::Walk;
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{Level, Mode, OnConflict};
+use crate::job::{Level, Mode, OnConflict, VerifyMode};
 use crate::sink::{Outcome, WriteMode};
+use crate::value::canonical::Checksum;
 use crate::value::{Key, Page};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -21,8 +22,8 @@ impl Walk {
         if writes.rows.is_empty() {
             return Ok(());
         }
-        let Writes { rows, keys, kept, before, bases } = writes;
-        let waiting = Waiting { page: shaped.page.clone(), rows, keys, kept, before, bases, ids: shaped.ids.clone() };
+        let Writes { rows, keys, sums, kept, before, bases } = writes;
+        let waiting = Waiting { page: shaped.page.clone(), rows, keys, sums, kept, before, bases, ids: shaped.ids.clone() };
         if self.live.in_tail {
             self.write_rows(waiting).await
         } else {
@@ -35,18 +36,19 @@ impl Walk {
         if waiting.bases.iter().all(Option::is_none) {
             return self.write_whole(waiting).await;
         }
-        let Waiting { page, rows, keys, kept, before, bases, ids } = waiting;
+        let Waiting { page, rows, keys, sums, kept, before, bases, ids } = waiting;
         let (mut fresh, mut synced) = (Writes::default(), Vec::new());
-        for ((((row, key), kept), before), base) in rows.into_iter().zip(keys).zip(kept).zip(before).zip(bases) {
+        let rows = rows.into_iter().zip(keys).zip(sums).zip(kept).zip(before).zip(bases);
+        for (((((row, key), sum), kept), before), base) in rows {
             match base {
                 Some(base) => synced.push(Synced { row, key, kept, before, base }),
-                None => fresh.push(row, key, kept, before, None),
+                None => fresh.push(row, (key, sum), kept, before, None),
             }
         }
-        let Writes { rows, keys, kept, before, bases } = fresh;
+        let Writes { rows, keys, sums, kept, before, bases } = fresh;
         if !rows.is_empty() {
             let ids = ids.clone();
-            self.write_whole(Waiting { page: page.clone(), rows, keys, kept, before, bases, ids }).await?;
+            self.write_whole(Waiting { page: page.clone(), rows, keys, sums, kept, before, bases, ids }).await?;
         }
         self.write_synced(&page, synced, ids.as_deref()).await
     }
@@ -69,13 +71,16 @@ impl Walk {
         let places: Vec<u32> = reconciled.rows.iter().filter_map(|row| row.place).collect();
         let outgoing = Outgoing { page: &reconciled.page, rows: &places, read: (page, &read), mode: WriteMode::Upsert };
         let incomplete = self.defer(&outgoing, &keys).await?;
-        let outcomes = match &incomplete {
-            _ if places.is_empty() => None,
-            Some(incomplete) => {
-                self.batch.write(&self.context, &entity, &incomplete.page, &places, keys, WriteMode::Upsert).await?
+        let whole = incomplete.as_ref().map_or(&reconciled.page, |incomplete| &incomplete.page);
+        let (start, mut outcomes) = (self.batch.written.len(), None);
+        if !places.is_empty() {
+            outcomes = self.batch.write(&self.context, &entity, whole, &places, keys, WriteMode::Upsert).await?;
+            if self.reads_back(WriteMode::Upsert).await? {
+                let sums = places.iter().map(|place| Ok(row_checksum(&whole.row(*place as usize).values()?)));
+                let sums: Vec<Checksum> = sums.collect::<Result<_>>()?;
+                self.expect(start, whole, &places, &sums, outcomes.as_deref(), WriteMode::Upsert);
             }
-            None => self.batch.write(&self.context, &entity, &reconciled.page, &places, keys, WriteMode::Upsert).await?,
-        };
+        }
         if let Some(ids) = ids {
             let all: Vec<u32> = synced.iter().map(|synced| synced.row).collect();
             self.note_ids(page, &all, ids).await?;
@@ -156,7 +161,7 @@ impl Walk {
     }
 
     async fn write_as(&mut self, waiting: Waiting, mode: WriteMode) -> Result<()> {
-        let Waiting { page, rows, keys, kept, before, ids, .. } = waiting;
+        let Waiting { page, rows, keys, mut sums, kept, before, ids, .. } = waiting;
         let (as_read, places) = (page.clone(), rows.clone());
         let entity = self.plan.entity.clone();
         let incomplete = self.defer(&Outgoing { page: &page, rows: &rows, read: (&page, &rows), mode }, &keys).await?;
@@ -166,6 +171,7 @@ impl Walk {
                     return Err(Error::new(ErrorKind::Internal, "a page belongs to no range"));
                 };
                 for row in incomplete.rows {
+                    sums[row.at] = row.base.checksum;
                     let mask = mask(ids.as_ref().and_then(|ids| ids.source(places[row.at])));
                     merge.restore(kept[row.at], masked(row.base.checksum, &mask), row.base.columns);
                 }
@@ -174,15 +180,20 @@ impl Walk {
             }
             None => (page, rows),
         };
+        let start = self.batch.written.len();
         let outcomes = self.batch.write(&self.context, &entity, &page, &rows, keys, mode).await?;
         if let Some(ids) = &ids {
             self.note_ids(&as_read, &places, ids).await?;
+        }
+        if self.reads_back(mode).await? {
+            self.expect(start, &page, &rows, &sums, outcomes.as_deref(), mode);
         }
         if self.context.purpose == Purpose::Run
             && mode != WriteMode::InsertMissing
             && entity.target.triggers.iter().any(|t| t.fires_on_write)
         {
-            let found = altered(&entity, self.batch.transaction(&self.context).await?.as_mut(), &page, &rows).await?;
+            let most = if self.proves(mode) { usize::MAX } else { SAMPLE };
+            let found = altered(&entity, self.batch.transaction(&self.context).await?.as_mut(), &page, &rows, most).await?;
             self.own_by_triggers(found);
         }
         let counters = &mut self.live.counters;
@@ -209,6 +220,54 @@ impl Walk {
             }
         }
         Ok(())
+    }
+
+    /// Whether the run is to prove, row by row, what is written so.
+    fn proves(&self, mode: WriteMode) -> bool {
+        let asked = match self.context.verify {
+            VerifyMode::Counts => false,
+            // Nothing is loaded once an entity was moved.
+            VerifyMode::Changes | VerifyMode::Full => self.plan.follow_ledger && mode != WriteMode::Load,
+            VerifyMode::Inline => true,
+        };
+        asked && self.context.purpose == Purpose::Run
+    }
+
+    /// Whether what is written so is read back before the commit. Where triggers fire, [`altered`] looks at what they make of it.
+    async fn reads_back(&mut self, mode: WriteMode) -> Result<bool> {
+        let entity = self.plan.entity.clone();
+        // Where the target gives ids, the ledger's checksums and keys are not what stands there.
+        let own_keys = entity.generated.is_none() && !entity.translates_key();
+        if !own_keys || !self.proves(mode) || self.unreadable || entity.target.triggers.iter().any(|t| t.fires_on_write) {
+            return Ok(false);
+        }
+        self.unreadable = !self.batch.transaction(&self.context).await?.can_read_back(&entity.target).await?;
+        if self.unreadable {
+            let message = "what is written cannot be read back: rules or row-level security have a say in the target's table";
+            self.context.log(Level::Warn, &entity.name, message);
+        }
+        Ok(!self.unreadable)
+    }
+
+    /// Takes note of what should stand in the target of rows just written, the first of which is at the place `start` of the batch.
+    fn expect(
+        &mut self,
+        start: usize,
+        page: &Page,
+        rows: &[u32],
+        sums: &[Checksum],
+        outcomes: Option<&[Outcome]>,
+        mode: WriteMode,
+    ) {
+        self.batch.expected.pad(start);
+        for (at, (row, sum)) in rows.iter().zip(sums).enumerate() {
+            let written = match outcomes.map(|outcomes| outcomes.get(at)) {
+                None | Some(Some(Outcome::Inserted | Outcome::Updated)) => Some(*sum),
+                Some(Some(Outcome::Unchanged | Outcome::Skipped) | None) => None,
+            };
+            let bytes = page.row(*row as usize).data().len();
+            self.batch.expected.push(written, bytes, mode == WriteMode::Load);
+        }
     }
 
     /// Takes note of columns that belong to the target's triggers.
@@ -253,6 +312,7 @@ pub(super) struct Synced {
 pub(super) struct Writes {
     pub(super) rows: Vec<u32>,
     pub(super) keys: Vec<Key>,
+    pub(super) sums: Vec<Checksum>,
     pub(super) kept: Vec<usize>,
     pub(super) before: Vec<Outcome>,
     pub(super) bases: Vec<Option<Base>>,
@@ -264,15 +324,17 @@ impl Writes {
         Writes {
             rows: Vec::with_capacity(rows),
             keys: Vec::with_capacity(rows),
+            sums: Vec::with_capacity(rows),
             kept: Vec::with_capacity(rows),
             before: Vec::with_capacity(rows),
             bases: Vec::with_capacity(rows),
         }
     }
 
-    pub(super) fn push(&mut self, place: u32, key: Key, kept: usize, before: Outcome, base: Option<Base>) {
+    pub(super) fn push(&mut self, place: u32, (key, sum): (Key, Checksum), kept: usize, before: Outcome, base: Option<Base>) {
         self.rows.push(place);
         self.keys.push(key);
+        self.sums.push(sum);
         self.kept.push(kept);
         self.before.push(before);
         self.bases.push(base);
