@@ -13,5 +13,5 @@ fn every_case_is_measured_and_its_copy_compared_at_a_small_size() {
         assert!(!cfg!(target_os = "linux") || line.peak() > 1_000, "the memory of {} was not watched", line.name());
     }
     let printed = table.to_string();
-    assert_eq!(printed.lines().filter(|l| l.starts_with("| ")).count(), 19, "{printed}");
+    assert_eq!(printed.lines().filter(|l| l.starts_with("| ")).count(), 21, "{printed}");
 }

@@ -1,16 +1,19 @@
 //! Gone keys that the source has spelled anew.
 //!
 //! A target of another type may hold several of the source's spellings in one value: a uuid in either case, `1.0` and `1.00`. The
-//! new spelling was then written onto the row of the old one, which is gone from the source and must not take the row with it.
+//! new spelling was then written onto the row of the old one, which is gone from the source and must not take the row with it. The same
+//! holds in mode `append` where the target's own index takes both spellings for one: the row was then left there under the old one.
 
 use super::context::Context;
+use super::folded::spelled;
 use super::shape::target_key;
-use crate::diff::LedgerBlock;
+use crate::diff::{Entry, LedgerBlock};
 use crate::error::Result;
+use crate::job::Mode;
 use crate::plan::EntityPlan;
 use crate::state::{Scope, StateChanges};
 use crate::value::{DataType, Key};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Gone keys that are looked for together, by one reading of the ledger.
 const AT_ONCE: usize = 65_536;
@@ -21,7 +24,7 @@ const BLOCKS_AT_ONCE: usize = 16;
 ///
 /// `scopes` are all parts of one entity, as a key may be spelled anew into another part.
 pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, scopes: &[Scope]) -> Result<()> {
-    if !may_fold(entity) {
+    if context.job.mode != Mode::Append && !may_fold(entity) {
         return Ok(());
     }
     let mut gone: HashMap<Key, Vec<(usize, i64)>> = HashMap::new();
@@ -42,6 +45,19 @@ pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, sco
     settle(context, entity, scopes, gone).await
 }
 
+/// Returns how the target spells the rows of a block that were left to it: in mode `append` a row that it takes for the same stays as it was.
+async fn left_alone(context: &Context, entity: &EntityPlan, block: &LedgerBlock) -> Result<HashSet<Key>> {
+    let left = block.entries.iter().filter(|entry| entry.checksum == Entry::UNKNOWN);
+    let keys: Vec<Key> = left.map(|entry| target_key(entity, &entry.key)).collect::<Result<_>>()?;
+    if keys.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut transaction = context.sink.begin(&context.fence).await?;
+    let found = spelled(entity, transaction.as_mut(), &keys, false).await?;
+    transaction.rollback().await?;
+    Ok(found)
+}
+
 async fn settle(
     context: &Context,
     entity: &EntityPlan,
@@ -56,7 +72,15 @@ async fn settle(
             let Some(last) = blocks.last() else { break };
             after = Some(last.ordinal);
             for stored in &blocks {
-                for entry in LedgerBlock::unpack(stored)?.entries {
+                let block = LedgerBlock::unpack(stored)?;
+                if context.job.mode == Mode::Append {
+                    for key in left_alone(context, entity, &block).await? {
+                        for (place, number) in gone.remove(&key).unwrap_or_default() {
+                            stay[place].push(number);
+                        }
+                    }
+                }
+                for entry in block.entries {
                     // What cannot be a key of the target was refused, and has no row there.
                     let Ok(key) = target_key(entity, &entry.key) else { continue };
                     for (place, number) in gone.remove(&key).unwrap_or_default() {

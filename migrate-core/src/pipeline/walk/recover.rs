@@ -73,7 +73,8 @@ impl Walk {
             self.careful = self.careful.min(rows.max(64)).min(4096);
             return Ok(());
         }
-        self.refused_by_constraint |= constraint.is_some() && !entity.create;
+        // A table that is being created has no constraint between rows before its first load was interrupted.
+        self.refused_by_constraint |= constraint.is_some() && (!entity.create || self.plan.follow_ledger);
         let reason = match &constraint {
             Some(constraint) => format!("{} (constraint {constraint})", error.message()),
             None => error.message().to_owned(),

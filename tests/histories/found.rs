@@ -1,0 +1,70 @@
+//! Short histories that once went wrong.
+
+use crate::case::{Case, Content, Edit, Extra, Fault, Round, Shape, TargetEdit};
+use crate::faults::Action;
+use crate::keys::Kind;
+use crate::play_on_all_pairs;
+use migrate_core::job::{DeleteMode, Mode, OnConflict};
+
+const FOLDING: Kind = Kind::Letters { source_folds: false, target_folds: true };
+
+const SHAPE: Shape = Shape {
+    kind: Kind::Integer,
+    composite: None,
+    extra: Extra::Nothing,
+    mode: Mode::Replace,
+    deletes: DeleteMode::Hard,
+    policy: OnConflict::Report,
+    full: false,
+    batch_rows: 3,
+    page_bytes: 1 << 16,
+    created: false,
+};
+
+fn case(shape: Shape, rounds: impl IntoIterator<Item = Round>) -> Case {
+    let content = |text| Content { spelling: 0, text, number: 1, nameless: false };
+    let first = (2..10).map(|class| (class, content(class % 5))).collect();
+    Case { shape, first, others: Vec::new(), rounds: rounds.into_iter().collect() }
+}
+
+fn round(edits: &[Edit], at_target: &[TargetEdit]) -> Round {
+    Round { edits: edits.to_vec(), at_target: at_target.to_vec(), fault: None, planned: false }
+}
+
+#[test]
+fn rows_that_others_delete_are_not_taken_for_overwritten_where_the_target_folds_keys() {
+    for mode in [Mode::Replace, Mode::Update] {
+        let shape = Shape { kind: FOLDING, mode, ..SHAPE };
+        let later = round(&[Edit::SetText(3, 2)], &[TargetEdit::Delete(0)]);
+        play_on_all_pairs(&case(shape, [round(&[], &[]), later]));
+    }
+}
+
+#[test]
+fn a_moved_row_takes_its_unique_value_along_into_a_table_whose_first_load_was_interrupted() {
+    for nth in [7, 9, 10, 12] {
+        let shape = Shape { extra: Extra::Unique, created: true, batch_rows: 1, page_bytes: 1, ..SHAPE };
+        let fault =
+            Fault { action: Action::VanishAfter, nth, between: vec![Edit::Move(0, 30), Edit::Move(3, 0)], forgotten: false };
+        play_on_all_pairs(&case(shape, [Round { fault: Some(fault), ..round(&[], &[]) }]));
+    }
+}
+
+#[test]
+fn a_respelled_key_keeps_its_row_in_mode_append_where_the_target_folds_keys() {
+    for deletes in [DeleteMode::Soft, DeleteMode::Hard] {
+        let shape = Shape { kind: FOLDING, mode: Mode::Append, deletes, ..SHAPE };
+        play_on_all_pairs(&case(shape, [round(&[], &[]), round(&[Edit::Respell(1, 1)], &[])]));
+    }
+}
+
+#[test]
+fn a_source_row_that_goes_back_while_a_conflict_is_open_takes_its_other_columns_back() {
+    let shape = Shape { mode: Mode::Update, ..SHAPE };
+    let rounds = [
+        round(&[Edit::SetText(0, 2)], &[]),
+        round(&[Edit::SetText(0, 3), Edit::SetNumber(0, 2)], &[TargetEdit::SetText(0, 4)]),
+        round(&[Edit::SetText(0, 2), Edit::SetNumber(0, 1)], &[]),
+    ];
+    play_on_all_pairs(&case(shape, rounds));
+}

@@ -1,0 +1,128 @@
+//! Random histories of inserts, updates, deletes, key changes and schema changes at the source and of edits in the target, between all
+//! pairs of engines, with runs that end anywhere (P1, P2, P3, P4).
+//!
+//! After each sync the target holds what a model in plain Rust says, read by plain SQL: the ledger is never asked. `MIGRATE_HISTORIES`
+//! says how many histories are played in all, `MIGRATE_PROPERTY_SEED` which ones; a failing one is shrunk and printed.
+
+mod case;
+mod faults;
+mod found;
+mod history;
+mod keys;
+mod model;
+mod side;
+
+use case::Case;
+use migrate_tests::{Engine, PAIRS, Postgres};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use side::{Side, engine_name};
+use std::cell::RefCell;
+use tokio::runtime::Runtime;
+
+/// Histories of all pairs together, in the ordinary run.
+const HISTORIES: u32 = 256;
+/// Which share of them each of the [`PAIRS`] plays, of eight: servers take their time, and most of what can go wrong is common to all.
+const SHARES: [u32; 4] = [1, 1, 1, 5];
+
+/// Both sides of a pair; a server's database serves all its histories.
+struct Pair {
+    engines: (Engine, Engine),
+    servers: (Option<Side>, Option<Side>),
+    folder: tempfile::TempDir,
+    played: u64,
+}
+
+impl Pair {
+    fn new(engines: (Engine, Engine), runtime: &Runtime) -> Self {
+        let server = |engine| match engine {
+            Engine::Postgres(server) => {
+                let database = Postgres::new(server);
+                Some(runtime.block_on(Side::postgres(database)))
+            }
+            Engine::Sqlite => None,
+        };
+        // Thousands of small commits are not to wait for a disk.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        Pair { engines, servers: (server(engines.0), server(engines.1)), folder, played: 0 }
+    }
+
+    async fn play(&mut self, case: &Case) -> Result<(), String> {
+        self.played += 1;
+        let table = format!("t{}", self.played);
+        let (shape, keys) = case.shape.settled(self.engines.0, self.engines.1);
+        let file = |role: &str| Side::sqlite(self.folder.path(), &format!("{table}-{role}.sqlite"));
+        let (mut from, mut to) = (file("source"), file("target"));
+        let source = self.servers.0.as_mut().unwrap_or(&mut from);
+        let target = self.servers.1.as_mut().unwrap_or(&mut to);
+        let result = history::play(case, keys, shape, source, target, &table).await;
+        for side in [source, target] {
+            match side {
+                Side::Postgres { .. } => side.run(&[format!("DROP TABLE IF EXISTS {table}")]).await?,
+                Side::Sqlite(file) => drop(std::fs::remove_file(file.path())),
+            }
+        }
+        result
+    }
+}
+
+/// Plays one history in every direction.
+fn play_on_all_pairs(case: &Case) {
+    let runtime = runtime();
+    for engines in PAIRS {
+        let mut played = Pair::new(engines, &runtime);
+        if let Err(reason) = runtime.block_on(played.play(case)) {
+            panic!("{} → {}: {reason}\n{case:?}", engine_name(engines.0), engine_name(engines.1));
+        }
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}
+
+fn histories_agree(pair: usize) {
+    let engines = PAIRS[pair];
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
+    let seed = number("MIGRATE_PROPERTY_SEED").unwrap_or_else(now);
+    let cases = number("MIGRATE_HISTORIES").and_then(|n| u32::try_from(n).ok()).unwrap_or(HISTORIES);
+    let cases = (cases * SHARES[pair]).div_ceil(8);
+    let name = format!("{} → {}", engine_name(engines.0), engine_name(engines.1));
+    println!("{name}: {cases} histories, MIGRATE_PROPERTY_SEED={seed}");
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8] = pair as u8;
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 120, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let runtime = runtime();
+    let played = RefCell::new(Pair::new(engines, &runtime));
+    let result = runner.run(&case::case(), |case| runtime.block_on(played.borrow_mut().play(&case)).map_err(TestCaseError::fail));
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, case)) => panic!("{name}: {reason}\n{case:?}\nMIGRATE_PROPERTY_SEED={seed}"),
+        Err(TestError::Abort(reason)) => panic!("{name}: {reason}"),
+    }
+}
+
+#[test]
+fn any_history_from_postgresql_to_postgresql_ends_as_the_model_says() {
+    histories_agree(0);
+}
+
+#[test]
+fn any_history_from_postgresql_to_sqlite_ends_as_the_model_says() {
+    histories_agree(1);
+}
+
+#[test]
+fn any_history_from_sqlite_to_postgresql_ends_as_the_model_says() {
+    histories_agree(2);
+}
+
+#[test]
+fn any_history_from_sqlite_to_sqlite_ends_as_the_model_says() {
+    histories_agree(3);
+}
