@@ -51,12 +51,22 @@ pub trait Source: fmt::Debug + Send + Sync {
 pub struct SourceCapabilities {
     /// How many readers can share one snapshot; 1 where entities are read in turn.
     pub readers: usize,
+    /// Whether every cell is a value of its column's type, so that cells which differ are values which differ. Not so where a column
+    /// of moments can hold two spellings of one.
+    pub typed_cells: bool,
 }
 
 impl SourceCapabilities {
-    /// Creates capabilities with so many readers of one snapshot.
+    /// Creates capabilities with so many readers of one snapshot, and cells of any type.
     pub fn with_readers(readers: usize) -> Self {
-        SourceCapabilities { readers }
+        SourceCapabilities { readers, typed_cells: false }
+    }
+
+    /// Says that every cell is a value of its column's type.
+    #[must_use]
+    pub fn with_typed_cells(mut self) -> Self {
+        self.typed_cells = true;
+        self
     }
 }
 

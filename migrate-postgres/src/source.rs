@@ -131,7 +131,7 @@ impl Source for PostgresSource {
     }
 
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::with_readers(READERS)
+        SourceCapabilities::with_readers(READERS).with_typed_cells()
     }
 
     async fn identity(&self) -> Result<String> {

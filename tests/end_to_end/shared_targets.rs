@@ -190,6 +190,26 @@ fn keys_that_the_target_takes_for_one_fail_every_run_until_they_are_mended() {
 }
 
 #[test]
+fn two_spellings_of_one_key_in_a_column_of_our_own_declaration_fail_instead_of_overwriting_each_other() {
+    let project = Project::new();
+    let (source, target) = (Sqlite::new(project.path().join("a.db")), Postgres::new(Server::First));
+    source.run(
+        "CREATE TABLE m (k TIMESTAMPTZ_TEXT PRIMARY KEY, v TEXT);
+         INSERT INTO m VALUES ('2020-01-01 00:00:00+00', 'a'), ('2020-01-01T01:00:00+01:00', 'b'), ('2021-01-01 00:00:00+00', 'c')",
+    );
+    target.run("CREATE TABLE m (k timestamptz PRIMARY KEY, v text)");
+    // One row at a time: a statement cannot see that it would touch a row twice.
+    project.write_job(&source.url(), &target.url(), "");
+    for arguments in [&["run", "--batch-size", "1"][..], &["run"], &["run"]] {
+        let run = project.run(arguments).expect(1);
+        assert!(run.output().contains("entity m") && run.output().contains("one row of the target"), "{}", run.output());
+    }
+    source.run("DELETE FROM m WHERE v = 'b'");
+    project.copy();
+    assert_eq!(target.count("SELECT count(*) FROM m WHERE v IN ('a', 'c')"), 2);
+}
+
+#[test]
 fn entities_whose_rows_cannot_be_told_apart_are_refused() {
     let project = Project::new();
     let (source, target) = (Sqlite::new(project.path().join("a.db")), Sqlite::new(project.path().join("b.db")));

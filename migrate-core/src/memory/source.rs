@@ -45,7 +45,7 @@ impl Source for MemorySource {
     }
 
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::with_readers(self.readers)
+        SourceCapabilities::with_readers(self.readers).with_typed_cells()
     }
 
     async fn identity(&self) -> Result<String> {

@@ -35,7 +35,7 @@ pub(super) async fn refuse_collisions(context: &Context, runs: &[EntityRun]) -> 
         let wrote = runs.iter().map(|run| context.settled(&run.entity.name)).any(|now| now.inserted + now.updated > 0);
         // A constant that tells entities apart is part of their keys there.
         let apart = runs.len() == 1 || runs.iter().all(|run| !run.entity.apart.is_empty());
-        if wrote && (!apart || runs.iter().any(|run| may_fold(&run.entity))) {
+        if wrote && (!apart || runs.iter().any(|run| may_fold(context.source.capabilities(), &run.entity))) {
             compare(context, &runs).await?;
         }
     }

@@ -11,6 +11,7 @@ use crate::diff::{Entry, LedgerBlock};
 use crate::error::Result;
 use crate::job::Mode;
 use crate::plan::EntityPlan;
+use crate::source::SourceCapabilities;
 use crate::state::{Scope, StateChanges};
 use crate::value::{DataType, Key};
 use std::collections::{HashMap, HashSet};
@@ -24,7 +25,7 @@ const BLOCKS_AT_ONCE: usize = 16;
 ///
 /// `scopes` are all parts of one entity, as a key may be spelled anew into another part.
 pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, scopes: &[Scope]) -> Result<()> {
-    if context.job.mode != Mode::Append && !may_fold(entity) {
+    if context.job.mode != Mode::Append && !may_fold(context.source.capabilities(), entity) {
         return Ok(());
     }
     let mut gone: HashMap<Key, Vec<(usize, i64)>> = HashMap::new();
@@ -100,17 +101,17 @@ async fn settle(
 }
 
 /// Whether two keys of the source can be one key of the target.
-pub(super) fn may_fold(entity: &EntityPlan) -> bool {
+pub(super) fn may_fold(source: SourceCapabilities, entity: &EntityPlan) -> bool {
     // An id that is replaced is replaced by one that no other id is.
     entity.key.iter().filter(|name| entity.map_of(name).is_none()).any(|name| {
         let column = entity.columns.iter().find(|c| c.source.as_ref() == Some(name));
         let from = entity.source.column(name).map(|c| &c.data_type);
-        column.zip(from).is_none_or(|(column, from)| !keeps_apart(from, &column.target_type))
+        column.zip(from).is_none_or(|(column, from)| !keeps_apart(source.typed_cells, from, &column.target_type))
     })
 }
 
 /// Whether conforming keeps what differs apart, for the pairs that keys are mostly made of.
-fn keeps_apart(from: &DataType, to: &DataType) -> bool {
+fn keeps_apart(typed_cells: bool, from: &DataType, to: &DataType) -> bool {
     use crate::value::Affinity::{Integer, StrictInteger, StrictText, Text};
     let integer = |data_type: &DataType| {
         matches!(
@@ -121,5 +122,7 @@ fn keeps_apart(from: &DataType, to: &DataType) -> bool {
     let text = |data_type: &DataType| {
         matches!(data_type, DataType::Text { max_chars: None } | DataType::Dynamic { affinity: Text | StrictText })
     };
-    from == to || (integer(from) && integer(to)) || (text(from) && text(to))
+    // Two spellings of one moment are one value of a column that a file declares TIMESTAMPTZ_TEXT, and two cells of it.
+    let same = from == to && (typed_cells || matches!(from, DataType::Dynamic { .. }));
+    same || (integer(from) && integer(to)) || (text(from) && text(to))
 }
