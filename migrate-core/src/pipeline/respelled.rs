@@ -4,7 +4,7 @@
 //! new spelling was then written onto the row of the old one, which is gone from the source and must not take the row with it. The same
 //! holds in mode `append` where the target's own index takes both spellings for one: the row was then left there under the old one.
 
-use super::context::Context;
+use super::context::{Context, Purpose};
 use super::folded::spelled;
 use super::shape::target_key;
 use crate::diff::{Entry, LedgerBlock};
@@ -29,6 +29,8 @@ pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, sco
         return Ok(());
     }
     let mut gone: HashMap<Key, Vec<(usize, i64)>> = HashMap::new();
+    // A dry run leaves the ledger as it is, with the entries of the rows that are gone.
+    let (dry, mut lost) = (context.purpose == Purpose::Preview, HashSet::new());
     for (place, scope) in scopes.iter().enumerate() {
         let mut before = None;
         loop {
@@ -36,14 +38,18 @@ pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, sco
             let Some((last, _)) = rows.last() else { break };
             before = Some(*last);
             for (number, row) in &rows {
-                gone.entry(target_key(entity, &Key::from_bytes(&row.key))?).or_default().push((place, *number));
+                let key = Key::from_bytes(&row.key);
+                gone.entry(target_key(entity, &key)?).or_default().push((place, *number));
+                if dry {
+                    lost.insert(key);
+                }
             }
             if gone.len() >= AT_ONCE {
-                settle(context, entity, scopes, std::mem::take(&mut gone)).await?;
+                settle(context, entity, scopes, std::mem::take(&mut gone), std::mem::take(&mut lost)).await?;
             }
         }
     }
-    settle(context, entity, scopes, gone).await
+    settle(context, entity, scopes, gone, lost).await
 }
 
 /// Returns how the target spells the rows of a block that were left to it: in mode `append` a row that it takes for the same stays as it was.
@@ -64,6 +70,7 @@ async fn settle(
     entity: &EntityPlan,
     scopes: &[Scope],
     mut gone: HashMap<Key, Vec<(usize, i64)>>,
+    lost: HashSet<Key>,
 ) -> Result<()> {
     let mut stay: Vec<Vec<i64>> = vec![Vec::new(); scopes.len()];
     for scope in scopes {
@@ -81,7 +88,7 @@ async fn settle(
                         }
                     }
                 }
-                for entry in block.entries {
+                for entry in block.entries.into_iter().filter(|entry| !lost.contains(&entry.key)) {
                     // What cannot be a key of the target was refused, and has no row there.
                     let Ok(key) = target_key(entity, &entry.key) else { continue };
                     for (place, number) in gone.remove(&key).unwrap_or_default() {

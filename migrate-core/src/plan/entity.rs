@@ -87,18 +87,34 @@ impl EntityPlan {
     /// Returns whether the target may take two keys for one that the source holds apart: its key folds case, accents or blanks.
     pub fn key_may_fold(&self) -> bool {
         let folds = |column: &ColumnSchema| {
-            let exact =
-                |name: &String| ["BINARY", "C", "POSIX", "UCS_BASIC"].iter().any(|known| name.eq_ignore_ascii_case(known));
             let typed = match &column.data_type {
                 DataType::Char { .. } => true,
                 DataType::Other { name } => name.trim_matches('"').ends_with("citext"),
                 _ => false,
             };
-            typed || column.collation.as_ref().is_some_and(|collation| !exact(collation))
+            typed || column.collation.as_ref().is_some_and(|collation| !is_exact(collation))
         };
         self.key.iter().zip(&self.target_key).any(|(source, target)| {
             let (Some(from), Some(to)) = (self.source.column(source), self.target.column(target)) else { return false };
             folds(to) && (from.collation != to.collation || from.data_type != to.data_type)
+        })
+    }
+
+    /// Returns whether the target has one spelling for each of its keys, so that a row which is overwritten has the key that it was written
+    /// with: not so where 1.0 and 1.00 are one, or letters in either case.
+    pub(crate) fn key_has_one_spelling(&self) -> bool {
+        self.target_key.iter().all(|name| {
+            self.target.column(name).is_some_and(|column| {
+                let one = match &column.data_type {
+                    DataType::Bool | DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Uuid => true,
+                    DataType::Text { .. } | DataType::Bytes | DataType::Date | DataType::Time { .. } => true,
+                    DataType::Timestamp { .. } | DataType::TimestampTz { .. } => true,
+                    DataType::Float32 | DataType::Float64 | DataType::Decimal { .. } | DataType::Char { .. } => false,
+                    DataType::TimeTz { .. } | DataType::Interval | DataType::Json | DataType::Jsonb => false,
+                    DataType::Enum { .. } | DataType::Other { .. } | DataType::Dynamic { .. } => false,
+                };
+                one && column.collation.as_ref().is_none_or(|name| is_exact(name))
+            })
         })
     }
 
@@ -168,4 +184,9 @@ pub struct ColumnPlan {
     /// The constant, conformed to the target's column.
     #[serde(skip)]
     pub constant: Option<Value<'static>>,
+}
+
+/// Whether texts that this collation takes for equal are the same.
+fn is_exact(collation: &str) -> bool {
+    ["BINARY", "C", "POSIX", "UCS_BASIC"].iter().any(|known| collation.eq_ignore_ascii_case(known))
 }

@@ -236,8 +236,8 @@ impl Walk {
     /// Whether what is written so is read back before the commit. Where triggers fire, [`altered`] looks at what they make of it.
     async fn reads_back(&mut self, mode: WriteMode) -> Result<bool> {
         let entity = self.plan.entity.clone();
-        // Where the target gives ids, the ledger's checksums and keys are not what stands there.
-        let own_keys = entity.generated.is_none() && !entity.translates_key();
+        // Where the target gives ids, or keeps the spelling of a key that it has, what was written is not all that stands there.
+        let own_keys = entity.generated.is_none() && !entity.translates_key() && entity.key_has_one_spelling();
         if !own_keys || !self.proves(mode) || self.unreadable || entity.target.triggers.iter().any(|t| t.fires_on_write) {
             return Ok(false);
         }
