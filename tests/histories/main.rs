@@ -21,6 +21,9 @@ use tokio::runtime::Runtime;
 
 /// Histories of all pairs together, in the ordinary run.
 const HISTORIES: u32 = 256;
+/// Which histories the ordinary run plays: always the same ones, as a push must not fail for what it did not touch. `tests/histories.sh`
+/// plays others each time.
+const SEED: u64 = 7;
 /// Which share of them each of the [`PAIRS`] plays, of eight: servers take their time, and most of what can go wrong is common to all.
 const SHARES: [u32; 4] = [1, 1, 1, 5];
 
@@ -86,8 +89,7 @@ fn number(variable: &str) -> Option<u64> {
 
 fn histories_agree(pair: usize) {
     let engines = PAIRS[pair];
-    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
-    let seed = number("MIGRATE_PROPERTY_SEED").unwrap_or_else(now);
+    let seed = number("MIGRATE_PROPERTY_SEED").unwrap_or(SEED);
     let cases = number("MIGRATE_HISTORIES").and_then(|n| u32::try_from(n).ok()).unwrap_or(HISTORIES);
     let cases = (cases * SHARES[pair]).div_ceil(8);
     let name = format!("{} → {}", engine_name(engines.0), engine_name(engines.1));
