@@ -24,8 +24,8 @@ const HISTORIES: u32 = 256;
 /// Which histories the ordinary run plays: always the same ones, as a push must not fail for what it did not touch. `tests/histories.sh`
 /// plays others each time.
 const SEED: u64 = 7;
-/// Which share of them each of the [`PAIRS`] plays, of eight: servers take their time, and most of what can go wrong is common to all.
-const SHARES: [u32; 4] = [1, 1, 1, 5];
+/// Which share of them each of the [`PAIRS`] plays, of sixteen: servers take their time, and most of what can go wrong is common to all.
+const SHARES: [u32; 4] = [1, 1, 1, 13];
 
 /// Both sides of a pair; a server's database serves all its histories.
 struct Pair {
@@ -91,7 +91,7 @@ fn histories_agree(pair: usize) {
     let engines = PAIRS[pair];
     let seed = number("MIGRATE_PROPERTY_SEED").unwrap_or(SEED);
     let cases = number("MIGRATE_HISTORIES").and_then(|n| u32::try_from(n).ok()).unwrap_or(HISTORIES);
-    let cases = (cases * SHARES[pair]).div_ceil(8);
+    let cases = (cases * SHARES[pair]).div_ceil(16);
     let name = format!("{} → {}", engine_name(engines.0), engine_name(engines.1));
     println!("{name}: {cases} histories, MIGRATE_PROPERTY_SEED={seed}");
     let mut bytes = [0; 32];
