@@ -21,6 +21,8 @@ const SHAPE: Shape = Shape {
     created: false,
 };
 
+const CONTENT: Content = Content { spelling: 0, text: 0, number: 0, nameless: false };
+
 fn case(shape: Shape, rounds: impl IntoIterator<Item = Round>) -> Case {
     let content = |text| Content { spelling: 0, text, number: 1, nameless: false };
     let first = (2..10).map(|class| (class, content(class % 5))).collect();
@@ -67,4 +69,14 @@ fn a_source_row_that_goes_back_while_a_conflict_is_open_takes_its_other_columns_
         round(&[Edit::SetText(0, 2), Edit::SetNumber(0, 1)], &[]),
     ];
     play_on_all_pairs(&case(shape, rounds));
+}
+
+#[test]
+fn a_row_whose_conflict_stays_open_counts_as_updated_also_where_its_range_is_walked_twice() {
+    let shape = Shape { extra: Extra::Unique, mode: Mode::Update, batch_rows: 1, page_bytes: 1, ..SHAPE };
+    let rows = [(1, CONTENT), (10, CONTENT), (20, CONTENT)];
+    // The new row takes the unique value of one that is still there.
+    let edits = [Edit::Bequeath(0, 3), Edit::AddColumn(Some(7)), Edit::Set(1, Content { text: 2, number: 2, ..CONTENT })];
+    let rounds = [round(&[], &[]), round(&edits, &[TargetEdit::SetText(1, 3)])];
+    play_on_all_pairs(&Case { first: rows.to_vec(), ..case(shape, rounds) });
 }

@@ -92,6 +92,8 @@ impl Walk {
             let (at, written) = row.place.and_then(|_| outcomes.next()).unzip();
             let outcome = match (synced.before, written) {
                 (Outcome::Inserted, _) => Outcome::Inserted,
+                // An earlier pass of this execution wrote what could be written.
+                (Outcome::Updated, Some(Outcome::Unchanged) | None) => Outcome::Updated,
                 // What was left to the target is no unchanged row.
                 (_, Some(Outcome::Unchanged) | None) if !row.left.is_empty() => Outcome::Skipped,
                 (before, Some(outcome)) => final_outcome(before, outcome),
