@@ -9,4 +9,4 @@ cd "$(dirname "$0")/.."
 
 export MIGRATE_HISTORIES=${1:-10000}
 export MIGRATE_PROPERTY_SEED=${MIGRATE_PROPERTY_SEED:-$(date +%s%N)}
-exec tests/postgres.sh run cargo test --locked -p migrate-tests --test histories any_history -- --nocapture --include-ignored
+exec tests/postgres.sh run cargo test --locked -p migrate-tests --test histories any_history -- --nocapture

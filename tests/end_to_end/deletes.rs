@@ -264,6 +264,26 @@ fn a_key_in_other_letters_is_neither_deleted_nor_marked_where_sqlite_takes_both_
 }
 
 #[test]
+fn numbers_that_are_keys_are_found_again_in_a_column_of_text_or_are_refused() {
+    for deletes in ["\"hard\"", "{ mode = \"soft\", column = \"gone\" }"] {
+        let project = Project::new();
+        let (source, target) = (Postgres::new(Server::First), Sqlite::new(project.path().join("b.db")));
+        source.run("CREATE TABLE t (k numeric(6,2) PRIMARY KEY, v int); INSERT INTO t VALUES (1.5, 1), (2, 2), (-20, 3)");
+        target.run("CREATE TABLE t (k TEXT PRIMARY KEY, v INTEGER, gone TEXT)");
+        project.write_job(&source.url(), &target.url(), &settings(deletes));
+        project.copy();
+        source.run("DELETE FROM t WHERE k = 2; UPDATE t SET k = -21 WHERE k = -20");
+        assert_eq!(project.copy()["entities"][0]["deleted"], 2);
+        assert_eq!(target.texts("SELECT k FROM t WHERE gone IS NULL ORDER BY v"), ["1.50", "-21.00"]);
+
+        // 1.5 and 1.50 would be one row there and two here.
+        source.run("CREATE TABLE n (k numeric PRIMARY KEY)");
+        target.run("CREATE TABLE n (k TEXT PRIMARY KEY, gone TEXT)");
+        project.run(["run"]).expect(1).says(&["column k", "1.0 and 1.00", "entity n"]);
+    }
+}
+
+#[test]
 fn rows_that_are_gone_are_noticed_although_filter_or_steps_have_changed_since() {
     for (from, to) in PAIRS {
         for deletes in ["\"hard\"", "{ mode = \"soft\", column = \"gone\" }"] {

@@ -83,7 +83,9 @@ impl Keys {
         match self.kind {
             Kind::Integer | Kind::Text(_) => true,
             Kind::Letters { target_folds, .. } => target_folds && !self.created,
-            Kind::Uuid | Kind::Numeric | Kind::Moment => is_postgres(self.target),
+            // A column that the job has made for numbers knows them by their value.
+            Kind::Numeric => is_postgres(self.target) || (self.created && is_postgres(self.source)),
+            Kind::Uuid | Kind::Moment => is_postgres(self.target),
         }
     }
 

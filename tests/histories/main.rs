@@ -115,13 +115,11 @@ fn any_history_from_postgresql_to_postgresql_ends_as_the_model_says() {
 }
 
 #[test]
-#[ignore = "finds defects that are not mended yet; tests/histories.sh plays it"]
 fn any_history_from_postgresql_to_sqlite_ends_as_the_model_says() {
     histories_agree(1);
 }
 
 #[test]
-#[ignore = "finds defects that are not mended yet; tests/histories.sh plays it"]
 fn any_history_from_sqlite_to_postgresql_ends_as_the_model_says() {
     histories_agree(2);
 }

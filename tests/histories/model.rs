@@ -370,7 +370,13 @@ impl Model {
                 ([], []) => true,
                 ([row], [((_, spelling), Some(cells))]) => {
                     let alike = cells.iter().all(|(name, value)| row.cells.get(name) == Some(value));
-                    alike && !row.marked && row.key == self.keys.at_target(*class, *spelling) && self.shape.mode != Mode::Append
+                    // What is kept once it is gone holds what the run that did not end has written.
+                    let written = self.source.get(class).is_some_and(|now| now.cells != *cells);
+                    alike
+                        && (self.shape.deletes == DeleteMode::Hard || !written)
+                        && !row.marked
+                        && row.key == self.keys.at_target(*class, *spelling)
+                        && self.shape.mode != Mode::Append
                 }
                 _ => false,
             }

@@ -370,15 +370,12 @@ pub(crate) fn whole_row(page: &Page, row: usize) -> Vec<u8> {
 /// # Errors
 /// [`ErrorKind::Corrupt`] if the key is damaged or cannot be conformed, which a key that was written before can.
 pub(crate) fn target_key(entity: &EntityPlan, key: &Key) -> Result<Key> {
-    let types: Vec<&DataType> = entity
-        .key
-        .iter()
-        .filter_map(|name| entity.columns.iter().find(|c| c.source.as_ref() == Some(name)).map(|c| &c.target_type))
-        .collect();
+    let column = |name: &String| entity.columns.iter().find(|c| c.source.as_ref() == Some(name));
     let values = key.values()?;
     let mut conformed = Vec::with_capacity(values.len());
-    for (value, data_type) in values.into_iter().zip(types) {
-        let value = conform(value, data_type).map_err(|e| {
+    for (value, column) in values.into_iter().zip(entity.key.iter().filter_map(column)) {
+        // A key holds a number in one spelling for all that are equal; the column has it with all places of its scale.
+        let value = conform(value, &column.source_type).and_then(|value| conform(value, &column.target_type)).map_err(|e| {
             Error::new(ErrorKind::Corrupt, format!("a key of the ledger does not fit the target: {}", e.reason))
                 .with("entity", &entity.name)
         })?;

@@ -371,6 +371,9 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
     if !table.create && !key.is_empty() {
         target_key.extend(shared::beyond_the_key(&table.table, &target_key, &apart, &columns));
     }
+    if !table.create {
+        columns::refuse_spelled_numbers(&entity, &columns, &key)?;
+    }
     let generated = keys::generated(&entity, source, table, &key, &target_key)?;
     notes.extend(table.notes.iter().cloned());
     if key.is_empty() {

@@ -296,6 +296,35 @@ fn pair(
     Ok(plans)
 }
 
+/// Refuses keys that are numbers of any spelling at the source and letters in the target: 1.0 and 1.00 are one key there and two here,
+/// so that a row would not be found again once it is gone.
+///
+/// # Errors
+/// [`ErrorKind::Schema`] where a key column is such a pair.
+pub(super) fn refuse_spelled_numbers(entity: &Entity, columns: &[ColumnPlan], key: &[String]) -> Result<()> {
+    let by_value = |t: &DataType| matches!(t, DataType::Float32 | DataType::Float64 | DataType::Decimal { scale: None, .. });
+    let by_letter = |from: &DataType, to: &DataType| match to {
+        DataType::Dynamic { affinity: Affinity::Text | Affinity::StrictText } => true,
+        // A file's own numbers have not the digits of a decimal.
+        DataType::Dynamic { affinity } => {
+            matches!(affinity, Affinity::Blob | Affinity::StrictBlob) && matches!(from, DataType::Decimal { .. })
+        }
+        other => matches!(other, DataType::Text { .. } | DataType::Char { .. } | DataType::Other { .. }),
+    };
+    let mut pairs = columns.iter().filter(|c| c.source.as_ref().is_some_and(|name| key.contains(name)));
+    match pairs.find(|c| by_value(&c.source_type) && by_letter(&c.source_type, &c.target_type)) {
+        None => Ok(()),
+        Some(column) => {
+            let message = format!(
+                "the key's column {} holds the source's numbers as text, where 1.0 and 1.00 are two keys and not one; \
+                 let the job create the table, or give the column a type of numbers",
+                column.target
+            );
+            Err(Error::new(ErrorKind::Schema, message).with("entity", entity.name()))
+        }
+    }
+}
+
 /// A column by name; else, where the name was not given by the user, one that differs in case only.
 pub(super) fn find_column<'a>(table: &'a TableSchema, name: &str, fold: bool) -> Result<Option<&'a ColumnSchema>> {
     if let Some(column) = table.column(name) {
