@@ -73,6 +73,18 @@ impl Filter {
         Ok(Filter { pieces, parameters: used })
     }
 
+    /// Returns the names of the parameters in a condition, each as often as it stands there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if a quote is left open.
+    pub(crate) fn names(sql: &str) -> Result<Vec<String>> {
+        let name = |piece| match piece {
+            Piece::Parameter(name) => Some(name),
+            Piece::Sql(_) => None,
+        };
+        Ok(split(sql)?.into_iter().filter_map(name).collect())
+    }
+
     /// Returns the parts in order.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces

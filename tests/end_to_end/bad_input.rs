@@ -179,6 +179,13 @@ const CASES: &[Case] = &[
         says: &["most"],
     },
     Case {
+        what: "a parameter that no filter names",
+        file: "[jobs.copy]\nsource = \"a\"\ntarget = \"b\"\nmode = \"replace\"\n[[jobs.copy.entities]]\nsource = \"Album\"\nwhere = \"ArtistId < :most\"\n",
+        arguments: &["run", "--param", "msot=3", "--param", "most=2"],
+        code: 2,
+        says: &[":msot", "most"],
+    },
+    Case {
         what: "a file that is not there",
         file: "",
         arguments: &["run", "-c", "nowhere.toml"],
@@ -329,6 +336,15 @@ fn types_that_can_never_fit_are_refused_in_the_plan() {
     source.run("CREATE TABLE t (id int PRIMARY KEY, v bytea); INSERT INTO t VALUES (1, 'x')");
     target.run("CREATE TABLE t (id int PRIMARY KEY, v date)");
     refused(Project::copying(&source.url(), &target.url()).run(["run"]), &["v", "bytea", "date"]);
+}
+
+#[test]
+fn a_table_of_more_columns_than_the_target_can_have_is_refused_in_the_plan() {
+    let project = Project::new();
+    let (source, target) = (Sqlite::new(project.path().join("source.sqlite")), Postgres::new(Server::First));
+    let columns: Vec<String> = (1..=1700).map(|n| format!("c{n} INTEGER")).collect();
+    source.run(&format!("CREATE TABLE wide ({})", columns.join(", ")));
+    refused(Project::copying(&source.url(), &target.url()).run(["plan"]), &["wide", "1700", "1600"]);
 }
 
 #[test]

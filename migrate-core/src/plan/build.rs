@@ -58,6 +58,7 @@ async fn draft(
     sink: &dyn Sink,
 ) -> Result<(Plan, Vec<Refusal>)> {
     job.validate()?;
+    names::refuse_unused_parameters(job, options)?;
     let (source_schema, target_schema, identity) = tokio::try_join!(
         async { source.schema().await.context("side", "source") },
         async { sink.schema().await.context("side", "target") },

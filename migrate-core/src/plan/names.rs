@@ -1,6 +1,7 @@
 //! Which tables a job moves, and what they are called at the target.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
 use crate::hint;
 use crate::job::{Entities, Entity, Job, RunOptions, stage};
 use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema};
@@ -155,5 +156,28 @@ fn implied_name(source: &TableName, default: Option<&str>) -> TableName {
             TableName::new(None, format!("{schema}_{}", source.name))
         }
         (_, None) => TableName::new(None, source.name.clone()),
+    }
+}
+
+/// Refuses parameters of a run that no filter of the job names.
+///
+/// # Errors
+/// [`ErrorKind::Config`] with the nearest name that one does.
+pub(super) fn refuse_unused_parameters(job: &Job, options: &RunOptions) -> Result<()> {
+    if options.params.is_empty() {
+        return Ok(());
+    }
+    let filters: Vec<&str> = match &job.entities {
+        Entities::List(list) => list.iter().filter_map(|entity| entity.filter.as_deref()).collect(),
+        _ => Vec::new(),
+    };
+    let named = filters.into_iter().map(Filter::names).collect::<Result<Vec<_>>>()?.concat();
+    match options.params.keys().find(|name| !named.contains(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let hint = hint::nearest(name, named.iter().map(String::as_str));
+            let message = format!("no filter of the job names the parameter :{name}{hint}");
+            Err(Error::new(ErrorKind::Config, message).with("job", &job.name))
+        }
     }
 }

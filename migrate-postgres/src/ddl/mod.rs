@@ -16,10 +16,10 @@ pub(crate) use render::{
 };
 
 use crate::sql::quote_ident;
-use migrate_core::Result;
 use migrate_core::schema::{ColumnSchema, ForeignKey, Numbering, TableKind, TableName, TableSchema};
 use migrate_core::sink::{CreateRequest, TablePlan};
 use migrate_core::value::DataType;
+use migrate_core::{Error, ErrorKind, Result};
 use std::collections::{HashMap, HashSet};
 
 /// The name that sources and sinks of this crate go by.
@@ -28,11 +28,21 @@ pub(crate) const ENGINE: &str = "postgresql";
 /// The most columns that an index can have.
 const MOST_KEY_COLUMNS: usize = 32;
 
+/// The most columns that a table can have.
+const MOST_COLUMNS: usize = 1600;
+
 /// Translates a source's table into one that PostgreSQL can create; see [`migrate_core::Sink::plan_table`].
 ///
 /// The planned columns stand in the order of the request's, one for one, so that they can be paired by place where a name had
 /// to be changed.
 pub(crate) fn plan_table(request: &CreateRequest<'_>) -> Result<TablePlan> {
+    if request.table.columns.len() > MOST_COLUMNS {
+        let columns = request.table.columns.len();
+        let message = format!(
+            "the table has {columns} columns, and PostgreSQL's have {MOST_COLUMNS} at most; leave some out with columns.exclude"
+        );
+        return Err(Error::new(ErrorKind::Schema, message).with("table", request.name));
+    }
     let mut notes = Vec::new();
     let same = request.engine == ENGINE;
     let renamed = rename_columns(request.table, &mut notes);
