@@ -128,6 +128,25 @@ fn what_indexes_and_conditions_need_beyond_the_columns_types_comes_along() {
 }
 
 #[test]
+fn functions_and_operator_classes_of_an_extension_bring_it_along() {
+    let project = Project::new();
+    let (source, target) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    source.run(
+        r#"CREATE SCHEMA tools; CREATE EXTENSION "uuid-ossp" SCHEMA tools; CREATE EXTENSION pg_trgm; CREATE EXTENSION unaccent;
+           CREATE TABLE film (id uuid PRIMARY KEY DEFAULT tools.uuid_generate_v4(), title text NOT NULL);
+           CREATE INDEX film_title ON film USING gin (title gin_trgm_ops);
+           INSERT INTO film (title) SELECT 'film ' || n FROM generate_series(1, 50) n;"#,
+    );
+    project.write_job(&source.url(), &target.url(), "");
+    project.copy();
+    target.run("INSERT INTO film (title) VALUES ('one more')");
+    assert_eq!(target.count("SELECT count(DISTINCT id) FROM film"), 51);
+    assert_eq!(target.count("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%USING gin (title gin_trgm_ops)'"), 1);
+    // What nothing uses stays where it is.
+    assert_eq!(target.count("SELECT count(*) FROM pg_extension WHERE extname IN ('uuid-ossp', 'pg_trgm', 'unaccent')"), 2);
+}
+
+#[test]
 fn a_table_all_of_whose_columns_are_generated_has_as_many_rows() {
     let (source, second) = (Postgres::new(Server::First), Postgres::new(Server::Second));
     source.run(

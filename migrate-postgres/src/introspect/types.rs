@@ -102,20 +102,37 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Types> {
     Ok(Types { by_oid, extensions: extensions(connection).await? })
 }
 
+/// The types of every extension, and of its functions and operator classes those that defaults, conditions and indexes use: a name in
+/// their definitions tells which extension has to come along.
 async fn extensions(connection: &mut PgConnection) -> Result<Vec<TypeSchema>> {
+    let used = |object: &str, class: &str| {
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_depend u WHERE u.refclassid = 'pg_catalog.{class}'::pg_catalog.regclass \
+             AND u.refobjid = {object}.oid AND u.classid IN ('pg_catalog.pg_attrdef'::pg_catalog.regclass, \
+             'pg_catalog.pg_constraint'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass))"
+        )
+    };
     // plpgsql is there in every database.
     let members: Vec<ExtensionMember> = rows(
         connection,
-        "SELECT x.extname AS extension, xn.nspname AS extension_schema, m.schema, m.name \
-         FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace xn ON xn.oid = x.extnamespace \
-         LEFT JOIN (SELECT d.refobjid AS extension, n.nspname AS schema, t.typname AS name FROM pg_catalog.pg_depend d \
-          JOIN pg_catalog.pg_type t ON t.oid = d.objid JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
-          LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid \
-          WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass \
-          AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' \
-          AND (t.typtype <> 'c' OR c.relkind = 'c') AND t.typtype NOT IN ('p', 'm') \
-          AND NOT EXISTS (SELECT FROM pg_catalog.pg_type el WHERE el.typarray = t.oid)) m ON m.extension = x.oid \
-         WHERE x.extname <> 'plpgsql' ORDER BY x.extname, m.schema, m.name",
+        &format!(
+            "SELECT x.extname AS extension, xn.nspname AS extension_schema, m.schema, m.name \
+             FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace xn ON xn.oid = x.extnamespace \
+             LEFT JOIN (SELECT d.refobjid AS extension, n.nspname AS schema, o.name FROM pg_catalog.pg_depend d \
+              JOIN (SELECT 'pg_catalog.pg_type'::pg_catalog.regclass AS class, t.oid, t.typnamespace AS namespace, t.typname AS name \
+                FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid \
+                WHERE (t.typtype <> 'c' OR c.relkind = 'c') AND t.typtype NOT IN ('p', 'm') \
+                AND NOT EXISTS (SELECT FROM pg_catalog.pg_type el WHERE el.typarray = t.oid) \
+               UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid, p.pronamespace, p.proname \
+                FROM pg_catalog.pg_proc p WHERE {} \
+               UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, oc.oid, oc.opcnamespace, oc.opcname \
+                FROM pg_catalog.pg_opclass oc WHERE {}) o ON o.class = d.classid AND o.oid = d.objid \
+              JOIN pg_catalog.pg_namespace n ON n.oid = o.namespace \
+              WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e') m ON m.extension = x.oid \
+             WHERE x.extname <> 'plpgsql' ORDER BY x.extname, m.schema, m.name",
+            used("p", "pg_proc"),
+            used("oc", "pg_opclass"),
+        ),
     )
     .await?;
     let schema = |member: ExtensionMember| {
