@@ -73,6 +73,28 @@ impl Filter {
         Ok(Filter { pieces, parameters: used })
     }
 
+    /// Narrows a condition, if there is one, to rows whose column is not below a value, or NULL.
+    pub(crate) fn from(base: Option<&Filter>, column: &str, from: Parameter) -> Self {
+        let (mut pieces, mut parameters) = (Vec::new(), BTreeMap::new());
+        if let Some(base) = base {
+            pieces.push(Piece::Sql("(".to_owned()));
+            pieces.extend(base.pieces.iter().cloned());
+            // The line break ends a comment that the condition may end with.
+            pieces.push(Piece::Sql("\n) AND ".to_owned()));
+            parameters.clone_from(&base.parameters);
+        }
+        let column = format!("\"{}\"", column.replace('"', "\"\""));
+        let mut name = "cursor".to_owned();
+        while parameters.contains_key(&name) {
+            name.push('_');
+        }
+        pieces.push(Piece::Sql(format!("({column} IS NULL OR {column} >= ")));
+        pieces.push(Piece::Parameter(name.clone()));
+        pieces.push(Piece::Sql(")".to_owned()));
+        parameters.insert(name, from);
+        Filter { pieces, parameters }
+    }
+
     /// Returns the names of the parameters in a condition, each as often as it stands there.
     ///
     /// # Errors

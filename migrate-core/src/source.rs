@@ -1,7 +1,8 @@
 //! The seam that rows come through.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::filter::Filter;
+use crate::filter::{Filter, Parameter};
+use crate::job::CursorColumn;
 use crate::schema::{DatabaseSchema, TableSchema};
 use crate::value::{Key, KeyRange, Page};
 use async_trait::async_trait;
@@ -137,6 +138,15 @@ pub trait Snapshot: Send {
     /// Returns `None` by default: where the source cannot compute any.
     async fn digest(&mut self, _request: &PageRequest<'_>, _ends: &[Key]) -> Result<Option<Vec<RangeDigest>>> {
         Ok(None)
+    }
+
+    /// Returns the value of a column from which on a later run looks for changed rows: the greatest one among the rows of the request, less
+    /// the overlap, as a filter compares it with the column. `None` where no row has one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] by default; [`ErrorKind::Config`] where the overlap does not fit the column's type.
+    async fn cursor(&mut self, _request: &PageRequest<'_>, _cursor: &CursorColumn) -> Result<Option<Parameter>> {
+        Err(Error::new(ErrorKind::Unsupported, "this source knows no greatest value of a column; use another strategy"))
     }
 
     /// Counts the rows under a filter.

@@ -13,6 +13,7 @@ mod config;
 mod connection;
 mod copy_in;
 mod copy_out;
+mod cursor;
 mod ddl;
 mod digests;
 mod encode;

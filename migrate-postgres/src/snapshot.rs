@@ -3,13 +3,15 @@
 use crate::changes;
 use crate::codec::ENCODING;
 use crate::copy_out::{Packing, PageStream, collect, of_reading};
+use crate::cursor;
 use crate::digests;
 use crate::orphans;
 use crate::select::{columns_of, conditions, from_item, null_key, order_by, page_columns, select_list, some_keys};
 use crate::sql::{quote_ident, quote_list, quote_table};
 use crate::view::View;
 use async_trait::async_trait;
-use migrate_core::filter::Filter;
+use migrate_core::filter::{Filter, Parameter};
+use migrate_core::job::CursorColumn;
 use migrate_core::schema::{ColumnSchema, TableKind, TableName, TableSchema};
 use migrate_core::source::{KeyPage, OrphanRequest, Orphans, PageRequest, Position, RangeDigest, Snapshot, Survey};
 use migrate_core::value::{Key, Page, PageBuilder};
@@ -277,6 +279,10 @@ impl Snapshot for PgSnapshot {
 
     async fn digest(&mut self, request: &PageRequest<'_>, ends: &[Key]) -> Result<Option<Vec<RangeDigest>>> {
         digests::compute(&self.view, request, ends).await.context("table", &request.table.name)
+    }
+
+    async fn cursor(&mut self, request: &PageRequest<'_>, cursor: &CursorColumn) -> Result<Option<Parameter>> {
+        cursor::reached(&self.view, request, cursor).await.context("table", &request.table.name)
     }
 
     async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64> {

@@ -7,6 +7,7 @@ mod command_line;
 mod comparison;
 mod crearis;
 mod created_tables;
+mod cursors;
 mod cycles;
 mod deletes;
 mod documents;

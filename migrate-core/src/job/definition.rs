@@ -1,5 +1,6 @@
 //! A job: what is moved from where to where, and how.
 
+use super::cursor::CursorColumn;
 use super::entity::{Entities, Entity};
 use super::options::QuarantineLimit;
 use super::stage::{self, Stage};
@@ -84,6 +85,9 @@ pub struct Job {
     /// How it is found out what has changed at the source: "auto" if not said.
     #[serde(default, skip_serializing_if = "is_default")]
     pub strategy: Strategy,
+    /// The column that tells which rows have changed, for the strategy "cursor", in all tables that have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<CursorColumn>,
     /// After how many days every row is read and compared again, whatever the strategy; 7 if not said, 0 for every run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrub_days: Option<u32>,
@@ -167,6 +171,13 @@ impl Job {
     #[must_use]
     pub fn with_strategy(mut self, strategy: Strategy) -> Self {
         self.strategy = strategy;
+        self
+    }
+
+    /// Finds changes by a column that tells when each row was changed last, in all tables that have it.
+    #[must_use]
+    pub fn with_cursor(mut self, cursor: CursorColumn) -> Self {
+        (self.strategy, self.cursor) = (Strategy::Cursor, Some(cursor));
         self
     }
 

@@ -1,5 +1,6 @@
 //! What a job moves: entities and their columns.
 
+use super::cursor::CursorColumn;
 use super::reference::Reference;
 use super::sync::DriftPolicy;
 use super::transform::Transform;
@@ -100,6 +101,9 @@ pub struct Entity {
     /// What happens when the source's columns have changed since the last finished run; what the job says if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<DriftPolicy>,
+    /// The column that tells which rows have changed, for the strategy "cursor"; what the job says if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<CursorColumn>,
 }
 
 impl Entity {
@@ -131,6 +135,13 @@ impl Entity {
     #[must_use]
     pub fn with_key(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.key = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Names the column that tells which rows have changed, for [`super::Strategy::Cursor`].
+    #[must_use]
+    pub fn with_cursor(mut self, cursor: CursorColumn) -> Self {
+        self.cursor = Some(cursor);
         self
     }
 

@@ -6,6 +6,7 @@
 
 mod cancel;
 pub mod counters;
+mod cursor;
 mod definition;
 mod entity;
 mod event;
@@ -31,6 +32,7 @@ mod variables;
 mod verify_mode;
 
 pub use cancel::{CancelToken, Stop};
+pub use cursor::{CursorColumn, Overlap};
 pub use definition::{Job, Mode};
 pub use entity::{Columns, Entities, Entity};
 pub use event::{Event, Observer, Observers, PlannedEntity, Silent};

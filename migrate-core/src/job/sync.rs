@@ -298,6 +298,9 @@ pub enum Strategy {
     /// PostgreSQL tables: only the rows are read that were written since, as the server itself knows. Where anything speaks against that,
     /// every row is read as in `full`, and the log says why.
     Xmin,
+    /// Only the rows are read whose [`super::CursorColumn`] is not lower than what the last run has seen, with the rows about them. What the
+    /// column does not tell stays unseen until all rows are read again: deleted rows above all.
+    Cursor,
 }
 
 impl FromStr for Strategy {
@@ -309,7 +312,8 @@ impl FromStr for Strategy {
             "full" => Ok(Strategy::Full),
             "ledger" => Ok(Strategy::Ledger),
             "xmin" => Ok(Strategy::Xmin),
-            _ => Err(Error::new(ErrorKind::Config, "a strategy is \"auto\", \"full\", \"ledger\" or \"xmin\"")),
+            "cursor" => Ok(Strategy::Cursor),
+            _ => Err(Error::new(ErrorKind::Config, "a strategy is \"auto\", \"full\", \"ledger\", \"xmin\" or \"cursor\"")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Passes over the ledger's blocks whose rows have not changed, as the source's own digests of them tell.
+//! Passes over the ledger's blocks whose rows have not changed, as the source's own digests of them tell, or a column of the table.
 //!
 //! ```text
 //! heads of blocks ──▶ digests of their ranges, computed inside the source ──▶ as they were?   passed over
@@ -8,7 +8,8 @@
 //! A digest in the ledger says: these were the source's rows when they said what the block says. It is forgotten with every write of the
 //! block, so that whatever the block's range has become since, the same digest means the same rows.
 
-use super::reader::{BLOCKS_PER_RANGE, KnownChanges, Passed, ReadError, ReadPlan, Segment, Sender};
+use super::cursor::{self, Candidates};
+use super::reader::{BLOCKS_PER_RANGE, KnownBy, KnownChanges, Passed, ReadError, ReadPlan, Segment, Sender};
 use super::reader::{read_listed, read_range, request_of};
 use crate::diff::{BLOCK_ROWS, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
@@ -54,16 +55,20 @@ enum Verdict {
     Read,
 }
 
-/// Reads the ledger's range behind the block and key given, but for blocks whose digest is as it was.
-pub(super) async fn read_by_digest(
+/// Reads the ledger's range behind the block and key given, but for blocks that are as they were: their digests are the same, or the cursor
+/// finds nothing in them.
+pub(super) async fn read_by_block(
     snapshot: &mut dyn Snapshot,
     plan: &ReadPlan,
     state: &dyn TargetState,
-    (changes, recipe, differing): (&KnownChanges, &[u8; 16], &Mutex<HashSet<i64>>),
+    changes: &KnownChanges,
     (after, from): (&mut Option<i64>, &mut Option<Key>),
     sender: &Sender,
 ) -> Result<Passed, ReadError> {
-    let columns = plan.entity.read_columns();
+    let anywhere = match &changes.by {
+        KnownBy::Cursor(candidates) => candidates.any(&plan.entity, snapshot).await.map_err(ReadError::Source)?,
+        KnownBy::Digests { .. } | KnownBy::Landmark(_) => true,
+    };
     loop {
         let heads = match state.ledger_heads(&plan.scope, *after, HEADS).await {
             // A dry run may meet tables that a run would have brought up to date.
@@ -73,26 +78,26 @@ pub(super) async fn read_by_digest(
         if heads.is_empty() {
             return Ok(Passed::All);
         }
-        let ends: Vec<Key> = heads.iter().map(|head| Key::from_bytes(&head.last_key)).collect();
-        let range = KeyRange { after: from.clone(), up_to: ends.last().cloned() };
-        let request = PageRequest { columns: &columns, ..request_of(plan).with_range(range) };
-        let Some(found) = digests_of(snapshot, plan, &request, &ends).await.map_err(ReadError::Source)? else {
-            return Ok(Passed::Some);
-        };
-        let verdict = |(head, found): (&BlockHead, &RangeDigest)| match &head.source_digest {
-            Some(before) if before == &sealed(recipe, found) && found.rows == u64::from(head.row_count) => {
-                // What this execution has done to each row is counted again, and refused rows are looked at each time.
-                let each = head.execution == changes.execution || !changes.always.is_empty();
-                if each { Verdict::Known } else { Verdict::Same }
+        let same = match &changes.by {
+            KnownBy::Digests { recipe, differing } => {
+                same_by_digest(snapshot, plan, (recipe, differing), from.as_ref(), &heads).await
             }
-            before => {
-                if before.as_ref().is_some_and(|before| before.starts_with(recipe)) {
-                    differing.lock().unwrap_or_else(PoisonError::into_inner).insert(head.ordinal);
-                }
-                Verdict::Read
+            KnownBy::Cursor(candidates) if anywhere => same_by_cursor(snapshot, plan, candidates, from.clone(), &heads).await,
+            KnownBy::Cursor(_) => Ok(Some(vec![true; heads.len()])),
+            KnownBy::Landmark(_) => Ok(None),
+        };
+        let Some(same) = same.map_err(ReadError::Source)? else { return Ok(Passed::Some) };
+        let verdict = |(head, same): (&BlockHead, bool)| {
+            // What this execution has done to each row is counted again, and refused rows are looked at each time.
+            let each = head.execution == changes.execution || !changes.always.is_empty();
+            match (same, each) {
+                (true, true) => Verdict::Known,
+                (true, false) => Verdict::Same,
+                (false, _) => Verdict::Read,
             }
         };
-        let verdicts: Vec<(Verdict, BlockHead)> = heads.iter().zip(&found).map(verdict).zip(heads.iter().cloned()).collect();
+        let found = same;
+        let verdicts: Vec<(Verdict, BlockHead)> = heads.iter().zip(found).map(verdict).zip(heads.iter().cloned()).collect();
         let all = heads.len() < HEADS;
         let mut left = verdicts.len();
         for group in verdicts.chunk_by(|(one, _), (other, _)| one == other).flat_map(|group| match group {
@@ -128,6 +133,48 @@ pub(super) async fn read_by_digest(
             return Ok(Passed::All);
         }
     }
+}
+
+/// Says of each block whether the source's digest of its range is the one that is kept with it; `None` if the source computes none.
+async fn same_by_digest(
+    snapshot: &mut dyn Snapshot,
+    plan: &ReadPlan,
+    (recipe, differing): (&[u8; 16], &Mutex<HashSet<i64>>),
+    from: Option<&Key>,
+    heads: &[BlockHead],
+) -> Result<Option<Vec<bool>>> {
+    let columns = plan.entity.read_columns();
+    let ends: Vec<Key> = heads.iter().map(|head| Key::from_bytes(&head.last_key)).collect();
+    let range = KeyRange { after: from.cloned(), up_to: ends.last().cloned() };
+    let request = PageRequest { columns: &columns, ..request_of(plan).with_range(range) };
+    let Some(found) = digests_of(snapshot, plan, &request, &ends).await? else { return Ok(None) };
+    let same = heads.iter().zip(&found).map(|(head, found)| {
+        let Some(before) = &head.source_digest else { return false };
+        let same = before == &sealed(recipe, found) && found.rows == u64::from(head.row_count);
+        if !same && before.starts_with(recipe) {
+            differing.lock().unwrap_or_else(PoisonError::into_inner).insert(head.ordinal);
+        }
+        same
+    });
+    Ok(Some(same.collect()))
+}
+
+/// Says of each block whether the cursor finds no row in it that may have changed; blocks that are read together are asked about together.
+async fn same_by_cursor(
+    snapshot: &mut dyn Snapshot,
+    plan: &ReadPlan,
+    candidates: &Candidates,
+    mut from: Option<Key>,
+    heads: &[BlockHead],
+) -> Result<Option<Vec<bool>>> {
+    let mut same = Vec::with_capacity(heads.len());
+    for group in heads.chunks(BLOCKS_PER_RANGE) {
+        let Some(end) = group.last().map(|head| Key::from_bytes(&head.last_key)) else { break };
+        let any = candidates.any_in(&plan.entity, cursor::between(from.as_ref(), &end), snapshot).await?;
+        same.extend(group.iter().map(|_| !any));
+        from = Some(end);
+    }
+    Ok(Some(same))
 }
 
 /// Asks the source for digests.

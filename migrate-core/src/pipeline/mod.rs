@@ -10,6 +10,7 @@ mod cascade;
 mod check;
 mod collisions;
 mod context;
+mod cursor;
 mod digests;
 mod distrust;
 mod dry;

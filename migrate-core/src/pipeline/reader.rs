@@ -1,6 +1,7 @@
 //! Reads ahead: a task that walks the ledger's ranges and the tail, and hands over their pages.
 
-use super::digests::read_by_digest;
+use super::cursor::Candidates;
+use super::digests::read_by_block;
 use super::rebase::Rebase;
 use super::walk::Cursor;
 use crate::diff::{BLOCK_ROWS, Entry, KeyIndex, LedgerBlock};
@@ -89,6 +90,8 @@ pub(super) enum KnownBy {
         /// The ordinals of blocks whose digest is another one than it was.
         differing: Mutex<HashSet<i64>>,
     },
+    /// A column of the table tells which rows may have changed.
+    Cursor(Candidates),
 }
 
 /// Why reading failed, and on which side.
@@ -174,9 +177,9 @@ async fn read(
     let mut rest = !tail;
     if rest
         && let Some(changes) = listing
-        && let KnownBy::Digests { recipe, differing } = &changes.by
+        && !matches!(changes.by, KnownBy::Landmark(_))
     {
-        match read_by_digest(snapshot, plan, state, (changes, recipe, differing), (&mut after, &mut from), sender).await? {
+        match read_by_block(snapshot, plan, state, changes, (&mut after, &mut from), sender).await? {
             Passed::All => rest = false,
             Passed::Some => listing = None,
             Passed::Gone => return Ok(()),
@@ -201,7 +204,7 @@ async fn read(
         let range = KeyRange { after: from, up_to: Some(end.clone()) };
         let listed = match listing.map(|changes| (changes, &changes.by)) {
             Some((changes, KnownBy::Landmark(since))) => list_range(snapshot, plan, changes, since, &range, &blocks).await?,
-            Some((_, KnownBy::Digests { .. })) | None => Listed::Most,
+            Some((_, KnownBy::Digests { .. } | KnownBy::Cursor(_))) | None => Listed::Most,
         };
         let listens = match listed {
             Listed::Same => {

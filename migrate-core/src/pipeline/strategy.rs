@@ -1,6 +1,7 @@
 //! Chooses how the changes of an entity are found.
 
 use super::context::Context;
+use super::cursor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Level, Mode, Strategy, Timestamp};
 use crate::plan::EntityPlan;
@@ -30,6 +31,8 @@ pub(super) enum Known {
     Since(String),
     /// By the source's digests of what it holds.
     Digests,
+    /// By a column of the table, since this landmark.
+    Cursor(String),
 }
 
 impl Synced {
@@ -57,17 +60,24 @@ impl Synced {
         let before = checkpoint.and_then(|c| c.synced.clone());
         let columns = entity.read_columns();
         let request = PageRequest::new(&entity.source, &columns, &entity.key).with_filter(entity.parsed_filter.as_ref());
-        let landmark = before.as_ref().and_then(|before| before.landmark.as_deref());
-        let survey = snapshot.survey(&request, landmark).await?;
+        let by_cursor = strategy == Strategy::Cursor && entity.cursor.is_some();
+        // A landmark of another strategy says nothing to this one.
+        let landmark =
+            before.as_ref().and_then(|before| before.landmark.as_deref()).filter(|l| cursor::is_cursor(l) == by_cursor);
+        let survey = match by_cursor {
+            true => cursor::survey(entity, &request, landmark, snapshot).await?,
+            false => snapshot.survey(&request, landmark).await?,
+        };
+        let usable = landmark.is_some();
         let now = context.now();
         let skipping = context.job.mode == Mode::Append;
         let due = before.as_ref().is_none_or(|before| is_due(before.scrubbed, now, context.job.scrub_days.unwrap_or(SCRUB_DAYS)));
         let by_digests = match strategy {
             // Asked for no digest at all, it says whether it could give any.
             Strategy::Ledger => snapshot.digest(&request, &[]).await?.is_some(),
-            Strategy::Auto | Strategy::Full | Strategy::Xmin => false,
+            Strategy::Auto | Strategy::Full | Strategy::Xmin | Strategy::Cursor => false,
         };
-        let known = match (before.as_ref().filter(|before| by_digests || before.landmark.is_some()), survey.since) {
+        let known = match (before.as_ref().filter(|_| by_digests || usable), survey.since) {
             _ if strategy == Strategy::Full || context.limits.rows.is_some() => None,
             _ if strategy == Strategy::Ledger && !by_digests => {
                 context.log(Level::Info, &entity.name, "all rows are read: the source computes no digests of them");
@@ -113,6 +123,12 @@ impl Synced {
             (Some(_), Since::Known | Since::Unknown(_)) if by_digests => {
                 context.log(Level::Info, &entity.name, "only blocks whose digest at the source has changed are read");
                 Some(Known::Digests)
+            }
+            (Some(before), Since::Known | Since::Unknown(_)) if by_cursor => {
+                let column = entity.cursor.as_ref().map_or("", |cursor| &cursor.column);
+                let message = format!("only rows whose {column} has come since the last run are read, with the rows about them");
+                context.log(Level::Info, &entity.name, message);
+                before.landmark.clone().map(Known::Cursor)
             }
             (Some(before), Since::Known | Since::Unknown(_)) => {
                 context.log(Level::Info, &entity.name, "only rows that changed since the last run are read");

@@ -391,6 +391,13 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         }
         notes.extend(table.table.write_obstacles.iter().cloned());
     }
+    let cursor = columns::cursor(job, options, &entity, source, &key)?;
+    if let Some(cursor) = &cursor {
+        notes.push(format!(
+            "changes are found by the column {}: what it does not tell is seen once all rows are read, as they are where their number does not fit",
+            cursor.column
+        ));
+    }
     let mut params = job.params.clone();
     params.extend(options.params.clone());
     let parsed_filter =
@@ -417,6 +424,7 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         transform,
         drift: judged.drift,
         source_columns: judged.columns,
+        cursor,
         notes,
         parsed_filter,
     })

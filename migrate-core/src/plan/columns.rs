@@ -6,7 +6,7 @@ use super::fit::{Fit, fit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use crate::hint;
-use crate::job::Entity;
+use crate::job::{CursorColumn, Entity, Job, RunOptions, Strategy};
 use crate::schema::{ColumnSchema, TableSchema};
 use crate::sink::TablePlan;
 use crate::transform::TransformPlan;
@@ -322,6 +322,37 @@ pub(super) fn refuse_spelled_numbers(entity: &Entity, columns: &[ColumnPlan], ke
             );
             Err(Error::new(ErrorKind::Schema, message).with("entity", entity.name()))
         }
+    }
+}
+
+/// Returns the column that tells which rows of an entity have changed, where the strategy is to ask one; tables that lack the job's own are
+/// looked at in another way.
+///
+/// # Errors
+/// [`ErrorKind::Config`] where the entity names a column that its table has not, or nobody names any.
+pub(super) fn cursor(
+    job: &Job,
+    options: &RunOptions,
+    entity: &Entity,
+    source: &TableSchema,
+    key: &[String],
+) -> Result<Option<CursorColumn>> {
+    if options.strategy.unwrap_or(job.strategy) != Strategy::Cursor || key.is_empty() {
+        return Ok(None);
+    }
+    let wrong =
+        |message: String| Err(Error::new(ErrorKind::Config, message).with("entity", entity.name()).with("field", "cursor"));
+    match (&entity.cursor, &job.cursor) {
+        (Some(own), _) if source.column(&own.column).is_none() => {
+            let hint = hint::nearest(&own.column, source.columns.iter().map(|c| c.name.as_str()));
+            wrong(format!("{} has no column \"{}\"{hint}", source.name, own.column))
+        }
+        (Some(own), _) => Ok(Some(own.clone())),
+        (None, Some(common)) => Ok(source.column(&common.column).map(|_| common.clone())),
+        (None, None) => wrong(
+            "the strategy \"cursor\" needs a column that tells when a row was changed: cursor = { column = \"updated_at\" }"
+                .to_owned(),
+        ),
     }
 }
 

@@ -5,6 +5,7 @@ use super::drift::{Drift, DriftAction};
 use super::keys::{GeneratedPlan, TranslationPlan};
 use super::references::ReferencePlan;
 use crate::filter::Filter;
+use crate::job::CursorColumn;
 use crate::schema::{ColumnSchema, TableName, TableSchema};
 use crate::state::SourceColumn;
 use crate::transform::TransformPlan;
@@ -71,6 +72,9 @@ pub struct EntityPlan {
     /// The source's columns, for the target to remember once the run has finished.
     #[serde(skip)]
     pub(crate) source_columns: Vec<SourceColumn>,
+    /// The column that tells which rows have changed, where the job's strategy is to ask it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<CursorColumn>,
     /// What a reader of the plan should know.
     pub notes: Vec<String>,
     /// The parsed condition.

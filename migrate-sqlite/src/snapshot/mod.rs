@@ -14,7 +14,8 @@ use crate::error::SqliteContext;
 use crate::thread::spawn;
 use async_trait::async_trait;
 use migrate_core::error::{Error, ErrorKind, Result};
-use migrate_core::filter::Filter;
+use migrate_core::filter::{Filter, Parameter};
+use migrate_core::job::CursorColumn;
 use migrate_core::schema::TableSchema;
 use migrate_core::source::{OrphanRequest, Orphans, PageRequest, Position, Snapshot};
 use migrate_core::value::{Key, KeyRange, Page, PageBuilder};
@@ -163,6 +164,12 @@ impl Snapshot for SqliteSnapshot {
         let keys = keys.to_vec();
         let page = self.work(move |view| read_rows(view, &shape, &keys)).await;
         page.map_err(|error| error.with("table", &request.table.name))
+    }
+
+    async fn cursor(&mut self, request: &PageRequest<'_>, cursor: &CursorColumn) -> Result<Option<Parameter>> {
+        let (shape, cursor) = (Shape::new(request)?, cursor.clone());
+        let reached = self.work(move |view| query::reached(view.connection(), &shape, &cursor)).await;
+        reached.map_err(|error| error.with("table", &request.table.name))
     }
 
     async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64> {

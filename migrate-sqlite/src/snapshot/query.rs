@@ -6,9 +6,11 @@ use crate::introspect::rowid;
 use crate::{declared_type, sql};
 use migrate_core::error::{Error, ErrorKind, Result};
 use migrate_core::filter::{Filter, Parameter};
+use migrate_core::job::{CursorColumn, Overlap};
 use migrate_core::schema::{ColumnSchema, TableSchema};
 use migrate_core::source::PageRequest;
 use migrate_core::value::{DataType, Key, KeyRange, PageColumn, Value};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -359,6 +361,31 @@ pub(super) fn count(connection: &Connection, table: &str, filter: Option<&Filter
     let row = rows.next().during("counting rows")?;
     let count: i64 = row.map_or(Ok(0), |row| row.get(0)).during("counting rows")?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Returns the greatest value of a column that tells when rows were changed, less the overlap.
+pub(super) fn reached(connection: &Connection, shape: &Shape, cursor: &CursorColumn) -> Result<Option<Parameter>> {
+    const DOING: &str = "looking for the greatest value of the cursor";
+    let mut sql = format!("SELECT max({}) FROM {}", shape.column(&cursor.column), sql::table(&shape.table));
+    push_conditions(&mut sql, &shape.filter.as_ref().map(filter_sql).into_iter().collect::<Vec<_>>());
+    let mut statement = sql::prepare(connection, &sql, &shape.table, DOING)?;
+    bind_filter(&mut statement, shape.filter.as_ref())?;
+    let mut rows = statement.raw_query();
+    let Some(row) = rows.next().during(DOING)? else { return Ok(None) };
+    let wrong = |kind: ErrorKind, message: &str| Err(Error::new(kind, message).with("column", &cursor.column));
+    match (row.get_ref(0).during(DOING)?, cursor.overlap) {
+        (ValueRef::Null, _) => Ok(None),
+        (ValueRef::Integer(value), None) => Ok(Some(Parameter::Int(value))),
+        (ValueRef::Integer(value), Some(Overlap::Units(units))) => Ok(Some(Parameter::Int(value.saturating_sub(units.into())))),
+        // One writer at a time: nothing is committed late, and nothing need be looked at twice.
+        (_, Some(_)) => wrong(ErrorKind::Config, "an overlap is a number in a SQLite file, and its column one of integers"),
+        (ValueRef::Real(value), None) => Ok(Some(Parameter::Float(value))),
+        (ValueRef::Text(value), None) => match std::str::from_utf8(value) {
+            Ok(text) => Ok(Some(Parameter::Text(text.to_owned()))),
+            Err(_) => wrong(ErrorKind::Unsupported, "the cursor's greatest value is no text that can be compared"),
+        },
+        (ValueRef::Blob(_), None) => wrong(ErrorKind::Unsupported, "bytes cannot be a cursor"),
+    }
 }
 
 /// Finds keys that more than one row has, and prints them.

@@ -27,7 +27,7 @@ impl Walk {
         }
         let differing = match changes.map(|changes| &changes.by) {
             Some(KnownBy::Digests { differing, .. }) => differing.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            Some(KnownBy::Landmark(_)) | None => HashSet::new(),
+            Some(KnownBy::Landmark(_) | KnownBy::Cursor(_)) | None => HashSet::new(),
         };
         let recipe = recipe(&self.fingerprint, self.context.job.mode);
         let missing = |head: &BlockHead| {

@@ -1,5 +1,6 @@
 //! Rows that are passed over without being read: the source knows that they have not changed.
 
+use super::super::cursor::Candidates;
 use super::super::digests::recipe;
 use super::super::reader::{KnownBy, KnownChanges};
 use super::super::strategy::Known;
@@ -21,6 +22,11 @@ impl Walk {
             Some(Known::Digests) => {
                 KnownBy::Digests { recipe: recipe(&self.fingerprint, self.context.job.mode), differing: Mutex::default() }
             }
+            Some(Known::Cursor(landmark)) => match Candidates::since(&self.plan.entity, &landmark) {
+                Ok(candidates) => KnownBy::Cursor(candidates),
+                // What cannot be read says nothing.
+                Err(_) => return,
+            },
             None => return,
         };
         self.plan.changes = Some(Arc::new(KnownChanges {

@@ -1,0 +1,111 @@
+//! Strategy `cursor`: changes are found by a column that tells when each row was changed last.
+
+use migrate_tests::{Database, Engine, PAIRS, Project};
+
+/// More rows than are ever read together.
+const ROWS: u32 = 70_000;
+
+fn settings(more: &str) -> String {
+    format!("mode = \"replace\"\ndeletes = \"hard\"\nstrategy = \"cursor\"\nentities = \"*\"\n{more}\n")
+}
+
+fn filled(project: &Project, engine: Engine) -> Database {
+    let source = Database::new(engine, project.path(), "source");
+    let moment = if engine == Engine::Sqlite { "text" } else { "timestamp" };
+    source.run(&format!(
+        "CREATE TABLE t (id integer PRIMARY KEY, v text NOT NULL, changed_at {moment});
+         INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
+            SELECT i, 'first', '2024-01-01 00:00:00' FROM n;
+         CREATE INDEX t_changed_at ON t (changed_at);"
+    ));
+    source
+}
+
+fn change(source: &Database, id: u32, at: &str) {
+    source.run(&format!("UPDATE t SET v = 'second', changed_at = {at} WHERE id = {id}"));
+}
+
+#[test]
+fn what_the_column_tells_is_found_and_what_it_does_not_once_all_rows_are_read() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let (source, target) = (filled(&project, from), Database::new(to, project.path(), "target"));
+        project.write_job(&source.url(), &target.url(), &settings("cursor = { column = \"changed_at\" }"));
+        project.copy();
+        let again = project.copy();
+        assert_eq!((&again["entities"][0]["unchanged"], &again["entities"][0]["read"]), (&ROWS.into(), &ROWS.into()), "{again}");
+
+        change(&source, 1_500, "'2024-02-01 00:00:00'");
+        // As late as what was seen last, or at no time at all.
+        change(&source, 1_501, "'2024-01-01 00:00:00'");
+        change(&source, 1_502, "NULL");
+        source.run("INSERT INTO t VALUES (0, 'new', '2024-02-01 00:00:00'), (100000, 'new', '2024-02-01 00:00:00')");
+        let planned = project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!(planned["changes"][0]["updated"], 3, "{planned}");
+        let report = project.copy();
+        assert_eq!((&report["entities"][0]["inserted"], &report["entities"][0]["updated"]), (&2.into(), &3.into()), "{report}");
+
+        // What the column does not tell is not seen, and so not read.
+        source.run("UPDATE t SET v = 'third', changed_at = '2023-01-01 00:00:00' WHERE id = 60000");
+        change(&source, 1_500, "'2024-03-01 00:00:00'");
+        source.run("UPDATE t SET v = 'third' WHERE id = 1500");
+        assert_eq!(project.copy()["entities"][0]["updated"], 1);
+        assert_eq!(target.matching("t", "v = 'third'"), 1);
+
+        // But for the number of rows: then all are read.
+        source.run("DELETE FROM t WHERE id = 60001");
+        let run = project.run(["run", "--json"]).expect(0);
+        run.says(&["all rows are read: some have come or gone"]);
+        let report = run.json();
+        assert_eq!((&report["entities"][0]["updated"], &report["entities"][0]["deleted"]), (&1.into(), &1.into()), "{report}");
+        source.assert_holds(&target, &["t"]);
+
+        // Strategies take turns; none believes what another has kept.
+        source.run("UPDATE t SET v = 'fourth' WHERE id = 60002");
+        let report = project.run(["run", "--json", "--strategy", "auto"]).expect(0).json();
+        assert_eq!(report["entities"][0]["updated"], 1, "{report}");
+        source.run("UPDATE t SET v = 'fifth' WHERE id = 60003");
+        assert_eq!(project.copy()["entities"][0]["updated"], 1, "all rows are read after another strategy");
+    }
+}
+
+#[test]
+fn an_overlap_finds_what_was_committed_late() {
+    for (overlap, found) in [("", 0), (", overlap = \"10m\"", 1)] {
+        let project = Project::new();
+        let source = filled(&project, Engine::Postgres(migrate_tests::Server::First));
+        let target = Database::new(Engine::Sqlite, project.path(), "target");
+        project.write_job(&source.url(), &target.url(), &settings(&format!("cursor = {{ column = \"changed_at\"{overlap} }}")));
+        source.run("UPDATE t SET changed_at = '2024-02-01 00:00:00' WHERE id = 1");
+        project.copy();
+        change(&source, 50_000, "'2024-01-31 23:55:00'");
+        assert_eq!(project.copy()["entities"][0]["updated"], found, "overlap{overlap}");
+    }
+    let project = Project::new();
+    let (source, target) = (filled(&project, Engine::Sqlite), Database::new(Engine::Sqlite, project.path(), "target"));
+    project.write_job(&source.url(), &target.url(), &settings("cursor = { column = \"changed_at\", overlap = \"10m\" }"));
+    project.run(["run"]).expect(2).says(&["overlap", "changed_at"]);
+}
+
+#[test]
+fn tables_without_the_column_are_looked_at_in_another_way_and_a_wrong_name_is_refused() {
+    for engine in [Engine::Postgres(migrate_tests::Server::First), Engine::Sqlite] {
+        let project = Project::new();
+        let (source, target) = (filled(&project, engine), Database::new(Engine::Sqlite, project.path(), "target"));
+        source.run("CREATE TABLE other (id integer PRIMARY KEY, v text); INSERT INTO other VALUES (1, 'a'), (2, 'b')");
+        project.write_job(&source.url(), &target.url(), &settings("cursor = { column = \"changed_at\" }"));
+        project.copy();
+        source.run("UPDATE other SET v = 'c' WHERE id = 2; DELETE FROM other WHERE id = 1");
+        let report = project.copy();
+        let of = |name: &str| {
+            report["entities"].as_array().expect("a list").iter().find(|e| e["name"] == name).expect("it ran").clone()
+        };
+        assert_eq!((&of("other")["updated"], &of("other")["deleted"]), (&1.into(), &1.into()), "{report}");
+        let entity = "[[jobs.copy.entities]]\nsource = \"t\"\n";
+        let listed = |more: &str| format!("mode = \"replace\"\nstrategy = \"cursor\"\n{entity}{more}\n");
+        project.write_job(&source.url(), &target.url(), &listed("cursor = { column = \"changed_on\" }"));
+        project.run(["run"]).expect(2).says(&["changed_on", "did you mean \"changed_at\"", "entity t"]);
+        project.write_job(&source.url(), &target.url(), &listed(""));
+        project.run(["run"]).expect(2).says(&["cursor", "entity t"]);
+    }
+}
