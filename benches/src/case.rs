@@ -66,6 +66,7 @@ const fn after(command: &'static [&'static str], changed: bool) -> Target {
 
 const FULL: &[&str] = &["run", "--strategy", "full", "--max-deletes", "1%"];
 const LEDGER: &[&str] = &["run", "--strategy", "ledger", "--max-deletes", "1%"];
+const CURSOR: &[&str] = &["run", "--strategy", "cursor"];
 const AUTO: &[&str] = &["run", "--max-deletes", "1%"];
 
 const PIPE: &str = "binary COPY pipe, keys in place";
@@ -192,6 +193,16 @@ pub(crate) const CASES: &[Case] = &[
         from: Engine::Postgres,
         to: Engine::Postgres,
         target: Target::Copied(After { command: LEDGER, first: LEDGER, changed: false }),
+    },
+    Case {
+        name: "second-run-cursor",
+        title: "the same, by a column that is trusted to tell what has changed",
+        limit: PIPE,
+        bound: 0.05,
+        table: "events",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::Copied(After { command: CURSOR, first: CURSOR, changed: false }),
     },
     Case {
         name: "changed",

@@ -40,7 +40,8 @@ pub(crate) fn write_job(folder: &Path, source: &str, target: &str, exclude: &[&s
     let path = folder.join("migrate.toml");
     let text = format!(
         "[environments.source]\nurl = {source:?}\n\n[environments.target]\nurl = {target:?}\n\n\
-         [jobs.copy]\nsource = \"source\"\ntarget = \"target\"\nmode = \"replace\"\nentities = \"*\"\n{}",
+         [jobs.copy]\nsource = \"source\"\ntarget = \"target\"\nmode = \"replace\"\nentities = \"*\"\n\
+         cursor = {{ column = \"updated_at\" }}\n{}",
         if exclude.is_empty() { String::new() } else { format!("exclude = {exclude:?}\ndeletes = \"hard\"\n") }
     );
     std::fs::write(&path, text)?;

@@ -89,6 +89,11 @@ impl Keys {
         }
     }
 
+    /// Returns whether the job itself knows a key whatever its spelling: numbers, by their value.
+    pub(crate) fn job_folds(self) -> bool {
+        self.kind == Kind::Numeric && is_postgres(self.source)
+    }
+
     /// Returns the spelling that the source has once this one was written.
     pub(crate) fn spelling(self, wanted: usize) -> usize {
         match self.kind {

@@ -442,6 +442,11 @@ impl Model {
             return;
         }
         let place = self.place(class, row.spelling);
+        let before = self.synced.keys().find(|(of, at)| self.keys.job_folds() && *of == class && *at != row.spelling).copied();
+        if let Some(known) = before.and_then(|before| self.synced.remove(&before)) {
+            self.synced.insert(key, known);
+        }
+        let again = again || before.is_some();
         let known = self.synced.get(&key).cloned();
         match (known, self.shape.mode) {
             (Some(_), Mode::Append) => counters.skipped += 1,
