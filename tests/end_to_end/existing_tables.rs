@@ -64,7 +64,9 @@ fn a_row_that_a_trigger_keeps_out_is_skipped_and_not_sent_again_until_it_changes
     );
     let project = Project::copying(&source.url(), &target.url());
     let entity = |report: &serde_json::Value, counter: &str| report["entities"][0][counter].as_u64();
-    let first = project.copy();
+    let run = project.run(["run", "--json"]).expect(0);
+    run.says(&["10 rows are not in the target as they were written", "triggers or rules"]);
+    let first = run.json();
     assert_eq!((entity(&first, "inserted"), entity(&first, "skipped")), (Some(90), Some(10)), "{first}");
     assert_eq!(entity(&project.copy(), "unchanged"), Some(100));
     assert_eq!(target.count("SELECT count(*) FROM asked"), 100);

@@ -10,7 +10,7 @@ use super::strategy::Synced;
 use super::walk::{Start, Walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Filter, Parameter};
-use crate::job::{Event, ExecutionState, Level};
+use crate::job::{Event, ExecutionState, Level, Mode};
 use crate::plan::{EntityPlan, Plan, remembered};
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Checkpoint, Counters, KeyMapChanges, Scope, SourceColumn, StateChanges};
@@ -88,6 +88,19 @@ impl EntityRun {
         }
         let (refused, incomplete, rebase) = (self.refused.clone(), self.incomplete.clone(), self.rebase.clone());
         EntityRun { again: true, refused, incomplete, rebase, ..found }
+    }
+
+    /// Says that the target has let rows fall which were written to it.
+    fn tell_of_kept_out(&self, context: &Context, counters: &Counters) {
+        let target = &self.entity.target;
+        let may = target.triggers.iter().any(|trigger| trigger.fires_on_write) || !target.write_obstacles.is_empty();
+        if may && counters.skipped > 0 && context.job.mode != Mode::Append && context.purpose == Purpose::Run {
+            let message = format!(
+                "{} rows are not in the target as they were written: its triggers or rules, or an open conflict, kept them out",
+                counters.skipped
+            );
+            context.log(Level::Warn, &self.entity.name, message);
+        }
     }
 
     /// Returns the walk of this entity that looks at all rows, from where the one before has ended.
@@ -184,6 +197,7 @@ impl EntityRun {
             let message = format!("the source counts {read} rows, but {} have an outcome", counters.settled());
             return Err(Error::new(ErrorKind::Mismatch, message).with("entity", &entity.name));
         }
+        self.tell_of_kept_out(context, &counters);
         if entity.key_may_fold() && context.purpose == Purpose::Run {
             refuse_folded_rows(context, entity, &counters).await?;
         }
