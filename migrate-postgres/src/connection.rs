@@ -2,6 +2,7 @@
 
 use crate::config::PostgresConfig;
 use crate::error::{from_connect, from_sqlx};
+use crate::nagle;
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -55,6 +56,7 @@ pub(crate) async fn connect(config: &PostgresConfig, role: SessionRole) -> Resul
             return Err(Error::new(ErrorKind::Connection, message).with("server", config.server()));
         }
     };
+    nagle::send_at_once(config.options().get_port());
     let version = server_version(&mut connection).await?;
     if version < 140_000 {
         let message = format!("PostgreSQL {}.{} is too old; version 14 or later is needed", version / 10_000, version % 10_000);

@@ -23,6 +23,7 @@ mod facts;
 mod finish;
 mod ids;
 mod introspect;
+mod nagle;
 mod orphans;
 mod pool;
 mod prepare;
