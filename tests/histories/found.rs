@@ -72,11 +72,15 @@ fn a_source_row_that_goes_back_while_a_conflict_is_open_takes_its_other_columns_
 }
 
 #[test]
-fn a_row_whose_conflict_stays_open_counts_as_updated_also_where_its_range_is_walked_twice() {
+fn rows_beside_a_conflict_count_as_what_the_first_pass_made_of_them_where_their_range_is_walked_twice() {
     let shape = Shape { extra: Extra::Unique, mode: Mode::Update, batch_rows: 1, page_bytes: 1, ..SHAPE };
     let rows = [(1, CONTENT), (10, CONTENT), (20, CONTENT)];
     // The new row takes the unique value of one that is still there.
     let edits = [Edit::Bequeath(0, 3), Edit::AddColumn(Some(7)), Edit::Set(1, Content { text: 2, number: 2, ..CONTENT })];
     let rounds = [round(&[], &[]), round(&edits, &[TargetEdit::SetText(1, 3)])];
+    play_on_all_pairs(&Case { first: rows.to_vec(), ..case(shape, rounds) });
+    // Where the target wins, the row is settled by the first pass, and no unchanged one to the second.
+    let shape = Shape { policy: OnConflict::Target, ..shape };
+    let rounds = [round(&[], &[]), round(&[Edit::Bequeath(0, 3), Edit::SetText(1, 2)], &[TargetEdit::SetText(1, 3)])];
     play_on_all_pairs(&Case { first: rows.to_vec(), ..case(shape, rounds) });
 }

@@ -386,6 +386,10 @@ impl Model {
 
     /// Does by the book what one finished run does, and returns what it counts.
     pub(crate) fn sync(&mut self) -> Counters {
+        if self.target.is_empty() {
+            // A table that others have emptied is loaded anew.
+            self.synced.clear();
+        }
         let again = self.begun && self.columns != self.synced_columns;
         for column in &self.columns {
             if self.begun && !self.target_columns.contains(column) {

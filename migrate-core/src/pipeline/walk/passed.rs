@@ -90,7 +90,9 @@ impl Walk {
             Outcome::Inserted => counters.inserted += 1,
             _ if self.context.job.mode == Mode::Append => counters.skipped += 1,
             Outcome::Updated => counters.updated += 1,
-            Outcome::Unchanged | Outcome::Skipped => counters.unchanged += 1,
+            // An earlier pass of this execution has left it to the target.
+            Outcome::Skipped => counters.skipped += 1,
+            Outcome::Unchanged => counters.unchanged += 1,
         }
     }
 }
