@@ -78,8 +78,6 @@ tests_run() {
 run_tests() {
     local log code=0
     log=$(mktemp)
-    # Most of the time of most tests is spent waiting, for a disk or for another process.
-    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) * 2))}
     # The end-to-end tests run the binary that a user would.
     cargo build --locked --workspace || return 1
     MIGRATE_BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/migrate" tests/postgres.sh run \
