@@ -138,13 +138,15 @@ async fn foreign_keys_keep_their_order_names_and_actions() {
 #[tokio::test]
 async fn own_and_internal_tables_are_left_out() {
     let schema = schema(
-        "CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT); CREATE TABLE _migrate_fence(a); CREATE TABLE _Migrate_x(a);
+        "CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT); CREATE TABLE _migrate_fence(a); CREATE TABLE _Migrate_Ledger(a);
+         CREATE TABLE _migrate_notes(a);
          CREATE VIRTUAL TABLE notes USING fts5(title, body); ANALYZE;
          CREATE VIRTUAL TABLE places USING rtree(id, x0, x1);",
     )
     .await;
     let listed: Vec<(&str, TableKind)> = schema.tables.iter().map(|t| (t.name.name.as_str(), t.kind)).collect();
-    assert_eq!(listed, [("notes", TableKind::Virtual), ("places", TableKind::Virtual), ("t", TableKind::Table)]);
+    let own = ("_migrate_notes", TableKind::Table);
+    assert_eq!(listed, [own, ("notes", TableKind::Virtual), ("places", TableKind::Virtual), ("t", TableKind::Table)]);
     assert_eq!(names(find(&schema, "notes")), ["title", "body"]);
 }
 

@@ -17,8 +17,17 @@ use tokens::tokens;
 /// What errors say was being done.
 const READING: &str = "reading the schema";
 
-/// Names of this library's own tables start so.
-const OWN_TABLES: &str = "_migrate_";
+/// This library's own tables; a user's, of whatever name, are moved like all others.
+const OWN_TABLES: [&str; 8] = [
+    "_migrate_version",
+    "_migrate_fence",
+    "_migrate_checkpoint",
+    "_migrate_ledger",
+    "_migrate_quarantine",
+    "_migrate_gone",
+    "_migrate_unfinished",
+    "_migrate_key_map",
+];
 
 /// One row of `sqlite_schema`, or a table that has none.
 struct Object {
@@ -104,7 +113,7 @@ fn read_objects(connection: &Connection, sqls: &HashMap<String, String>) -> Resu
             _ => TableKind::Table,
         };
         let starts = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        if starts("sqlite_") || starts(OWN_TABLES) {
+        if starts("sqlite_") || OWN_TABLES.iter().any(|own| own.eq_ignore_ascii_case(&name)) {
             continue;
         }
         let sql = sqls.get(&name).cloned().unwrap_or_default();
