@@ -313,6 +313,43 @@ async fn a_table_without_a_key_is_a_multiset_that_is_loaded_whole() {
 }
 
 #[tokio::test]
+async fn rows_without_a_key_arrive_once_whichever_commit_is_lost_or_heard_nothing_of() {
+    for mode in [Mode::Init, Mode::Replace, Mode::Append] {
+        for happened in [true, false] {
+            let mut commits = 1;
+            // Each commit of the load once, the last included, and of two loads one after the other.
+            for nth in 1.. {
+                let database = MemoryDatabase::new();
+                database.create_table(table("t", &NAMES, &[])).expect("a new table");
+                for i in 0..300 {
+                    database.insert("t", row(i % 3, 5)).expect("the row fits");
+                }
+                let mut bench = Bench::new(&BTreeMap::new());
+                bench.from = database;
+                bench.job = bench.job.with_mode(mode);
+                bench.options = RunOptions::new().with_batch_rows(60);
+                if happened {
+                    bench.to.faults().lose_commit_answer(nth);
+                } else {
+                    bench.to.faults().fail(Call::Commit, nth, ErrorKind::CommitUnknown);
+                }
+                assert_eq!(bench.counters().await.inserted, 300, "{mode}, commit {nth}, happened: {happened}");
+                assert_eq!(bench.to.rows("t").expect("the table").len(), 300, "{mode}, commit {nth}, happened: {happened}");
+                let again = bench.counters().await;
+                assert_eq!(again.unchanged + again.skipped, 300, "{mode}, commit {nth}, happened: {happened}");
+                assert_eq!(bench.to.rows("t").expect("the table").len(), 300, "{mode}, commit {nth}, happened: {happened}");
+                let all = bench.to.faults().calls(Call::Commit);
+                if nth > all {
+                    break;
+                }
+                commits = commits.max(all);
+            }
+            assert!(commits > 4, "{mode}: {commits} commits are too few to lose one");
+        }
+    }
+}
+
+#[tokio::test]
 async fn rows_exchange_unique_values_in_a_circle_across_batches() {
     for nullable in [true, false] {
         let mut unique = table("t", &NAMES, &["id"]);

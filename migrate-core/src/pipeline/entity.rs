@@ -245,19 +245,13 @@ impl EntityRun {
 
     async fn run_keyless(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let checkpoint = self.checkpoints.first().map(|(_, c)| c.clone());
-        let known = Known {
-            digest: checkpoint.as_ref().filter(|_| !self.distrusted).and_then(|c| c.digest.clone().map(|d| (d, c.counters))),
-            unfinished: checkpoint.as_ref().is_some_and(|c| !c.done || self.distrusted),
-            rows: checkpoint.as_ref().map_or(0, |c| c.counters.held()),
-            execution: checkpoint.as_ref().map(|c| c.execution.clone()).unwrap_or_default(),
-            checkpoint,
-        };
         let mut load = Keyless {
             context: context.clone(),
             plan: self.read_plan(context, 0, KeyRange::ALL),
             position: snapshot.position().to_string(),
             start: self.start(0, context, Synced::default()),
-            known,
+            known: Known::new(checkpoint, self.distrusted),
+            in_doubt: false,
         };
         let counters = load.run(snapshot.as_mut()).await?;
         Ok((counters, snapshot))

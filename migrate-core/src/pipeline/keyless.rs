@@ -15,6 +15,7 @@ use crate::state::{Checkpoint, Counters, QuarantinedRow, SourceColumn, StateChan
 use crate::value::{Key, Page, Value};
 
 /// What is known of the target's rows of a keyless entity.
+#[derive(Clone)]
 pub(super) struct Known {
     /// The digest of the last complete load, with its counters.
     pub(super) digest: Option<(String, Counters)>,
@@ -28,6 +29,19 @@ pub(super) struct Known {
     pub(super) rows: u64,
 }
 
+impl Known {
+    /// What a checkpoint says; a distrusted one says how many rows there are, but nothing of what they hold.
+    pub(super) fn new(checkpoint: Option<Checkpoint>, distrusted: bool) -> Self {
+        Known {
+            digest: checkpoint.as_ref().filter(|_| !distrusted).and_then(|c| c.digest.clone().map(|d| (d, c.counters))),
+            unfinished: checkpoint.as_ref().is_some_and(|c| !c.done || distrusted),
+            rows: checkpoint.as_ref().map_or(0, |c| c.counters.held()),
+            execution: checkpoint.as_ref().map(|c| c.execution.clone()).unwrap_or_default(),
+            checkpoint,
+        }
+    }
+}
+
 /// The load of one entity without a key.
 pub(super) struct Keyless {
     pub(super) context: Context,
@@ -35,6 +49,8 @@ pub(super) struct Keyless {
     pub(super) position: String,
     pub(super) start: Start,
     pub(super) known: Known,
+    /// Whether a commit may have happened of which nothing was heard.
+    pub(super) in_doubt: bool,
 }
 
 #[derive(Default)]
@@ -60,25 +76,37 @@ impl Keyless {
     /// Compares, and loads if anything differs. Returns what became of the rows.
     pub(super) async fn run(&mut self, snapshot: &mut dyn Snapshot) -> Result<Counters> {
         let mut backoff = Backoff::default();
+        let before = (self.known.clone(), self.start.sequence);
         loop {
-            match self.try_run(snapshot).await {
+            let tried = async {
+                if self.in_doubt {
+                    self.settle(&before).await?;
+                }
+                self.try_run(snapshot).await
+            };
+            let error = match tried.await {
                 Ok(counters) => return Ok(counters),
-                Err(error) => match error.kind().retry() {
-                    Retry::Never => return Err(error),
-                    Retry::Transaction | Retry::Reconnect | Retry::Settle => {
-                        backoff.wait(&self.context, Some(&self.plan.entity.name), &error).await?;
-                        // Of a lost commit it is known only now whether it has left rows.
-                        self.context.state.settle(&self.context.fence).await?;
-                        let (job, entity) = (&self.context.job.name, &self.plan.entity.name);
-                        if let Some((_, checkpoint)) = self.context.state.checkpoints(job, entity).await?.first() {
-                            self.known.rows = checkpoint.counters.held();
-                            self.known.unfinished = !checkpoint.done || checkpoint.fingerprint != self.start.fingerprint;
-                            self.start.sequence = checkpoint.sequence;
-                        }
-                    }
-                },
-            }
+                Err(error) if error.kind().retry() == Retry::Never => return Err(error),
+                Err(error) => error,
+            };
+            self.in_doubt = true;
+            backoff.wait(&self.context, Some(&self.plan.entity.name), &error).await?;
         }
+    }
+
+    /// Finds out what this attempt has left in the target; where nothing, all is as it was before.
+    async fn settle(&mut self, before: &(Known, u64)) -> Result<()> {
+        let state = &self.context.state;
+        state.settle(&self.context.fence).await?;
+        let found = state.checkpoints(&self.context.job.name, &self.plan.entity.name).await?.into_iter().next().map(|(_, c)| c);
+        let own = found.filter(|c| c.execution == self.context.execution && c.attempt == self.context.attempt);
+        (self.known, self.start.sequence) = match own {
+            // Ours is of the columns and settings of now, whatever was to be thought of the one before.
+            Some(checkpoint) => (Known::new(Some(checkpoint.clone()), false), checkpoint.sequence),
+            None => before.clone(),
+        };
+        self.in_doubt = false;
+        Ok(())
     }
 
     async fn try_run(&mut self, snapshot: &mut dyn Snapshot) -> Result<Counters> {
@@ -89,6 +117,7 @@ impl Keyless {
             if sum.text() == digest {
                 // Nothing to write: the rows are what this execution, or an earlier one, has loaded.
                 if self.known.execution == self.context.execution {
+                    self.context.check_quarantine(&before, before.settled(), true)?;
                     return Ok(before);
                 }
                 match self.context.job.mode {
@@ -145,9 +174,12 @@ impl Keyless {
             transaction.clear(&entity.target).await?;
         }
         // Beside the rows of others none can be taken back: all are loaded by one commit, or none.
-        let most = if alone { self.context.limits.batch_bytes } else { usize::MAX };
+        let (most, most_rows) = match alone {
+            true => (self.context.limits.batch_bytes, self.context.limits.batch_rows),
+            false => (usize::MAX, usize::MAX),
+        };
         let mut refused = 0;
-        let (mut after, mut bytes, mut quarantine, mut first) = (None, 0, Vec::new(), true);
+        let (mut after, mut bytes, mut batch, mut quarantine, mut first) = (None, 0, 0, Vec::new(), true);
         loop {
             let page = self.read(snapshot, after).await?;
             after = page.next.clone();
@@ -184,6 +216,7 @@ impl Keyless {
             sum.add(&shaped);
             counters.inserted += rows.len() as u64;
             bytes += shaped.page.data().len();
+            batch += rows.len();
             if quarantine.iter().map(|refused: &QuarantinedRow| refused.row.len()).sum::<usize>() >= REFUSED_BYTES {
                 let (scope, quarantine) = (Some(self.plan.scope.clone()), std::mem::take(&mut quarantine));
                 let reset_ledger = std::mem::take(&mut first);
@@ -191,7 +224,7 @@ impl Keyless {
             }
             let limited = self.context.limits.rows.is_some_and(|limit| counters.settled() >= limit);
             let done = after.is_none() || limited;
-            if done || bytes >= most {
+            if done || bytes >= most || batch >= most_rows {
                 let changes = self.changes(
                     &counters,
                     if done && !limited { Some(sum.text()) } else { None },
@@ -209,7 +242,7 @@ impl Keyless {
                 }
                 self.context.check_cancelled()?;
                 transaction = self.context.sink.begin(&self.context.fence).await?;
-                bytes = 0;
+                (bytes, batch) = (0, 0);
             }
         }
     }
