@@ -1,6 +1,7 @@
 //! Filters: a condition in the source's own SQL with named, bound parameters.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::value::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -18,6 +19,18 @@ pub enum Parameter {
     Float(f64),
     /// Text, dates included.
     Text(String),
+}
+
+impl Parameter {
+    /// Returns it as a value of a row.
+    pub(crate) fn to_value(&self) -> Value<'static> {
+        match self {
+            Parameter::Bool(v) => Value::Bool(*v),
+            Parameter::Int(v) => Value::Int(*v),
+            Parameter::Float(v) => Value::Float(*v),
+            Parameter::Text(v) => Value::Text(v.clone().into()),
+        }
+    }
 }
 
 impl fmt::Display for Parameter {

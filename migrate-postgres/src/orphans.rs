@@ -48,7 +48,11 @@ pub(crate) async fn find(view: &Arc<View>, request: &OrphanRequest<'_>) -> Resul
             found.keys = rows.iter().map(|row| row.try_get(0).map_err(of_reading)).collect::<Result<_>>()?;
         }
         let mut missed = PageBuilder::new(page_columns(&columns), ENCODING);
-        let sql = format!("COPY (SELECT DISTINCT {} {orphans} LIMIT {limit}) TO STDOUT (FORMAT BINARY)", select_list(&columns));
+        let spelled = columns.iter().map(|column| spelling(column)).collect::<Vec<_>>().join(", ");
+        let sql = format!(
+            "COPY (SELECT DISTINCT ON ({spelled}) {} {orphans} LIMIT {limit}) TO STDOUT (FORMAT BINARY)",
+            select_list(&columns)
+        );
         collect(&mut session.connection, &sql, &mut missed, columns.len()).await?;
         found.parents = missed.finish(None).rows().map(|row| Ok(Key::from_values(&row.values()?))).collect::<Result<_>>()?;
     }
@@ -75,6 +79,17 @@ fn equal(column: &ColumnSchema, parent: &ColumnSchema) -> String {
         format!("{other} = {own}")
     } else {
         format!("{other}::pg_catalog.text = {own}::pg_catalog.text")
+    }
+}
+
+/// Tells texts apart that a collation takes for one.
+fn spelling(column: &ColumnSchema) -> String {
+    let own = format!("c.{}", quote_ident(&column.name));
+    match &column.data_type {
+        DataType::Text { .. } | DataType::Char { .. } | DataType::Other { .. } | DataType::Enum { .. } => {
+            format!("{own}::pg_catalog.text COLLATE pg_catalog.\"C\"")
+        }
+        _ => own,
     }
 }
 

@@ -22,6 +22,7 @@ mod memory;
 mod mirubato;
 mod mirubato_seed;
 mod odd_names;
+mod orphans;
 mod plans;
 mod quarantine;
 mod real_data;

@@ -3,6 +3,7 @@
 use super::cursor::CursorColumn;
 use super::entity::{Entities, Entity};
 use super::options::QuarantineLimit;
+use super::orphans::OrphanPolicy;
 use super::stage::{self, Stage};
 use super::sync::{Deletes, DriftPolicy, LeftFilter, OnConflict, Strategy};
 use super::verify_mode::VerifyMode;
@@ -79,6 +80,9 @@ pub struct Job {
     /// What happens to rows that the filter or a transform leaves out since: "keep" if not said.
     #[serde(default, skip_serializing_if = "is_default")]
     pub left_filter: LeftFilter,
+    /// What happens to rows that refer to a parent which neither side has; see [`OrphanPolicy`] for what does if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphans: Option<OrphanPolicy>,
     /// Who wins where both sides have changed a column, in mode "update": "report" if not said.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_conflict: OnConflict,
@@ -185,6 +189,13 @@ impl Job {
     #[must_use]
     pub fn with_left_filter(mut self, left_filter: LeftFilter) -> Self {
         self.left_filter = left_filter;
+        self
+    }
+
+    /// Says what happens to rows that refer to a parent which neither side has.
+    #[must_use]
+    pub fn with_orphans(mut self, policy: OrphanPolicy) -> Self {
+        self.orphans = Some(policy);
         self
     }
 

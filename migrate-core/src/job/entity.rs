@@ -1,6 +1,7 @@
 //! What a job moves: entities and their columns.
 
 use super::cursor::CursorColumn;
+use super::orphans::OrphanPolicy;
 use super::reference::Reference;
 use super::sync::DriftPolicy;
 use super::transform::Transform;
@@ -95,6 +96,9 @@ pub struct Entity {
     /// References to other entities that the databases do not declare.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<Reference>,
+    /// What happens to rows whose parent is nowhere, whichever reference names it; what the job says if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphans: Option<OrphanPolicy>,
     /// What happens to values on the way, step by step; `columns` applies to what comes out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transform: Vec<Transform>,
@@ -184,6 +188,13 @@ impl Entity {
     #[must_use]
     pub fn with_reference(mut self, reference: Reference) -> Self {
         self.references.push(reference);
+        self
+    }
+
+    /// Says what happens to rows whose parent is nowhere.
+    #[must_use]
+    pub fn with_orphans(mut self, policy: OrphanPolicy) -> Self {
+        self.orphans = Some(policy);
         self
     }
 

@@ -1,5 +1,6 @@
 //! References that the databases do not declare.
 
+use super::orphans::OrphanPolicy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use schemars::JsonSchema;
@@ -32,6 +33,9 @@ pub struct Reference {
     /// Which rows refer to this entity: those whose columns hold these values. All if not said.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub when: BTreeMap<String, Parameter>,
+    /// What happens to rows whose parent is nowhere; what the entity or the job says if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphans: Option<OrphanPolicy>,
 }
 
 impl Reference {
@@ -52,6 +56,13 @@ impl Reference {
     #[must_use]
     pub fn with_condition(mut self, column: impl Into<String>, value: Parameter) -> Self {
         self.when.insert(column.into(), value);
+        self
+    }
+
+    /// Says what happens to rows whose parent is nowhere.
+    #[must_use]
+    pub fn with_orphans(mut self, policy: OrphanPolicy) -> Self {
+        self.orphans = Some(policy);
         self
     }
 

@@ -291,7 +291,8 @@ impl EntityRun {
         let checkpoint = self.checkpoints.iter().find(|(of, _)| *of == part).map(|(_, c)| c);
         // What others have brought since, or is only remembered, is looked at whatever the source says.
         // So is the new id of a parent, which is no change of the child's own row at the source.
-        let follows = !self.entity.translations.is_empty();
+        // So is a parent that has come, or gone, where the job says what becomes of rows without one.
+        let follows = !self.entity.translations.is_empty() || self.entity.references.iter().any(|r| r.orphans.is_some());
         let all = follows || self.again || self.distrusted || self.made_over || context.purpose == Purpose::Adopt;
         let synced = Synced::look_up(context, &self.entity, checkpoint, (all, self.again), snapshot).await?;
         let (plan, position) = (self.read_plan(context, part, range), snapshot.position().to_string());

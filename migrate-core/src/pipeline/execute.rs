@@ -5,13 +5,15 @@ use super::collisions::refuse_collisions;
 use super::context::{BATCH_ROWS, Context, Limits, Purpose};
 use super::dry;
 use super::entity::EntityRun;
+use super::orphans::{Search, Settled};
 use super::report::{EntityReport, RunReport};
 use super::retry::Backoff;
 use super::sweep::sweep;
 use super::together::bring_in;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::job::{
-    CancelToken, Event, Execution, ExecutionState, Mode, Observers, Owner, PlannedEntity, ProgressTracker, Recording, Strategy,
+    CancelToken, Event, Execution, ExecutionState, Level, Mode, Observers, Owner, PlannedEntity, ProgressTracker, Recording,
+    Strategy,
 };
 use crate::plan::Plan;
 use crate::source::{PageRequest, Snapshot};
@@ -220,6 +222,8 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
     for entity in plan.entities.iter().filter(|e| !e.key_is_unique) {
         refuse_duplicates(entity, snapshot.as_mut()).await?;
     }
+    let settled = settle_orphans(context, plan, snapshot.as_mut()).await?;
+    let plan = settled.as_ref().unwrap_or(plan);
     let mut runs = Vec::with_capacity(plan.entities.len());
     for entity in plan.entities.iter().filter(|e| !e.create) {
         runs.push(look_up(context, plan, entity).await?);
@@ -262,6 +266,17 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         context.sink.finish(&plan.schema, &context.fence, &|name| step(context, name)).await?;
     }
     Ok(context.total())
+}
+
+/// Returns the plan with the rows whose parent is nowhere, where the job has a policy for them and there are any.
+async fn settle_orphans(context: &Context, plan: &Plan, snapshot: &mut dyn Snapshot) -> Result<Option<Plan>> {
+    let (sink, state) = (context.sink.as_ref(), context.state.as_ref());
+    let search = Search { job: &context.job, plan, sink, state, fails: true };
+    let Some(Settled { plan, messages }) = search.settle(snapshot).await? else { return Ok(None) };
+    for (entity, message) in messages {
+        context.log(Level::Warn, &entity, message);
+    }
+    Ok(Some(plan))
 }
 
 /// Walks entities again, now that the other entities' rows are there, or what was gone from the source is gone here too; and all whose

@@ -147,6 +147,7 @@ impl Keyless {
             counters.bytes += page.data().len() as u64;
             let shaped = shaper.shape(page)?;
             counters.quarantined += shaped.rows.iter().filter(|r| r.place.is_err()).count() as u64;
+            counters.orphans += shaped.rows.iter().filter(|r| r.is_orphan).count() as u64;
             sum.add(&shaped);
             self.context.check_cancelled()?;
             if after.is_none() {
@@ -215,6 +216,7 @@ impl Keyless {
             }
             sum.add(&shaped);
             counters.inserted += rows.len() as u64;
+            counters.orphans += shaped.rows.iter().filter(|row| row.is_orphan).count() as u64;
             bytes += shaped.page.data().len();
             batch += rows.len();
             if quarantine.iter().map(|refused: &QuarantinedRow| refused.row.len()).sum::<usize>() >= REFUSED_BYTES {

@@ -94,10 +94,6 @@ impl Translated {
         }
     }
 
-    pub(crate) fn lacks_parent(&self, row: usize) -> bool {
-        self.columns.iter().any(|(_, cells)| matches!(cells.get(row), Some(Replaced::Missing { .. })))
-    }
-
     /// Returns the columns of the conformed page, where it has one more than the entity: that of the ids.
     pub(crate) fn columns_with_id(&self, columns: &[PageColumn]) -> Option<Arc<[PageColumn]>> {
         self.loaded.as_ref().map(|(id, _)| columns.iter().chain([id]).cloned().collect())

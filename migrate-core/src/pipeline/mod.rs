@@ -23,7 +23,7 @@ pub(crate) mod keymap;
 mod knot;
 mod late;
 mod mark;
-mod orphans;
+pub(crate) mod orphans;
 pub(crate) mod park;
 mod read_back;
 mod reader;

@@ -1,6 +1,7 @@
 //! Turns pages of source rows into pages of target rows: conformed, keyed and checksummed.
 
 use super::keymap::{Replaced, RowIds, Translated};
+use super::orphans::Rules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{ColumnPlan, EntityPlan};
 use crate::value::canonical::{self, Checksum};
@@ -34,6 +35,8 @@ pub(crate) struct ShapedRow {
     pub(crate) checksum: Checksum,
     /// Whether it refers to a row whose id is not known: it has NULL there, or was refused for it.
     pub(crate) lacks_parent: bool,
+    /// Whether it has NULL in place of a parent that is nowhere.
+    pub(crate) is_orphan: bool,
 }
 
 /// Why a row was refused before it reached the target.
@@ -60,6 +63,16 @@ struct Recipe {
     /// The target's columns, if the source's bytes are the target's row as they stand: its names with the source's types, as
     /// those say how the bytes are to be read.
     whole: Option<Arc<[PageColumn]>>,
+    /// What tells rows without a parent.
+    orphans: Option<Rules>,
+}
+
+/// What a row is made into.
+struct Made<'m> {
+    page: &'m mut PageBuilder,
+    canonical: &'m mut Vec<u8>,
+    lacks_parent: bool,
+    is_orphan: bool,
 }
 
 struct Step {
@@ -108,7 +121,8 @@ impl Shaper {
                 let outcome = checksum_whole(&self.entity, recipe, row, &mut keys, &mut self.scratch)?;
                 let key = Key::from_values(&keys);
                 let place = outcome.map(|()| place as u32);
-                rows.push(ShapedRow { key, place, checksum: canonical::checksum(&self.scratch), lacks_parent: false });
+                let checksum = canonical::checksum(&self.scratch);
+                rows.push(ShapedRow { key, place, checksum, lacks_parent: false, is_orphan: false });
             }
             page.clone().with_columns(whole.clone())
         } else {
@@ -119,7 +133,10 @@ impl Shaper {
                 self.scratch.clear();
                 builder.begin_row();
                 let replaced = translated.map(|translated| (translated, at));
-                let outcome = conform_row(&self.entity, recipe, row, replaced, &mut keys, &mut builder, &mut self.scratch)?;
+                let (page, canonical) = (&mut builder, &mut self.scratch);
+                let mut made = Made { page, canonical, lacks_parent: false, is_orphan: false };
+                let outcome = conform_row(&self.entity, recipe, row, replaced, &mut keys, &mut made)?;
+                let Made { lacks_parent, is_orphan, .. } = made;
                 let place = builder.row_count() as u32;
                 if outcome.is_ok() {
                     if let Some(translated) = translated {
@@ -130,9 +147,8 @@ impl Shaper {
                     builder.discard_row();
                 }
                 let key = Key::from_values(&keys);
-                let lacks_parent = translated.is_some_and(|translated| translated.lacks_parent(at));
                 let checksum = canonical::checksum(&self.scratch);
-                rows.push(ShapedRow { key, place: outcome.map(|()| place), checksum, lacks_parent });
+                rows.push(ShapedRow { key, place: outcome.map(|()| place), checksum, lacks_parent, is_orphan });
             }
             builder.finish(None)
         };
@@ -163,13 +179,22 @@ impl Shaper {
             steps.push(Step { from, identity });
         }
         let key = self.entity.key.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
+        let orphans = Rules::new(&self.entity, page.columns());
         let replaced = self.entity.generated.is_some() || !self.entity.translations.is_empty();
-        let in_place = !replaced && steps.iter().enumerate().all(|(i, step)| step.identity && step.from == Some(i));
+        let in_place =
+            !replaced && orphans.is_none() && steps.iter().enumerate().all(|(i, step)| step.identity && step.from == Some(i));
         let whole = (in_place && steps.len() == page.columns().len()).then(|| {
             let named = page.columns().iter().zip(&self.entity.columns);
             named.map(|(from, to)| PageColumn { name: to.target.clone(), data_type: from.data_type.clone() }).collect()
         });
-        Ok(Recipe { encoding: page.encoding(), sources: page.columns().clone(), whole, steps, key })
+        Ok(Recipe { encoding: page.encoding(), sources: page.columns().clone(), whole, steps, key, orphans })
+    }
+}
+
+impl Made<'_> {
+    fn push(&mut self, value: &Value<'_>) -> Result<()> {
+        canonical::encode_value(value, self.canonical);
+        self.page.push_value(value)
     }
 }
 
@@ -221,8 +246,7 @@ fn conform_row<'p>(
     row: RowRef<'p>,
     replaced: Option<(&Translated, usize)>,
     keys: &mut Vec<Value<'p>>,
-    builder: &mut PageBuilder,
-    canonical: &mut Vec<u8>,
+    made: &mut Made<'_>,
 ) -> Result<RowOutcome> {
     keys.clear();
     // One walk over the cells: `recipe.steps` mostly follows their order, so values are decoded once and kept by place.
@@ -241,6 +265,10 @@ fn conform_row<'p>(
             }
         }
     }
+    let bereft = recipe.orphans.as_ref().and_then(|rules| rules.look(&values)).unwrap_or_default();
+    if let Some((column, reason)) = bereft.refused {
+        outcome = outcome.and(Err(refusal(&column, reason)));
+    }
     if let Some(transform) = &entity.transform {
         // What could not be decoded is NULL to the steps; its row is refused all the same, with its key.
         let row = values.into_iter().map(|value| value.unwrap_or(Value::Null)).collect();
@@ -257,18 +285,28 @@ fn conform_row<'p>(
         return Ok(outcome);
     }
     for (at, (step, column)) in recipe.steps.iter().zip(&entity.columns).enumerate() {
+        if bereft.open.contains(&at) {
+            made.is_orphan = true;
+            made.push(&Value::Null)?;
+            continue;
+        }
         if let Some(replaced) = replaced.and_then(|(translated, row)| translated.cell(at, row)) {
             let value = match replaced {
                 Replaced::Value(value) => value,
                 // Written without it for now, and again once it is there.
-                Replaced::Missing { late: true } if !column.not_null => &Value::Null,
-                Replaced::Missing { .. } => return Ok(Err(refusal(&column.target, PARENT_UNKNOWN.to_owned()))),
+                Replaced::Missing { late: true } if !column.not_null => {
+                    made.lacks_parent = true;
+                    &Value::Null
+                }
+                Replaced::Missing { .. } => {
+                    made.lacks_parent = true;
+                    return Ok(Err(refusal(&column.target, PARENT_UNKNOWN.to_owned())));
+                }
             };
             if value.is_null() && column.not_null && entity.target.triggers.is_empty() {
                 return Ok(Err(refusal(&column.target, NULL_REFUSED.to_owned())));
             }
-            builder.push_value(value)?;
-            canonical::encode_value(value, canonical);
+            made.push(value)?;
             continue;
         }
         let value = match (step.from, &column.constant) {
@@ -287,12 +325,12 @@ fn conform_row<'p>(
         if value.is_null() && column.not_null && entity.target.triggers.is_empty() {
             return Ok(Err(refusal(&column.target, NULL_REFUSED.to_owned())));
         }
-        let before = builder.bytes();
-        builder.push_value(&value)?;
         if value.is_null() {
-            canonical::encode_value(&value, canonical);
+            made.push(&value)?;
         } else {
-            canonical.extend_from_slice(builder.tail(before + 4));
+            let before = made.page.bytes();
+            made.page.push_value(&value)?;
+            made.canonical.extend_from_slice(made.page.tail(before + 4));
         }
     }
     Ok(Ok(()))
@@ -349,6 +387,7 @@ pub(crate) fn mirrored(mut entity: EntityPlan) -> EntityPlan {
     entity.filter = None;
     entity.transform = None;
     entity.parsed_filter = None;
+    entity.orphans = Arc::new([]);
     entity
 }
 

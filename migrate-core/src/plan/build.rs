@@ -418,6 +418,7 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         row_estimate: source.row_estimate,
         references: Vec::new(),
         cascades: Vec::new(),
+        orphans: Arc::new([]),
         together: None,
         generated,
         translations: Vec::new(),

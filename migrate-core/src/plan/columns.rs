@@ -12,7 +12,6 @@ use crate::sink::TablePlan;
 use crate::transform::TransformPlan;
 use crate::value::conform::conform;
 use crate::value::{Affinity, DataType, Value};
-use std::borrow::Cow;
 
 /// Checks that every column the entity names exists at the source.
 ///
@@ -256,7 +255,7 @@ fn pair(
             missing.push(name.clone());
             continue;
         };
-        let constant = conform(constant_value(value), &found.data_type).map_err(|refusal| {
+        let constant = conform(value.to_value(), &found.data_type).map_err(|refusal| {
             wrong(format!("the constant of column {name} does not fit its type {}: {}", found.native_type, refusal.reason))
         })?;
         plans.push(ColumnPlan {
@@ -401,13 +400,4 @@ fn describe_pair(source: &ColumnSchema, target: &ColumnSchema, notes: &mut Vec<S
         notes.push(format!("column {name} refuses NULL, which the source allows; such rows are quarantined"));
     }
     Ok(())
-}
-
-fn constant_value(value: &Parameter) -> Value<'static> {
-    match value {
-        Parameter::Bool(v) => Value::Bool(*v),
-        Parameter::Int(v) => Value::Int(*v),
-        Parameter::Float(v) => Value::Float(*v),
-        Parameter::Text(v) => Value::Text(Cow::Owned(v.clone())),
-    }
 }

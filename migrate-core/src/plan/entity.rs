@@ -3,6 +3,7 @@
 use super::cascades::CascadePlan;
 use super::drift::{Drift, DriftAction};
 use super::keys::{GeneratedPlan, TranslationPlan};
+use super::orphans::Orphaned;
 use super::references::ReferencePlan;
 use crate::filter::Filter;
 use crate::job::CursorColumn;
@@ -54,6 +55,9 @@ pub struct EntityPlan {
     /// What would go, or change, in the target with rows of its table, where nothing held them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cascades: Vec<CascadePlan>,
+    /// Rows whose parent is nowhere, and what becomes of them: known once a run has begun.
+    #[serde(skip)]
+    pub(crate) orphans: Arc<[Orphaned]>,
     /// Which of [`super::Plan::together`] the entity belongs to.
     #[serde(skip)]
     pub(crate) together: Option<usize>,

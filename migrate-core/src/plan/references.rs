@@ -1,12 +1,12 @@
 //! The references of a plan's entities: from both catalogs and from the job file, and when each is bound.
 
 use super::entity::EntityPlan;
-use super::keys;
+use super::{keys, orphans};
 use crate::binding::{Bond, Edge, Schedule, Staged, Timing, schedule_stages, spell_cycle, with_partitions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use crate::hint;
-use crate::job::{Entities, Job, Reference, stage};
+use crate::job::{Entities, Job, OrphanPolicy, Reference, stage};
 use crate::schema::{DatabaseSchema, ForeignKey, TableName, TableSchema};
 use crate::sink::SchemaPlan;
 use serde::Serialize;
@@ -33,6 +33,9 @@ pub struct ReferencePlan {
     pub check: ReferenceCheck,
     /// When it is bound.
     pub binding: Binding,
+    /// What happens to rows whose parent is nowhere, where the job says so and there can be any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orphans: Option<OrphanPolicy>,
     /// Whether its parents are in a later stage, by the job's own order.
     #[serde(skip_serializing_if = "is_false")]
     pub against_stages: bool,
@@ -269,6 +272,7 @@ pub(super) fn plan(
     for ((entity, level), references) in entities.iter_mut().zip(&levels).zip(found) {
         entity.level = *level;
         entity.references = references.into_iter().map(|(reference, _)| reference).collect();
+        orphans::choose(job, entity, notes)?;
     }
     entities.sort_by_key(|entity| entity.level);
     Ok(Cycles { together: plans, refusals })
@@ -293,6 +297,7 @@ fn references_of(
             Some((other, _)) => {
                 other.declared |= reference.declared;
                 other.source = other.source.take().or(reference.source);
+                other.orphans = other.orphans.or(reference.orphans);
             }
             None => found.push((reference, bond)),
         }
@@ -316,6 +321,7 @@ fn references_of(
             declared: false,
             check,
             binding: if child.create { Binding::AfterLoad } else { Binding::WithRow },
+            orphans: None,
             against_stages: false,
             late: None,
             source: at_source,
@@ -372,7 +378,7 @@ fn bond(child: &EntityPlan, key: &ForeignKey) -> Bond {
 }
 
 /// Whether a column of the target may be NULL for a while.
-fn is_open(entity: &EntityPlan, name: &String) -> bool {
+pub(super) fn is_open(entity: &EntityPlan, name: &String) -> bool {
     entity.target.column(name).is_some_and(|c| c.nullable)
         && !entity.target_key.contains(name)
         && entity.columns.iter().any(|c| &c.target == name)
@@ -393,6 +399,7 @@ fn unchecked(
         declared: false,
         check: ReferenceCheck::Never,
         binding: Binding::Unchecked,
+        orphans: None,
         against_stages: false,
         late: None,
         source: at_source.map(|(key, source)| SourceReference {
@@ -431,6 +438,7 @@ fn from_job(child: &EntityPlan, parent: &EntityPlan, declared: &Reference) -> Re
     let mut reference = unchecked(parent, moved(&declared.columns, child)?, moved(key, parent)?, None);
     reference.declared = true;
     reference.when = declared.when.clone();
+    reference.orphans = declared.orphans;
     reference.source =
         Some(SourceReference { columns: declared.columns.clone(), parent_columns: key.clone(), guaranteed: false });
     Ok(reference)

@@ -21,7 +21,9 @@ pub use report::{Difference, DifferenceKind, EntityVerification, VerifyReport};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::{CancelToken, ExecutionQuery, Level, LogLine, Update};
 use crate::pipeline::Pipeline;
-use crate::state::Scope;
+use crate::pipeline::orphans::Search;
+use crate::plan::Plan;
+use crate::state::{Scope, TargetState};
 use crate::value::Key;
 use compare::{Known, verify_entity};
 
@@ -49,6 +51,7 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
         return Err(error.with("column", column));
     }
     let state = pipeline.sink.state();
+    let plan = with_orphans(pipeline, plan, state.as_ref()).await?;
     let remembers = state.exists().await.context("side", "target")?;
     let mut entities = Vec::with_capacity(plan.entities.len());
     for entity in &plan.entities {
@@ -73,6 +76,17 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
         entities.push(found);
     }
     Ok(VerifyReport { equal: entities.iter().all(EntityVerification::is_equal), entities })
+}
+
+/// Returns the plan with the rows that a run would write without their parents.
+async fn with_orphans(pipeline: &Pipeline, plan: Plan, state: &dyn TargetState) -> Result<Plan> {
+    if plan.entities.iter().flat_map(|e| &e.references).all(|reference| reference.orphans.is_none()) {
+        return Ok(plan);
+    }
+    let mut snapshot = pipeline.source.open_snapshot().await.context("side", "source")?;
+    let search = Search { job: &pipeline.job, plan: &plan, sink: pipeline.sink.as_ref(), state, fails: false };
+    let settled = search.settle(snapshot.as_mut()).await?;
+    Ok(settled.map_or(plan, |settled| settled.plan))
 }
 
 /// Writes what was found into the log of the job's latest execution, if there is one.

@@ -62,7 +62,7 @@ impl Comparison {
             }
         }
         let mut missed = PageBuilder::new(self.columns.clone(), codec::ENCODING);
-        let mut statement = self.prepare(connection, &format!("DISTINCT {}", list(&self.columns)), Some(self.limit))?;
+        let mut statement = self.prepare(connection, &format!("DISTINCT {}", exact(&self.columns)), Some(self.limit))?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next().during(LOOKING)? {
             missed.begin_row();
@@ -98,6 +98,11 @@ impl Comparison {
         }
         Ok(statement)
     }
+}
+
+/// Spellings that a column's collation takes for one are told apart.
+fn exact(columns: &[PageColumn]) -> String {
+    columns.iter().map(|c| format!("c.{} COLLATE BINARY", sql::ident(&c.name))).collect::<Vec<_>>().join(", ")
 }
 
 fn list(columns: &[PageColumn]) -> String {

@@ -47,6 +47,7 @@ impl Walk {
                     if row.lacks_parent {
                         self.note_waiting(&row.key);
                     }
+                    self.live.counters.orphans += u64::from(row.is_orphan);
                     let columns = self.column_sums(shaped, place)?;
                     self.decide(shaped, place, row.key.clone(), row.checksum, columns, &mut writes)?;
                 }

@@ -1,30 +1,28 @@
 //! Finding, before anything moves, the rows that refer to a parent which will not be there.
 
-use super::Pipeline;
+use super::{examples, find};
 use crate::error::Result;
-use crate::filter::{Filter, Parameter};
-use crate::plan::{EntityPlan, Plan, ReferenceCheck, ReferencePlan, SourceReference};
-use crate::source::{OrphanRequest, Orphans, PageRequest, Snapshot};
+use crate::job::OrphanPolicy;
+use crate::pipeline::Pipeline;
+use crate::plan::{EntityPlan, Plan, ReferenceCheck, ReferencePlan};
+use crate::source::{Orphans, PageRequest, Snapshot};
 use crate::value::conform::conform;
 use crate::value::{DataType, Key};
-use std::collections::BTreeMap;
 
 /// Distinct missing parents that are looked up in the target at most.
 const LOOKED_UP: usize = 1_000;
-/// Keys that a finding names at most.
-const NAMED: usize = 5;
 
 /// What was found about one reference.
-pub(super) struct Found {
+pub(in crate::pipeline) struct Found {
     /// The reference, spelled.
-    pub(super) name: String,
+    pub(in crate::pipeline) name: String,
     /// Whether a run would put up with it.
-    pub(super) passed: bool,
-    pub(super) message: String,
+    pub(in crate::pipeline) passed: bool,
+    pub(in crate::pipeline) message: String,
 }
 
 /// Looks at each reference that nobody guarantees and whose both sides are in the source.
-pub(super) async fn look(pipeline: &Pipeline, plan: &Plan) -> Result<Vec<Found>> {
+pub(in crate::pipeline) async fn look(pipeline: &Pipeline, plan: &Plan) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     let mut snapshot: Option<Box<dyn Snapshot>> = None;
     for entity in &plan.entities {
@@ -38,43 +36,12 @@ pub(super) async fn look(pipeline: &Pipeline, plan: &Plan) -> Result<Vec<Found>>
                 snapshot = Some(pipeline.source.open_snapshot().await?);
             }
             let Some(snapshot) = &mut snapshot else { continue };
-            let orphans = find(entity, parent, reference, source, snapshot.as_mut()).await?;
+            let orphans = find(entity, parent, reference, source, snapshot.as_mut(), LOOKED_UP).await?;
             let name = format!("{}: reference ({}) to {}", entity.name, reference.columns.join(", "), parent.name);
             found.push(judge(pipeline, parent, reference, orphans, name).await?);
         }
     }
     Ok(found)
-}
-
-async fn find(
-    entity: &EntityPlan,
-    parent: &EntityPlan,
-    reference: &ReferencePlan,
-    source: &SourceReference,
-    snapshot: &mut dyn Snapshot,
-) -> Result<Option<Orphans>> {
-    let condition = condition(&reference.when)?;
-    let request = OrphanRequest::new(&entity.source, &source.columns, &parent.source, &source.parent_columns)
-        .with_key(&entity.key)
-        .with_filter(entity.parsed_filter.as_ref())
-        .with_filter(condition.as_ref())
-        .with_parent_filter(parent.parsed_filter.as_ref())
-        .with_limit(LOOKED_UP);
-    snapshot.find_orphans(&request).await.map_err(|error| error.with("entity", &entity.name))
-}
-
-/// Which rows a type column assigns to the reference, as a condition of the source.
-fn condition(when: &BTreeMap<String, Parameter>) -> Result<Option<Filter>> {
-    if when.is_empty() {
-        return Ok(None);
-    }
-    let (mut conditions, mut values) = (Vec::new(), BTreeMap::new());
-    for (number, (column, value)) in when.iter().enumerate() {
-        let parameter = format!("migrate_when_{number}");
-        conditions.push(format!("\"{}\" = :{parameter}", column.replace('"', "\"\"")));
-        values.insert(parameter, value.clone());
-    }
-    Filter::parse(&conditions.join(" AND "), &values).map(Some)
 }
 
 async fn judge(
@@ -95,9 +62,11 @@ async fn judge(
         let message = format!("{} {refer} that only the target has", orphans.rows);
         return Ok(Found { name, passed: true, message });
     }
-    let named: Vec<&str> = orphans.keys.iter().take(NAMED).map(String::as_str).collect();
-    let examples = if named.is_empty() { String::new() } else { format!(", among them those of the keys {}", named.join("; ")) };
+    let examples = examples(&orphans);
     let (passed, outcome) = match (reference.check, reference.declared) {
+        _ if reference.orphans == Some(OrphanPolicy::Fail) => (false, "the job file has a run refused then"),
+        _ if reference.orphans == Some(OrphanPolicy::Null) => (true, "NULL is written instead, as the job file says"),
+        _ if reference.orphans == Some(OrphanPolicy::Quarantine) => (true, "they go to quarantine, as the job file says"),
         (ReferenceCheck::Live, _) => (false, "the target will refuse them"),
         (ReferenceCheck::AtEnd, _) => (false, "the constraint cannot be made over them"),
         (ReferenceCheck::Reported | ReferenceCheck::Never, true) => (false, "the job file says that each has one"),

@@ -1,0 +1,31 @@
+//! What a job does about rows whose parent is nowhere.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What happens to a row that refers to a parent which neither the source nor the target has.
+///
+/// It is decided when a run begins, for rows of which source and job move the parents too. Without a policy such a row is written as it is
+/// where nothing checks it, waits with NULL where its reference may wait, and is refused where the target refuses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OrphanPolicy {
+    /// The run is refused before anything is written.
+    Fail,
+    /// It is written with NULL in place of the reference, and with the reference once the parent is there.
+    Null,
+    /// It is kept in quarantine until the parent is there.
+    Quarantine,
+}
+
+impl fmt::Display for OrphanPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OrphanPolicy::Fail => "fail",
+            OrphanPolicy::Null => "null",
+            OrphanPolicy::Quarantine => "quarantine",
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! Finds out, before anything is written, which parents are nowhere, for references whose orphans the job has a policy for.
+
+use super::{examples, find};
+use crate::diff::LedgerBlock;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::job::{DeleteMode, Job, OrphanPolicy};
+use crate::pipeline::keymap::target_keys;
+use crate::plan::{EntityPlan, Orphaned, Plan, ReferencePlan, open_columns};
+use crate::sink::Sink;
+use crate::source::{Orphans, PageRequest, Snapshot};
+use crate::state::{Scope, TargetState};
+use crate::value::conform::conform;
+use crate::value::{DataType, Key};
+use std::collections::HashSet;
+
+/// Different parents that may be missing for one reference: they are held in memory while a run lasts.
+const MOST: usize = 200_000;
+/// Keys that are looked up in the target at once.
+const AT_ONCE: usize = 1_000;
+/// Ledger blocks that are looked at together.
+const BLOCKS_AT_ONCE: usize = 64;
+
+/// A search for the orphans of a plan.
+pub(crate) struct Search<'s> {
+    pub(crate) job: &'s Job,
+    pub(crate) plan: &'s Plan,
+    pub(crate) sink: &'s dyn Sink,
+    pub(crate) state: &'s dyn TargetState,
+    /// Whether orphans that the job has fail are an error; else they are left as they are.
+    pub(crate) fails: bool,
+}
+
+/// A plan with its orphans.
+pub(crate) struct Settled {
+    pub(crate) plan: Plan,
+    /// What is to be said of them, each with its entity.
+    pub(crate) messages: Vec<(String, String)>,
+}
+
+impl Search<'_> {
+    /// Returns the plan with the orphans of each reference that has a policy; `None` if there are none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Constraint`] where there are orphans that the job has fail.
+    pub(crate) async fn settle(&self, snapshot: &mut dyn Snapshot) -> Result<Option<Settled>> {
+        let mut settled: Option<Settled> = None;
+        for entity in &self.plan.entities {
+            let (mut rules, mut messages) = (Vec::new(), Vec::new());
+            for reference in &entity.references {
+                let Some(policy) = reference.orphans.filter(|policy| self.fails || *policy != OrphanPolicy::Fail) else {
+                    continue;
+                };
+                let Some((orphaned, orphans)) = self.of_reference(entity, reference, policy, snapshot).await? else { continue };
+                let what = format!(
+                    "{} {} by ({}) to a parent that is not there{}",
+                    orphans.rows,
+                    if orphans.rows == 1 { "row refers" } else { "rows refer" },
+                    reference.columns.join(", "),
+                    examples(&orphans)
+                );
+                let then = match policy {
+                    OrphanPolicy::Fail => {
+                        let error = Error::new(ErrorKind::Constraint, format!("{what}; no row was written"));
+                        return Err(error.with("entity", &entity.name).with("parent", &reference.table));
+                    }
+                    OrphanPolicy::Null => "NULL is written instead, until it is",
+                    OrphanPolicy::Quarantine => "they are kept in quarantine, until it is",
+                };
+                messages.push((entity.name.clone(), format!("{what}: {then}")));
+                rules.push(orphaned);
+            }
+            if !rules.is_empty() {
+                let settled = settled.get_or_insert_with(|| Settled { plan: self.plan.clone(), messages: Vec::new() });
+                settled.messages.append(&mut messages);
+                if let Some(entity) = settled.plan.entities.iter_mut().find(|e| e.name == entity.name) {
+                    entity.orphans = rules.into();
+                }
+            }
+        }
+        Ok(settled)
+    }
+
+    async fn of_reference(
+        &self,
+        entity: &EntityPlan,
+        reference: &ReferencePlan,
+        policy: OrphanPolicy,
+        snapshot: &mut dyn Snapshot,
+    ) -> Result<Option<(Orphaned, Orphans)>> {
+        let parent = reference.entity.as_ref().and_then(|name| self.plan.entity(name));
+        let (Some(parent), Some(source)) = (parent, &reference.source) else { return Ok(None) };
+        let unsupported = |message| Err(Error::new(ErrorKind::Unsupported, message).with("entity", &entity.name));
+        let Some(mut orphans) = find(entity, parent, reference, source, snapshot, MOST + 1).await? else {
+            return unsupported(format!("the source cannot tell which rows are orphans, which orphans = \"{policy}\" needs"));
+        };
+        if orphans.parents.len() > MOST {
+            let columns = reference.columns.join(", ");
+            return unsupported(format!(
+                "the rows that refer by ({columns}) to {} miss more than {MOST} parents, too many for orphans = \"{policy}\"",
+                parent.name
+            ));
+        }
+        let looked = orphans.parents.len();
+        let missing = self.missing_in_target(parent, reference, std::mem::take(&mut orphans.parents)).await?;
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        if missing.len() < looked {
+            // Some of the rows have their parent in the target: which of them, nobody has asked.
+            orphans.keys.clear();
+        }
+        let open = if policy == OrphanPolicy::Null { open_columns(entity, reference) } else { Vec::new() };
+        let reason = format!("the row of {} that it refers to is not there", parent.source.name);
+        let (columns, when) = (source.columns.clone(), reference.when.clone());
+        Ok(Some((Orphaned { columns, when, open, reason, parents: missing }, orphans)))
+    }
+
+    /// Returns those of some parents, which the source has not, that the target will not have either.
+    async fn missing_in_target(&self, parent: &EntityPlan, reference: &ReferencePlan, parents: Vec<Key>) -> Result<HashSet<Key>> {
+        let (job, state) = (self.job, self.state);
+        let mut missing: HashSet<Key> = HashSet::new();
+        // A table that this job creates is there once something was loaded into it.
+        let scopes = scopes(job, parent, state).await?;
+        if parents.is_empty() || (parent.create && scopes.is_empty()) {
+            return Ok(parents.into_iter().collect());
+        }
+        let by_key = reference.source.as_ref().is_some_and(|source| source.parent_columns == parent.key);
+        let types: Vec<&DataType> =
+            reference.parent_columns.iter().filter_map(|name| parent.target.column(name).map(|c| &c.data_type)).collect();
+        let mut target = self.sink.as_source().open_snapshot().await.context("side", "target")?;
+        let request = PageRequest::new(&parent.target, &reference.parent_columns, &reference.parent_columns);
+        let mut there = HashSet::new();
+        for some in parents.chunks(AT_ONCE) {
+            let mut keys: Vec<(Key, &Key)> = Vec::with_capacity(some.len());
+            if by_key && parent.translates_key() {
+                let targets = target_keys(state, &job.name, parent, some).await?;
+                keys.extend(targets.into_iter().zip(some).filter_map(|(target, key)| Some((target?, key))));
+            } else {
+                for key in some {
+                    let values = key.values()?.into_iter().zip(&types).map(|(value, data_type)| conform(value, data_type));
+                    // What does not fit the parent's column is none of its values.
+                    let Ok(values) = values.collect::<std::result::Result<Vec<_>, _>>() else { continue };
+                    keys.push((Key::from_values(&values), key));
+                }
+            }
+            let wanted: Vec<Key> = keys.iter().map(|(target, _)| target.clone()).collect();
+            let page = target.read_rows(&request, &wanted).await.context("side", "target")?;
+            let held = page.rows().map(|row| spelled(row.values()?, &types)).collect::<Result<HashSet<Key>>>()?;
+            there.extend(keys.iter().filter(|(target, _)| held.contains(target)).map(|(_, key)| (*key).clone()));
+        }
+        if by_key && job.deletes.mode == DeleteMode::Hard && !there.is_empty() {
+            // The source has lost them, and this very run is about to take them away.
+            going(state, &scopes, &mut there).await?;
+        }
+        missing.extend(parents.into_iter().filter(|key| !there.contains(key)));
+        Ok(missing)
+    }
+}
+
+/// A row of the target as a key, its values in the columns' own types.
+fn spelled(values: Vec<crate::value::Value<'_>>, types: &[&DataType]) -> Result<Key> {
+    let values = values.into_iter().zip(types);
+    let values: Vec<_> = values.map(|(value, data_type)| conform(value.clone(), data_type).unwrap_or(value)).collect();
+    Ok(Key::from_values(&values))
+}
+
+/// Takes out of some keys those that the ledger knows: rows of this job's own, which go once the source has lost them.
+async fn going(state: &dyn TargetState, scopes: &[Scope], keys: &mut HashSet<Key>) -> Result<()> {
+    for scope in scopes {
+        let mut after = None;
+        loop {
+            let stored = state.ledger_blocks(scope, after, BLOCKS_AT_ONCE).await?;
+            let Some(last) = stored.last() else { break };
+            after = Some(last.ordinal);
+            for block in &stored {
+                for entry in LedgerBlock::unpack(block)?.entries {
+                    keys.remove(&entry.key);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The parts of an entity that the target remembers.
+async fn scopes(job: &Job, entity: &EntityPlan, state: &dyn TargetState) -> Result<Vec<Scope>> {
+    if !state.exists().await.context("side", "target")? {
+        return Ok(Vec::new());
+    }
+    let parts = state.checkpoints(&job.name, &entity.name).await?;
+    let scope = |(partition, _)| Scope { job: job.name.clone(), entity: entity.name.clone(), partition };
+    Ok(parts.into_iter().map(scope).collect())
+}
