@@ -18,6 +18,7 @@ mod faults;
 mod keyless;
 mod kills;
 mod late_binding;
+mod links;
 mod memory;
 mod mirubato;
 mod mirubato_seed;

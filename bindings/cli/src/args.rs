@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Plan(PlanArguments),
     /// Shows which entity refers to which, and in which order they load
     Graph(GraphArguments),
+    /// Lists rows of the target whose references lead nowhere
+    Links(LinksArguments),
     /// Makes the target remember rows that it holds already, and touches none
     Adopt(JobArguments),
     /// Compares source and target row by row, as they are now
@@ -94,6 +96,15 @@ pub(crate) struct GraphArguments {
     /// How the graph is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = GraphFormat::Text)]
     pub(crate) format: GraphFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LinksArguments {
+    #[command(flatten)]
+    pub(crate) job: JobArguments,
+    /// Names so many rows of each reference
+    #[arg(long, value_name = "ROWS", default_value_t = 10)]
+    pub(crate) examples: usize,
 }
 
 /// How a graph is printed.

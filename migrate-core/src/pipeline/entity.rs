@@ -338,7 +338,7 @@ async fn holds_rows(context: &Context, entity: &EntityPlan) -> Result<bool> {
 }
 
 /// The condition that tells an entity's rows from those of other entities of its table; `None` if it has the table for itself.
-fn own_rows(entity: &EntityPlan) -> Option<Filter> {
+pub(super) fn own_rows(entity: &EntityPlan) -> Option<Filter> {
     let mut parameters = BTreeMap::new();
     let mut conditions = Vec::new();
     for (place, name) in entity.apart.iter().enumerate() {

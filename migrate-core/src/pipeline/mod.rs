@@ -22,6 +22,7 @@ mod keyless;
 pub(crate) mod keymap;
 mod knot;
 mod late;
+mod links;
 mod mark;
 pub(crate) mod orphans;
 pub(crate) mod park;
@@ -41,7 +42,7 @@ mod walk;
 
 pub use dry::{Cell, Change, EntityPreview, Preview, Sample};
 
-pub use report::{CheckReport, EntityReport, Finding, RunReport};
+pub use report::{CheckReport, EntityReport, Finding, LinkState, OpenLink, OpenReference, RunReport};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{
@@ -162,6 +163,16 @@ impl Pipeline {
     /// Only what keeps the check from going on; what it finds wrong is in the report.
     pub async fn check(&self) -> Result<CheckReport> {
         check::check(self).await
+    }
+
+    /// Returns the references of the target's rows that lead nowhere, as both sides are now, with up to so many rows of each. Writes nothing.
+    ///
+    /// Rows in quarantine are not among them: they are not in the target.
+    ///
+    /// # Errors
+    /// As [`Pipeline::plan`], those of reading, and [`ErrorKind::NotFound`] if the target lacks a table.
+    pub async fn links(&self, examples: usize) -> Result<Vec<OpenReference>> {
+        links::links(self, examples).await
     }
 
     /// Forgets refused rows of this job; returns how many.

@@ -2,6 +2,7 @@
 
 use crate::error::ErrorKind;
 use crate::job::ExecutionState;
+use crate::plan::ReferencePlan;
 use crate::state::Counters;
 use serde::Serialize;
 
@@ -44,6 +45,59 @@ pub struct EntityReport {
     pub counters: Counters,
     /// How long it took.
     pub seconds: f64,
+}
+
+/// A reference by which rows of the target lead nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct OpenReference {
+    /// The entity whose rows refer.
+    pub entity: String,
+    /// The target's columns that refer.
+    pub columns: Vec<String>,
+    /// The target's table that is referred to.
+    pub parent: String,
+    /// What is wrong with these rows.
+    pub state: LinkState,
+    /// How many there are.
+    pub rows: u64,
+    /// Some of them.
+    pub links: Vec<OpenLink>,
+}
+
+/// Why a reference leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LinkState {
+    /// The target's row has NULL where the source's refers to a parent.
+    Open,
+    /// The target's row refers to a parent that the target has not.
+    Dangling,
+}
+
+/// One row that refers to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct OpenLink {
+    /// The row's key: the source's where the reference is open, the target's where it dangles.
+    pub key: String,
+    /// What the source's row refers to, where the reference is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+}
+
+impl OpenReference {
+    pub(super) fn new(entity: &str, reference: &ReferencePlan) -> Self {
+        OpenReference {
+            entity: entity.to_owned(),
+            columns: reference.columns.clone(),
+            parent: reference.table.to_string(),
+            state: LinkState::Open,
+            rows: 0,
+            links: Vec::new(),
+        }
+    }
 }
 
 /// What a check has found. Nothing was written.

@@ -5,6 +5,7 @@ mod check;
 mod executions;
 mod graph;
 mod init;
+mod links;
 mod plan;
 mod quarantine;
 mod run;
@@ -36,6 +37,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Plan(plan) => plan::plan(&global, &plan).await,
         Command::Adopt(job) => adopt::adopt(&global, &job).await,
         Command::Graph(graph) => graph::graph(&global, &graph).await,
+        Command::Links(links) => links::links(&global, &links).await,
         Command::Verify(verify) => verify::verify(&global, &verify).await,
         Command::Quarantine(quarantine) => quarantine::quarantine(&global, quarantine.command).await,
         Command::Check(job) => check::check(&global, &job).await,

@@ -6,6 +6,7 @@ mod rules;
 
 pub(super) use check::look;
 pub(crate) use policy::{Search, Settled};
+pub(super) use rules::Condition;
 pub(crate) use rules::Rules;
 
 use crate::error::Result;
@@ -37,7 +38,7 @@ async fn find(
 }
 
 /// Which rows a type column assigns to the reference, as a condition of the source.
-fn condition(when: &BTreeMap<String, Parameter>) -> Result<Option<Filter>> {
+pub(super) fn condition(when: &BTreeMap<String, Parameter>) -> Result<Option<Filter>> {
     if when.is_empty() {
         return Ok(None);
     }

@@ -1,8 +1,10 @@
 //! Tells rows without a parent by their own values, while they are shaped.
 
+use crate::filter::Parameter;
 use crate::plan::{EntityPlan, Orphaned};
 use crate::value::conform::conform;
 use crate::value::{Key, PageColumn, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The rules of one entity, for pages of one kind.
@@ -11,12 +13,33 @@ pub(crate) struct Rules(Vec<Rule>);
 struct Rule {
     /// The places, in the source's page, of the columns that refer.
     columns: Vec<usize>,
-    /// The places of the columns that say whether a row refers, with what they say then.
-    when: Vec<(usize, Key)>,
+    /// Which rows refer at all.
+    when: Condition,
     /// The places, in the entity's columns, of those that become NULL.
     open: Vec<usize>,
     orphaned: Arc<[Orphaned]>,
     number: usize,
+}
+
+/// Which rows a type column assigns to a reference, for pages of one kind: the places of columns, with what they say then.
+pub(in crate::pipeline) struct Condition(Vec<(usize, Key)>);
+
+impl Condition {
+    /// Finds the columns in a page of the source; `None` if no row can meet the condition.
+    pub(in crate::pipeline) fn new(when: &BTreeMap<String, Parameter>, page: &[PageColumn]) -> Option<Self> {
+        let places = when.iter().map(|(name, value)| {
+            let place = page.iter().position(|c| &c.name == name)?;
+            // A value that is none of the column's is that of no row.
+            let value = conform(value.to_value(), &page[place].data_type).ok()?;
+            Some((place, Key::from_values([&value])))
+        });
+        places.collect::<Option<Vec<_>>>().map(Condition)
+    }
+
+    /// Returns whether a row meets it, whose cells are asked for by place.
+    pub(in crate::pipeline) fn holds<'v>(&self, cell: impl Fn(usize) -> Option<&'v Value<'v>>) -> bool {
+        self.0.iter().all(|(place, wanted)| cell(*place).is_some_and(|value| &Key::from_values([value]) == wanted))
+    }
 }
 
 /// What becomes of a row without a parent.
@@ -35,13 +58,7 @@ impl Rules {
         let mut rules = Vec::new();
         for (number, orphaned) in entity.orphans.iter().enumerate() {
             let columns: Option<Vec<usize>> = orphaned.columns.iter().map(place).collect();
-            let when = orphaned.when.iter().map(|(name, value)| {
-                let place = place(name)?;
-                // A value that is none of the column's is that of no row.
-                let value = conform(value.to_value(), &page[place].data_type).ok()?;
-                Some((place, Key::from_values([&value])))
-            });
-            let (Some(columns), Some(when)) = (columns, when.collect::<Option<Vec<_>>>()) else { continue };
+            let (Some(columns), Some(when)) = (columns, Condition::new(&orphaned.when, page)) else { continue };
             let open = orphaned.open.iter().filter_map(|name| entity.columns.iter().position(|c| &c.target == name)).collect();
             rules.push(Rule { columns, when, open, orphaned: Arc::clone(&entity.orphans), number });
         }
@@ -71,7 +88,6 @@ impl Rule {
         let cell = |place: usize| row.get(place).and_then(Option::as_ref).filter(|value| !value.is_null());
         let referring: Option<Vec<&Value<'_>>> = self.columns.iter().map(|place| cell(*place)).collect();
         let Some(referring) = referring else { return false };
-        self.when.iter().all(|(place, wanted)| cell(*place).is_some_and(|value| &Key::from_values([value]) == wanted))
-            && self.orphaned[self.number].parents.contains(&Key::from_values(referring))
+        self.when.holds(cell) && self.orphaned[self.number].parents.contains(&Key::from_values(referring))
     }
 }
