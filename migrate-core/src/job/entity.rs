@@ -99,6 +99,11 @@ pub struct Entity {
     /// What happens to rows whose parent is nowhere, whichever reference names it; what the job says if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphans: Option<OrphanPolicy>,
+    /// The row of the target's table that stands in for parents which are nowhere, where rows that refer to them say `orphans =
+    /// "placeholder"`: values of its columns. The columns that are referred to are "setup", where they hold texts and nothing is said; others
+    /// have their defaults.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub placeholder: BTreeMap<String, Parameter>,
     /// What happens to values on the way, step by step; `columns` applies to what comes out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transform: Vec<Transform>,
@@ -195,6 +200,13 @@ impl Entity {
     #[must_use]
     pub fn with_orphans(mut self, policy: OrphanPolicy) -> Self {
         self.orphans = Some(policy);
+        self
+    }
+
+    /// Gives a column of the entity's placeholder a value; see [`OrphanPolicy::Placeholder`].
+    #[must_use]
+    pub fn with_placeholder(mut self, column: impl Into<String>, value: Parameter) -> Self {
+        self.placeholder.insert(column.into(), value);
         self
     }
 

@@ -18,6 +18,9 @@ pub enum OrphanPolicy {
     Null,
     /// It is kept in quarantine until the parent is there.
     Quarantine,
+    /// It is written with a reference to a placeholder, a row of the parents' table that the job makes, until the parent is there. The
+    /// placeholder goes once nothing refers to it.
+    Placeholder,
 }
 
 impl fmt::Display for OrphanPolicy {
@@ -26,6 +29,7 @@ impl fmt::Display for OrphanPolicy {
             OrphanPolicy::Fail => "fail",
             OrphanPolicy::Null => "null",
             OrphanPolicy::Quarantine => "quarantine",
+            OrphanPolicy::Placeholder => "placeholder",
         })
     }
 }

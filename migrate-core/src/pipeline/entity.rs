@@ -4,6 +4,7 @@ use super::context::{Context, Purpose};
 use super::fingerprint::{Trust, fingerprint, trust};
 use super::folded::refuse_folded_rows;
 use super::keyless::{Keyless, Known};
+use super::orphans::placeholder::others;
 use super::reader::{BYTES_AHEAD, ReadPlan};
 use super::rebase::Rebase;
 use super::strategy::Synced;
@@ -332,7 +333,11 @@ async fn holds_rows(context: &Context, entity: &EntityPlan) -> Result<bool> {
     } else {
         entity.target_key.clone()
     };
-    let own = own_rows(entity);
+    // A placeholder is none of the entity's rows, and stands in no row's way.
+    let own = match own_rows(entity) {
+        Some(own) => Some(own),
+        None => others(entity)?,
+    };
     let request = PageRequest::new(&entity.target, &columns, &[]).with_filter(own.as_ref()).with_limits(1, 1);
     Ok(!snapshot.read_page(&request).await?.is_empty())
 }

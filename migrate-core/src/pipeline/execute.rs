@@ -5,7 +5,7 @@ use super::collisions::refuse_collisions;
 use super::context::{BATCH_ROWS, Context, Limits, Purpose};
 use super::dry;
 use super::entity::EntityRun;
-use super::orphans::{Search, Settled};
+use super::orphans::{Search, Settled, placeholder};
 use super::report::{EntityReport, RunReport};
 use super::retry::Backoff;
 use super::sweep::sweep;
@@ -241,6 +241,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         step(context, "keys of tables that hold rows");
         context.sink.build_keys(&plan.schema, &context.fence).await?;
     }
+    placeholder::bring_in(context, plan).await?;
     let mut snapshot = run_entities(context, plan, &mut runs, snapshot).await?;
     if context.limits.rows.is_none() && runs.iter().any(EntityRun::is_incomplete) {
         if runs.iter().any(|run| run.entity.create && run.is_incomplete()) {
@@ -261,6 +262,9 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
     drop(snapshot);
     if context.purpose == Purpose::Run {
         refuse_collisions(context, &runs).await?;
+        if context.limits.rows.is_none() {
+            placeholder::take_away(context, plan).await?;
+        }
     }
     if context.limits.rows.is_none() {
         context.sink.finish(&plan.schema, &context.fence, &|name| step(context, name)).await?;
@@ -273,6 +277,7 @@ async fn settle_orphans(context: &Context, plan: &Plan, snapshot: &mut dyn Snaps
     let (sink, state) = (context.sink.as_ref(), context.state.as_ref());
     let search = Search { job: &context.job, plan, sink, state, fails: true };
     let Some(Settled { plan, messages }) = search.settle(snapshot).await? else { return Ok(None) };
+    placeholder::check(&plan, snapshot).await?;
     for (entity, message) in messages {
         context.log(Level::Warn, &entity, message);
     }

@@ -53,7 +53,8 @@ pub(super) async fn links(pipeline: &Pipeline, examples: usize) -> Result<Vec<Op
 fn may_be_open(entity: &EntityPlan, reference: &ReferencePlan) -> bool {
     let replaced = entity.translations.iter().any(|t| reference.columns.contains(&t.target));
     let nullable = reference.late.is_some() || reference.binding == Binding::Late;
-    !entity.is_keyless() && (replaced || nullable || reference.orphans == Some(OrphanPolicy::Null))
+    !entity.is_keyless()
+        && (replaced || nullable || matches!(reference.orphans, Some(OrphanPolicy::Null | OrphanPolicy::Placeholder)))
 }
 
 struct Search<'s> {
@@ -125,7 +126,10 @@ impl Search<'_> {
         let referring_places: Vec<usize> = self.reference.columns.iter().filter_map(|name| page.column_index(name)).collect();
         for row in page.rows() {
             let values = row.values()?;
-            if !referring_places.iter().any(|place| values[*place].is_null()) {
+            let referred = referring_places.iter().zip(&self.reference.columns);
+            let referred: Vec<Value<'static>> = referred.map(|(place, name)| spelled(entity, name, &values[*place])).collect();
+            let stands_in = self.reference.placeholder.as_ref().is_some_and(|placeholder| placeholder.referred == referred);
+            if !stands_in && !referred.iter().any(Value::is_null) {
                 continue;
             }
             let own = values.iter().zip(&entity.target_key).map(|(value, name)| spelled(entity, name, value));
@@ -140,7 +144,7 @@ impl Search<'_> {
     }
 }
 
-/// A value of the target's key in its column's own type.
+/// A value of the target in its column's own type.
 fn spelled(entity: &EntityPlan, name: &str, value: &Value<'_>) -> Value<'static> {
     let conformed = entity.target.column(name).and_then(|column| conform(value.clone(), &column.data_type).ok());
     conformed.unwrap_or_else(|| value.clone()).into_owned()

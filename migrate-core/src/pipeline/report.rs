@@ -72,6 +72,8 @@ pub struct OpenReference {
 pub enum LinkState {
     /// The target's row has NULL where the source's refers to a parent.
     Open,
+    /// The target's row refers to a placeholder, where the source's refers to a parent.
+    Placeholder,
     /// The target's row refers to a parent that the target has not.
     Dangling,
 }
@@ -80,9 +82,9 @@ pub enum LinkState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct OpenLink {
-    /// The row's key: the source's where the reference is open, the target's where it dangles.
+    /// The row's key: the target's where the reference dangles, else the source's.
     pub key: String,
-    /// What the source's row refers to, where the reference is open.
+    /// What the source's row refers to, unless the reference dangles.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
 }
@@ -93,7 +95,7 @@ impl OpenReference {
             entity: entity.to_owned(),
             columns: reference.columns.clone(),
             parent: reference.table.to_string(),
-            state: LinkState::Open,
+            state: if reference.placeholder.is_some() { LinkState::Placeholder } else { LinkState::Open },
             rows: 0,
             links: Vec::new(),
         }

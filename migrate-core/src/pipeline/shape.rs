@@ -285,9 +285,9 @@ fn conform_row<'p>(
         return Ok(outcome);
     }
     for (at, (step, column)) in recipe.steps.iter().zip(&entity.columns).enumerate() {
-        if bereft.open.contains(&at) {
+        if let Some((_, value)) = bereft.instead.iter().find(|(place, _)| *place == at) {
             made.is_orphan = true;
-            made.push(&Value::Null)?;
+            made.push(value)?;
             continue;
         }
         if let Some(replaced) = replaced.and_then(|(translated, row)| translated.cell(at, row)) {

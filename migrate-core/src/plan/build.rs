@@ -419,6 +419,7 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         references: Vec::new(),
         cascades: Vec::new(),
         orphans: Arc::new([]),
+        placeholders: Vec::new(),
         together: None,
         generated,
         translations: Vec::new(),

@@ -3,7 +3,7 @@
 use super::cascades::CascadePlan;
 use super::drift::{Drift, DriftAction};
 use super::keys::{GeneratedPlan, TranslationPlan};
-use super::orphans::Orphaned;
+use super::orphans::{Orphaned, Placeholder};
 use super::references::ReferencePlan;
 use crate::filter::Filter;
 use crate::job::CursorColumn;
@@ -58,6 +58,9 @@ pub struct EntityPlan {
     /// Rows whose parent is nowhere, and what becomes of them: known once a run has begun.
     #[serde(skip)]
     pub(crate) orphans: Arc<[Orphaned]>,
+    /// Rows of its table that stand in for parents which are nowhere, of other entities or its own.
+    #[serde(skip)]
+    pub(crate) placeholders: Vec<Arc<Placeholder>>,
     /// Which of [`super::Plan::together`] the entity belongs to.
     #[serde(skip)]
     pub(crate) together: Option<usize>,

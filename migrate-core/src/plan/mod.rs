@@ -22,7 +22,7 @@ pub use drift::{Drift, DriftAction, DriftChange};
 pub use entity::{ColumnPlan, EntityPlan};
 pub use graph::{GraphEntity, GraphReference, ReferenceGraph};
 pub use keys::{GeneratedPlan, TranslationPlan};
-pub(crate) use orphans::{Orphaned, open as open_columns};
+pub(crate) use orphans::{Orphaned, Placeholder, open as open_columns};
 pub use references::{Binding, ReferenceCheck, ReferencePlan, SourceReference, TogetherPlan};
 pub use stages::StagePlan;
 

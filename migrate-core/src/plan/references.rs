@@ -1,7 +1,8 @@
 //! The references of a plan's entities: from both catalogs and from the job file, and when each is bound.
 
 use super::entity::EntityPlan;
-use super::{keys, orphans};
+use super::keys;
+use super::orphans::{self, Placeholder};
 use crate::binding::{Bond, Edge, Schedule, Staged, Timing, schedule_stages, spell_cycle, with_partitions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
@@ -11,6 +12,7 @@ use crate::schema::{DatabaseSchema, ForeignKey, TableName, TableSchema};
 use crate::sink::SchemaPlan;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A reference of an entity.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,6 +38,9 @@ pub struct ReferencePlan {
     /// What happens to rows whose parent is nowhere, where the job says so and there can be any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orphans: Option<OrphanPolicy>,
+    /// The row that stands in for parents which are nowhere, where that is the policy.
+    #[serde(skip)]
+    pub(crate) placeholder: Option<Arc<Placeholder>>,
     /// Whether its parents are in a later stage, by the job's own order.
     #[serde(skip_serializing_if = "is_false")]
     pub against_stages: bool,
@@ -272,8 +277,8 @@ pub(super) fn plan(
     for ((entity, level), references) in entities.iter_mut().zip(&levels).zip(found) {
         entity.level = *level;
         entity.references = references.into_iter().map(|(reference, _)| reference).collect();
-        orphans::choose(job, entity, notes)?;
     }
+    orphans::choose(job, entities, notes)?;
     entities.sort_by_key(|entity| entity.level);
     Ok(Cycles { together: plans, refusals })
 }
@@ -322,6 +327,7 @@ fn references_of(
             check,
             binding: if child.create { Binding::AfterLoad } else { Binding::WithRow },
             orphans: None,
+            placeholder: None,
             against_stages: false,
             late: None,
             source: at_source,
@@ -400,6 +406,7 @@ fn unchecked(
         check: ReferenceCheck::Never,
         binding: Binding::Unchecked,
         orphans: None,
+        placeholder: None,
         against_stages: false,
         late: None,
         source: at_source.map(|(key, source)| SourceReference {

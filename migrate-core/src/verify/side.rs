@@ -20,6 +20,8 @@ pub(super) struct Side {
     shaper: Shaper,
     /// The target's rows that are not this entity's: another constant, or a mark.
     strangers: Vec<(usize, Vec<u8>)>,
+    /// The target's rows that stand in for others: what each has in its columns.
+    placeholders: Vec<Vec<(usize, Vec<u8>)>>,
     /// For each column of the key, the type in which both sides spell it; `None` if they spell keys differently, whatever is read.
     key_types: Option<Vec<DataType>>,
     /// What replaces ids of the source, where the target has given others, and where the key maps are.
@@ -75,15 +77,21 @@ impl Side {
         };
         let constants = mirror.columns.iter().enumerate();
         let strangers = constants.filter_map(|(place, c)| Some((place, encoded(c.constant.as_ref()?)))).collect();
+        let placeholders = mirror.placeholders.iter().map(|placeholder| {
+            let cells = placeholder.key.iter().zip(&placeholder.values);
+            let place = |name: &String| mirror.columns.iter().position(|c| &c.target == name);
+            cells.filter_map(|(name, value)| Some((place(name)?, encoded(value)))).collect()
+        });
+        let placeholders = placeholders.collect();
         let mirror = mirrored(mirror);
         let of_key = |name: &String| mirror.columns.iter().find(|c| &c.target == name).map(|c| c.target_type.clone());
         let key_types = mirror.key.iter().map(of_key).collect();
-        Side::new(mirror, strangers, key_types)
+        Side { placeholders, ..Side::new(mirror, strangers, key_types) }
     }
 
     fn new(entity: EntityPlan, strangers: Vec<(usize, Vec<u8>)>, key_types: Option<Vec<DataType>>) -> Self {
         let entity = Arc::new(entity);
-        Side { shaper: Shaper::new(entity.clone()), entity, strangers, key_types, translator: None }
+        Side { shaper: Shaper::new(entity.clone()), entity, strangers, placeholders: Vec::new(), key_types, translator: None }
     }
 
     /// Whether a page's keys are spelled as the target's columns have them. SQLite's cells are text where its column says
@@ -150,7 +158,7 @@ impl Side {
                 let place = |name: &String| self.entity.columns.iter().position(|c| &c.target == name);
                 Key::from_values(self.entity.target_key.iter().filter_map(place).map(|place| &values[place]))
             };
-            if !self.strangers.is_empty() && self.is_strange(&at.values()?) {
+            if !(self.strangers.is_empty() && self.placeholders.is_empty()) && self.is_strange(&at.values()?) {
                 continue;
             }
             let key = if self.entity.is_keyless() {
@@ -170,13 +178,14 @@ impl Side {
         Ok(out)
     }
 
-    /// Whether a row of the target belongs to another entity of its table, or is marked as deleted.
+    /// Whether a row of the target belongs to another entity of its table, is marked as deleted, or stands in for others.
     fn is_strange(&self, values: &[Value<'_>]) -> bool {
         let mut bytes = Vec::new();
-        self.strangers.iter().any(|(place, constant)| {
+        let mut has = |(place, constant): &(usize, Vec<u8>)| {
             bytes.clear();
             canonical::encode_value(&values[*place], &mut bytes);
-            &bytes != constant
-        })
+            &bytes == constant
+        };
+        !self.strangers.iter().all(&mut has) || self.placeholders.iter().any(|cells| cells.iter().all(&mut has))
     }
 }

@@ -40,6 +40,7 @@ fn print(found: &[OpenReference]) {
             reference.rows.to_string(),
             match reference.state {
                 LinkState::Open => "have NULL: the parent was not there".to_owned(),
+                LinkState::Placeholder => "refer to a placeholder: the parent was not there".to_owned(),
                 LinkState::Dangling => "refer to a row that is not there".to_owned(),
                 _ => String::new(),
             },

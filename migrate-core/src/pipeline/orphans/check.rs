@@ -67,6 +67,7 @@ async fn judge(
         _ if reference.orphans == Some(OrphanPolicy::Fail) => (false, "the job file has a run refused then"),
         _ if reference.orphans == Some(OrphanPolicy::Null) => (true, "NULL is written instead, as the job file says"),
         _ if reference.orphans == Some(OrphanPolicy::Quarantine) => (true, "they go to quarantine, as the job file says"),
+        _ if reference.orphans == Some(OrphanPolicy::Placeholder) => (true, "a placeholder stands in, as the job file says"),
         (ReferenceCheck::Live, _) => (false, "the target will refuse them"),
         (ReferenceCheck::AtEnd, _) => (false, "the constraint cannot be made over them"),
         (ReferenceCheck::Reported | ReferenceCheck::Never, true) => (false, "the job file says that each has one"),

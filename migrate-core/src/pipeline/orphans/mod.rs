@@ -1,6 +1,7 @@
 //! Rows that refer to a parent which is not there: found before anything moves, reported, and dealt with as the job says.
 
 mod check;
+pub(super) mod placeholder;
 mod policy;
 mod rules;
 

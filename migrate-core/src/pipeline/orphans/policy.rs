@@ -10,7 +10,7 @@ use crate::sink::Sink;
 use crate::source::{Orphans, PageRequest, Snapshot};
 use crate::state::{Scope, TargetState};
 use crate::value::conform::conform;
-use crate::value::{DataType, Key};
+use crate::value::{DataType, Key, Value};
 use std::collections::HashSet;
 
 /// Different parents that may be missing for one reference: they are held in memory while a run lasts.
@@ -65,6 +65,7 @@ impl Search<'_> {
                     }
                     OrphanPolicy::Null => "NULL is written instead, until it is",
                     OrphanPolicy::Quarantine => "they are kept in quarantine, until it is",
+                    OrphanPolicy::Placeholder => "a placeholder stands in, until it is",
                 };
                 messages.push((entity.name.clone(), format!("{what}: {then}")));
                 rules.push(orphaned);
@@ -109,10 +110,14 @@ impl Search<'_> {
             // Some of the rows have their parent in the target: which of them, nobody has asked.
             orphans.keys.clear();
         }
-        let open = if policy == OrphanPolicy::Null { open_columns(entity, reference) } else { Vec::new() };
+        let instead = match (policy, &reference.placeholder) {
+            (OrphanPolicy::Null, _) => open_columns(entity, reference).into_iter().map(|name| (name, Value::Null)).collect(),
+            (_, Some(placeholder)) => reference.columns.iter().cloned().zip(placeholder.referred.clone()).collect(),
+            (_, None) => Vec::new(),
+        };
         let reason = format!("the row of {} that it refers to is not there", parent.source.name);
         let (columns, when) = (source.columns.clone(), reference.when.clone());
-        Ok(Some((Orphaned { columns, when, open, reason, parents: missing }, orphans)))
+        Ok(Some((Orphaned { columns, when, instead, reason, parents: missing }, orphans)))
     }
 
     /// Returns those of some parents, which the source has not, that the target will not have either.
@@ -158,7 +163,7 @@ impl Search<'_> {
 }
 
 /// A row of the target as a key, its values in the columns' own types.
-fn spelled(values: Vec<crate::value::Value<'_>>, types: &[&DataType]) -> Result<Key> {
+fn spelled(values: Vec<Value<'_>>, types: &[&DataType]) -> Result<Key> {
     let values = values.into_iter().zip(types);
     let values: Vec<_> = values.map(|(value, data_type)| conform(value.clone(), data_type).unwrap_or(value)).collect();
     Ok(Key::from_values(&values))

@@ -15,8 +15,8 @@ struct Rule {
     columns: Vec<usize>,
     /// Which rows refer at all.
     when: Condition,
-    /// The places, in the entity's columns, of those that become NULL.
-    open: Vec<usize>,
+    /// The places, in the entity's columns, of those that have another value, with it.
+    instead: Vec<(usize, Value<'static>)>,
     orphaned: Arc<[Orphaned]>,
     number: usize,
 }
@@ -45,8 +45,8 @@ impl Condition {
 /// What becomes of a row without a parent.
 #[derive(Default)]
 pub(crate) struct Bereft {
-    /// The places, in the entity's columns, of those that are NULL.
-    pub(crate) open: Vec<usize>,
+    /// The places, in the entity's columns, of those that have another value, with it.
+    pub(crate) instead: Vec<(usize, Value<'static>)>,
     /// Why it is refused, with the source's column, where it is.
     pub(crate) refused: Option<(String, String)>,
 }
@@ -59,8 +59,9 @@ impl Rules {
         for (number, orphaned) in entity.orphans.iter().enumerate() {
             let columns: Option<Vec<usize>> = orphaned.columns.iter().map(place).collect();
             let (Some(columns), Some(when)) = (columns, Condition::new(&orphaned.when, page)) else { continue };
-            let open = orphaned.open.iter().filter_map(|name| entity.columns.iter().position(|c| &c.target == name)).collect();
-            rules.push(Rule { columns, when, open, orphaned: Arc::clone(&entity.orphans), number });
+            let place = |name: &String| entity.columns.iter().position(|c| &c.target == name);
+            let instead = orphaned.instead.iter().filter_map(|(name, value)| Some((place(name)?, value.clone()))).collect();
+            rules.push(Rule { columns, when, instead, orphaned: Arc::clone(&entity.orphans), number });
         }
         (!rules.is_empty()).then_some(Rules(rules))
     }
@@ -73,8 +74,8 @@ impl Rules {
                 continue;
             }
             let bereft = found.get_or_insert_default();
-            bereft.open.extend(&rule.open);
-            if rule.open.is_empty() && bereft.refused.is_none() {
+            bereft.instead.extend_from_slice(&rule.instead);
+            if rule.instead.is_empty() && bereft.refused.is_none() {
                 let orphaned = &rule.orphaned[rule.number];
                 bereft.refused = Some((orphaned.columns.join(", "), orphaned.reason.clone()));
             }
