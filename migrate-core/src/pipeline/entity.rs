@@ -4,7 +4,7 @@ use super::context::{Context, Purpose};
 use super::fingerprint::{Trust, fingerprint, trust};
 use super::folded::refuse_folded_rows;
 use super::keyless::{Keyless, Known};
-use super::orphans::placeholder::others;
+use super::orphans::placeholder::holds_others;
 use super::reader::{BYTES_AHEAD, ReadPlan};
 use super::rebase::Rebase;
 use super::strategy::Synced;
@@ -328,18 +328,19 @@ impl EntityRun {
 async fn holds_rows(context: &Context, entity: &EntityPlan) -> Result<bool> {
     let source = context.sink.as_source();
     let mut snapshot = source.open_snapshot().await?;
-    let columns = if entity.target_key.is_empty() {
-        entity.columns.iter().map(|c| c.target.clone()).collect()
-    } else {
-        entity.target_key.clone()
+    let mut columns: Vec<String> = match entity.target_key.is_empty() {
+        true => entity.columns.iter().map(|c| c.target.clone()).collect(),
+        false => entity.target_key.clone(),
     };
     // A placeholder is none of the entity's rows, and stands in no row's way.
-    let own = match own_rows(entity) {
-        Some(own) => Some(own),
-        None => others(entity)?,
-    };
-    let request = PageRequest::new(&entity.target, &columns, &[]).with_filter(own.as_ref()).with_limits(1, 1);
-    Ok(!snapshot.read_page(&request).await?.is_empty())
+    for column in entity.placeholders.iter().flat_map(|placeholder| &placeholder.key) {
+        if !columns.contains(column) {
+            columns.push(column.clone());
+        }
+    }
+    let (own, rows) = (own_rows(entity), entity.placeholders.len() + 1);
+    let request = PageRequest::new(&entity.target, &columns, &[]).with_filter(own.as_ref()).with_limits(usize::MAX, rows);
+    holds_others(entity, &snapshot.read_page(&request).await?)
 }
 
 /// The condition that tells an entity's rows from those of other entities of its table; `None` if it has the table for itself.

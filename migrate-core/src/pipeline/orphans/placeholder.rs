@@ -12,7 +12,7 @@ use crate::source::{PageRequest, Snapshot};
 use crate::state::{Checkpoint, Scope, StateChanges, to_hex};
 use crate::value::conform::conform;
 use crate::value::text::to_text;
-use crate::value::{Encoding, Key, PageBuilder, Value};
+use crate::value::{Encoding, Key, Page, PageBuilder, Value};
 use std::collections::BTreeMap;
 
 /// The placeholders that rows of this run are to refer to, with the entities of whose tables they are rows.
@@ -157,19 +157,20 @@ fn having(columns: &[String], values: &[Value<'static>]) -> Result<Filter> {
     Filter::parse(&conditions.join(" AND "), &parameters)
 }
 
-/// The rows that are no placeholders; `None` where there are none.
-pub(crate) fn others(entity: &EntityPlan) -> Result<Option<Filter>> {
-    let (mut conditions, mut parameters) = (Vec::new(), BTreeMap::new());
-    for placeholder in &entity.placeholders {
-        let mut differs = Vec::new();
-        for (column, value) in placeholder.key.iter().zip(&placeholder.values) {
-            let (name, column) = (format!("migrate_other_{}", parameters.len()), column.replace('"', "\"\""));
-            differs.push(format!("\"{column}\" IS NULL OR \"{column}\" <> :{name}"));
-            parameters.insert(name, parameter(value));
+/// Returns whether some row of a page of the target is none of the entity's placeholders.
+pub(crate) fn holds_others(entity: &EntityPlan, page: &Page) -> Result<bool> {
+    for row in page.rows() {
+        let values = row.values()?;
+        let has = |(name, wanted): (&String, &Value<'static>)| {
+            let cell = page.column_index(name).zip(entity.target.column(name));
+            let value = cell.and_then(|(place, column)| conform(values[place].clone(), &column.data_type).ok());
+            value.is_some_and(|value| &value == wanted)
+        };
+        if !entity.placeholders.iter().any(|placeholder| placeholder.key.iter().zip(&placeholder.values).all(has)) {
+            return Ok(true);
         }
-        conditions.push(format!("({})", differs.join(" OR ")));
     }
-    if conditions.is_empty() { Ok(None) } else { Filter::parse(&conditions.join(" AND "), &parameters).map(Some) }
+    Ok(false)
 }
 
 fn parameter(value: &Value<'_>) -> Parameter {
