@@ -3,6 +3,8 @@
 use crate::Result;
 use crate::change;
 use crate::compare;
+use crate::database::query;
+use crate::keyed::keyed;
 use crate::limit::{self, Ready};
 use crate::migrate::{self, Took};
 use crate::report::Line;
@@ -269,6 +271,66 @@ pub(crate) const CASES: &[Case] = &[
         target: after(AUTO, false),
     },
     Case {
+        name: "text-keys",
+        title: "rows with text keys, PostgreSQL → PostgreSQL, target created",
+        limit: "binary COPY pipe, primary key in place",
+        bound: 0.85,
+        table: "text_keys",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::New,
+    },
+    Case {
+        name: "second-run-text-keys",
+        title: "second run of the same, nothing changed, all rows compared",
+        limit: "binary COPY pipe, primary key in place",
+        bound: 0.45,
+        table: "text_keys",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: after(FULL, false),
+    },
+    Case {
+        name: "uuid-keys",
+        title: "rows with uuid keys, PostgreSQL → PostgreSQL, target created",
+        limit: "binary COPY pipe, primary key in place",
+        bound: 0.85,
+        table: "uuid_keys",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::New,
+    },
+    Case {
+        name: "second-run-uuid-keys",
+        title: "second run of the same, nothing changed, all rows compared",
+        limit: "binary COPY pipe, primary key in place",
+        bound: 0.45,
+        table: "uuid_keys",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: after(FULL, false),
+    },
+    Case {
+        name: "composite-keys",
+        title: "rows with keys of two columns, PostgreSQL → PostgreSQL, target created",
+        limit: "binary COPY pipe, primary key in place",
+        bound: 0.85,
+        table: "composite_keys",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::New,
+    },
+    Case {
+        name: "second-run-composite-keys",
+        title: "second run of the same, nothing changed, all rows compared",
+        limit: "binary COPY pipe, primary key in place",
+        bound: 0.45,
+        table: "composite_keys",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: after(FULL, false),
+    },
+    Case {
         name: "tree-new",
         title: "rows that refer to one another in a random tree, target created",
         limit: "our own copy of the same rows without the reference",
@@ -296,21 +358,29 @@ pub(crate) fn measure(case: &'static Case, sources: &Sources, settings: &Setting
     let run = Run { case, sources, settings };
     let loops = case.to == Engine::Sqlite && case.from == Engine::Postgres && !matches!(case.target, Target::Copied(_));
     let ready = if loops { Some(Ready::new(Events::new(settings.events))) } else { None };
-    let mut line = Line { case, limits: Vec::new(), ours: Vec::new(), peak: 0 };
+    let mut line = Line { case, limits: Vec::new(), ours: Vec::new(), peak: 0, ledger: None };
     for pair in 1..=settings.pairs {
         let limit = run.limit(ready.as_ref())?;
         let ours = run.ours()?;
         eprintln!(
             "  pair {pair}: limit {:.2} s, ours {:.2} s, {:.1} MiB",
             limit.as_secs_f64(),
-            ours.time.as_secs_f64(),
-            ours.peak as f64 / 1024.0
+            ours.took.time.as_secs_f64(),
+            ours.took.peak as f64 / 1024.0
         );
         line.limits.push(limit);
-        line.ours.push(ours.time);
-        line.peak = line.peak.max(ours.peak);
+        line.ours.push(ours.took.time);
+        line.peak = line.peak.max(ours.took.peak);
+        line.ledger = ours.ledger.or(line.ledger);
     }
     Ok(line)
+}
+
+/// What a copy took.
+struct Measured {
+    took: Took,
+    /// Bytes of the target's ledger for each row, where it was asked for.
+    ledger: Option<f64>,
 }
 
 struct Run<'a> {
@@ -322,7 +392,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn limit(&self, ready: Option<&Ready>) -> Result<Duration> {
         if matches!(self.case.target, Target::Copied(_)) {
-            self.sources.target.fresh(self.case.table, &format!("{EVENTS_POSTGRES}; {EVENTS_KEYS}"))?;
+            let (table, keys) = self.ddl();
+            self.sources.target.fresh(self.case.table, &format!("{table}; {keys}"))?;
             return limit::copy_pipe(self.sources, self.case.table);
         }
         if self.case.table == "tree" {
@@ -358,7 +429,7 @@ impl Run<'_> {
         Ok(migrate::run(&sources.program, &["run"], &job)?.time)
     }
 
-    fn ours(&self) -> Result<Took> {
+    fn ours(&self) -> Result<Measured> {
         let (case, sources) = (self.case, self.sources);
         let folder = sources.work_folder()?;
         let source = match case.from {
@@ -385,9 +456,10 @@ impl Run<'_> {
             Target::New | Target::Existing => &["run"],
         };
         let first = migrate::run(&sources.program, command, &job)?;
+        let ledger = if case.to == Engine::Postgres { Some(self.ledger()?) } else { None };
         let Target::Copied(after) = case.target else {
             self.compare(&folder)?;
-            return Ok(first);
+            return Ok(Measured { took: first, ledger });
         };
         crate::database::run(&sources.target.url("postgres"), &["CHECKPOINT"])?;
         if after.changed {
@@ -401,7 +473,7 @@ impl Run<'_> {
             crate::database::run(&sources.source.url(case.table), &[take])?;
         }
         let same = if after.changed && after.command[0] == "run" {
-            compare::same_in_postgres(&sources.source.url(case.table), &sources.target.url(case.table))
+            compare::same_in_postgres(&sources.source.url(case.table), &sources.target.url(case.table), case.table)
         } else {
             Ok(())
         };
@@ -412,7 +484,15 @@ impl Run<'_> {
         }
         same?;
         let took = took?;
-        Ok(Took { peak: took.peak.max(first.peak), ..took })
+        Ok(Measured { took: Took { peak: took.peak.max(first.peak), ..took }, ledger })
+    }
+
+    /// How many bytes the target keeps in its ledger for each row.
+    fn ledger(&self) -> Result<f64> {
+        let url = self.sources.target.url(self.case.table);
+        let sql =
+            format!("SELECT pg_table_size('migrate.ledger')::float8 / greatest(1, count(*)) FROM public.{}", self.case.table);
+        Ok(query(&url, &sql)?.trim().parse()?)
     }
 
     fn compare(&self, folder: &Path) -> Result<()> {
@@ -425,6 +505,9 @@ impl Run<'_> {
                 let (source, target) = (self.sources.source.url("tree"), self.sources.target.url("tree"));
                 compare::tree_in_postgres(&source, &target, self.settings.tree)
             }
+            (_, Engine::Postgres, table) if keyed(table).is_some() => {
+                compare::same_in_postgres(&self.sources.source.url(table), &self.sources.target.url(table), table)
+            }
             (_, Engine::Postgres, table) => compare::events_in_postgres(&self.sources.target.url(table), self.settings.events),
             (Engine::Postgres, Engine::Sqlite, _) => compare::events_in_sqlite(&file, self.settings.events),
             (Engine::Sqlite, Engine::Sqlite, _) => {
@@ -435,6 +518,9 @@ impl Run<'_> {
     }
 
     fn ddl(&self) -> (&'static str, &'static str) {
+        if let Some(keyed) = keyed(self.case.table) {
+            return (keyed.table, keyed.key);
+        }
         match self.case.table {
             "readings" => (READINGS_POSTGRES, READINGS_KEYS),
             "tree" => (TREE, TREE_KEYS),

@@ -52,10 +52,12 @@ fn expected_line(e: &Event) -> String {
     line
 }
 
-/// Compares the wide table of two servers, as it is now.
-pub(crate) fn same_in_postgres(source: &str, target: &str) -> Result<()> {
-    let sum = "SELECT count(*), sum(hashtextextended(e::text, 0)::numeric), sum(hashtextextended(e::text, 1)::numeric) FROM public.events e";
-    let (there, here) = (query(source, sum)?, query(target, sum)?);
+/// Compares a table of two servers, as it is now.
+pub(crate) fn same_in_postgres(source: &str, target: &str, table: &str) -> Result<()> {
+    let sum = format!(
+        "SELECT count(*), sum(hashtextextended(e::text, 0)::numeric), sum(hashtextextended(e::text, 1)::numeric) FROM public.{table} e"
+    );
+    let (there, here) = (query(source, &sum)?, query(target, &sum)?);
     if there == here { Ok(()) } else { Err(format!("the target differs from the source: {here} instead of {there}").into()) }
 }
 

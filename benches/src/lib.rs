@@ -7,6 +7,7 @@ mod case;
 mod change;
 mod compare;
 mod database;
+mod keyed;
 mod limit;
 mod migrate;
 mod random;

@@ -19,6 +19,8 @@ pub struct Line {
     pub(crate) ours: Vec<Duration>,
     /// In KiB.
     pub(crate) peak: u64,
+    /// Bytes of the target's ledger for each row, where that is PostgreSQL.
+    pub(crate) ledger: Option<f64>,
 }
 
 impl Line {
@@ -96,12 +98,15 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.machine)?;
-        writeln!(f, "| case | limit measured in the same run | limit, s | ours, s | ratio | at most | peak, MiB | |")?;
-        writeln!(f, "|---|---|---|---|---|---|---|---|")?;
+        writeln!(
+            f,
+            "| case | limit measured in the same run | limit, s | ours, s | ratio | at most | peak, MiB | ledger, bytes a row | |"
+        )?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
         for line in &self.lines {
             writeln!(
                 f,
-                "| {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {} |",
+                "| {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} | {} | {} |",
                 line.case.title,
                 line.case.limit,
                 line.limit(),
@@ -109,6 +114,7 @@ impl fmt::Display for Table {
                 line.ratio(),
                 line.case.bound,
                 line.peak as f64 / 1024.0,
+                line.ledger.map_or_else(String::new, |bytes| format!("{bytes:.1}")),
                 if line.within_bounds() { "within" } else { "over" }
             )?;
         }

@@ -1,6 +1,7 @@
 //! The sources of all cases, made once.
 
 use crate::database::{Folder, Server, copy_in, copy_out, ended, psql, run};
+use crate::keyed::KEYED;
 use crate::migrate::build;
 use crate::settings::Settings;
 use crate::tree::{FLAT, Node, TREE, TREE_KEYS, nodes};
@@ -56,6 +57,12 @@ impl Sources {
             sources.source.fresh("readings", READINGS_POSTGRES)?;
             fill(&sources.source.url("readings"), "readings", readings(settings.readings), |row, line| row.copy_line(line))?;
             run(&sources.source.url("readings"), &[READINGS_KEYS, "VACUUM (ANALYZE) readings", "CHECKPOINT"])?;
+        }
+        for keyed in KEYED.iter().filter(|keyed| needs(keyed.name)) {
+            eprintln!("making {} {}", settings.events, keyed.name);
+            sources.source.fresh(keyed.name, keyed.table)?;
+            let vacuum = format!("VACUUM (ANALYZE) {}", keyed.name);
+            run(&sources.source.url(keyed.name), &[&keyed.fill(settings.events), keyed.key, &vacuum, "CHECKPOINT"])?;
         }
         if needs("tree") {
             eprintln!("making {} nodes", settings.tree);
