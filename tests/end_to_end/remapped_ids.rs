@@ -368,3 +368,43 @@ fn chinook_goes_in_beside_itself_under_new_ids_in_every_direction() {
         assert_eq!(again(&["verify", "again", "--json"])["equal"], true, "{from:?} {to:?}");
     }
 }
+
+#[test]
+fn ids_that_a_default_makes_are_of_another_type_and_children_follow() {
+    for from in [Engine::Postgres(Server::First), Engine::Sqlite] {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(Engine::Postgres(Server::Second), project.path(), "target");
+        source.run(SOURCE);
+        source.run(
+            "INSERT INTO team VALUES (1, 't1', 'one'), (2, 't2', 'two');
+             INSERT INTO employee VALUES (1, 1, NULL, 'ann'), (2, 1, 3, 'bob'), (3, 2, 1, 'cid');
+             INSERT INTO badge VALUES (1, 'key', 'a'), (3, 'key', 'c');",
+        );
+        target.run(
+            "CREATE TABLE team (id uuid DEFAULT gen_random_uuid() PRIMARY KEY, xmlid text NOT NULL UNIQUE, name text);
+             CREATE TABLE employee (id uuid DEFAULT gen_random_uuid() PRIMARY KEY, team_id uuid NOT NULL REFERENCES team (id),
+                boss uuid REFERENCES employee (id), name text);
+             CREATE TABLE badge (employee_id uuid NOT NULL REFERENCES employee (id), label text NOT NULL, note text,
+                PRIMARY KEY (employee_id, label));
+             INSERT INTO team (xmlid, name) VALUES ('own1', 'ours'), ('t2', 'there already');",
+        );
+        project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\ndeletes = \"hard\"\n{ENTITIES}"));
+        project.copy();
+        assert_arrived(&source, &target, &format!("{from:?}"));
+        assert_verified(&project, &format!("{from:?}"));
+        let ids = "SELECT e.id::text FROM employee e";
+        let before = texts(&target, ids);
+        // Each keeps its id in every later run, whatever else changes.
+        source.run(
+            "UPDATE employee SET name = 'bob!', boss = 1 WHERE id = 2; INSERT INTO employee VALUES (4, 2, 2, 'dan');
+             DELETE FROM badge WHERE employee_id = 3; INSERT INTO badge VALUES (4, 'key', 'd');",
+        );
+        let report = project.run(["run", "--json", "--max-deletes", "100%"]).expect(0).json();
+        assert_eq!(sums(&report, ["inserted", "updated", "deleted"]), [2, 1, 1], "{report}");
+        assert_arrived(&source, &target, &format!("{from:?}"));
+        let after = texts(&target, ids);
+        assert!(after.len() == 4 && before.iter().all(|id| after.contains(id)), "{before:?} {after:?}");
+        assert_eq!(sums(&project.copy(), ["unchanged"]), [8], "P4");
+    }
+}

@@ -379,6 +379,7 @@ pub(crate) fn mirrored(mut entity: EntityPlan) -> EntityPlan {
             target_type: column.target_type.clone(),
             not_null: false,
             constant: None,
+            unfit: None,
         };
     }
     (entity.generated, entity.translations) = (None, Vec::new());
@@ -413,8 +414,10 @@ pub(crate) fn target_key(entity: &EntityPlan, key: &Key) -> Result<Key> {
     let values = key.values()?;
     let mut conformed = Vec::with_capacity(values.len());
     for (value, column) in values.into_iter().zip(entity.key.iter().filter_map(column)) {
-        // A key holds a number in one spelling for all that are equal; the column has it with all places of its scale.
-        let value = conform(value, &column.source_type).and_then(|value| conform(value, &column.target_type)).map_err(|e| {
+        // A key holds a number in one spelling for all that are equal; the column has it with all places of its scale. Ids that the
+        // target has given may be of a type of their own.
+        let spelled = if column.unfit.is_some() { Ok(value) } else { conform(value, &column.source_type) };
+        let value = spelled.and_then(|value| conform(value, &column.target_type)).map_err(|e| {
             Error::new(ErrorKind::Corrupt, format!("a key of the ledger does not fit the target: {}", e.reason))
                 .with("entity", &entity.name)
         })?;

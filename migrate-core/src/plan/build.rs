@@ -138,6 +138,7 @@ async fn draft(
     }
     let can = sink.capabilities().together;
     keys::translate(job, &mut entities, &source_schema, &target_schema, default.as_deref())?;
+    entities.iter().try_for_each(columns::refuse_unfit)?;
     let Cycles { together, refusals } =
         references::plan(job, &mut entities, &schema, &source_schema, &target_schema, can, &mut notes)?;
     keys::settle(&mut entities);

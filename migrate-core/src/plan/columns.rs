@@ -1,7 +1,7 @@
 //! How the source's columns meet the target's.
 
 use super::drift::Judged;
-use super::entity::ColumnPlan;
+use super::entity::{ColumnPlan, EntityPlan};
 use super::fit::{Fit, fit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
@@ -167,6 +167,7 @@ pub(super) fn pair_all(
         target_type: column.data_type,
         not_null: !column.nullable,
         constant: Some(unmarked),
+        unfit: None,
     });
     Ok(plans)
 }
@@ -233,12 +234,11 @@ fn pair(
             let first = other.source.clone().unwrap_or_default();
             return fail(format!("columns {first} and {} both feed the target's column {}", column.name, found.name));
         }
-        if !create && let Err(message) = describe_pair(column, found, notes) {
+        // Whether the values are replaced by others is known only once all entities' columns are.
+        let unfit = if create { None } else { describe_pair(column, found, notes).err() };
+        if unfit.is_some() && judged.refused().any(|refused| refused == column.name) {
             // A run is refused for its change anyway.
-            if judged.refused().any(|refused| refused == column.name) {
-                continue;
-            }
-            return fail(message);
+            continue;
         }
         plans.push(ColumnPlan {
             source: Some(column.name.clone()),
@@ -247,6 +247,7 @@ fn pair(
             target_type: found.data_type.clone(),
             not_null: !found.nullable,
             constant: None,
+            unfit,
         });
     }
     for (place, (name, value)) in entity.columns.set.iter().enumerate() {
@@ -265,6 +266,7 @@ fn pair(
             target_type: found.data_type.clone(),
             not_null: !found.nullable,
             constant: Some(constant.into_owned()),
+            unfit: None,
         });
     }
     if !missing.is_empty() {
@@ -293,6 +295,20 @@ fn pair(
         return fail("no column of the target is fed".to_owned());
     }
     Ok(plans)
+}
+
+/// Refuses columns that cannot take the source's values, unless they get ids that the target gives.
+///
+/// # Errors
+/// [`ErrorKind::Schema`] if there is one.
+pub(super) fn refuse_unfit(entity: &EntityPlan) -> Result<()> {
+    let replaced = |column: &ColumnPlan| column.source.as_deref().is_some_and(|source| entity.map_of(source).is_some());
+    match entity.columns.iter().filter(|column| !replaced(column)).find_map(|column| column.unfit.clone()) {
+        None => Ok(()),
+        Some(message) => {
+            Err(Error::new(ErrorKind::Schema, message).with("entity", &entity.name).with("table", &entity.target.name))
+        }
+    }
 }
 
 /// Refuses keys that are numbers of any spelling at the source and letters in the target: 1.0 and 1.00 are one key there and two here,

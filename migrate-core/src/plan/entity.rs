@@ -195,6 +195,9 @@ pub struct ColumnPlan {
     /// The constant, conformed to the target's column.
     #[serde(skip)]
     pub constant: Option<Value<'static>>,
+    /// Why the source's values could not be written, were they not replaced by ids that the target gives.
+    #[serde(skip)]
+    pub(crate) unfit: Option<String>,
 }
 
 /// Whether texts that this collation takes for equal are the same.
