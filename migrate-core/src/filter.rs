@@ -68,14 +68,19 @@ impl Filter {
     /// # Errors
     /// [`ErrorKind::Config`] if a parameter that the condition names has no value, or a quote is left open.
     pub fn parse(sql: &str, parameters: &BTreeMap<String, Parameter>) -> Result<Self> {
-        let pieces = split(sql)?;
+        Filter::parse_as("filter", sql, parameters)
+    }
+
+    /// Parses SQL as [`Filter::parse`] does; `what` is what errors call it.
+    pub(crate) fn parse_as(what: &str, sql: &str, parameters: &BTreeMap<String, Parameter>) -> Result<Self> {
+        let pieces = split(what, sql, &mut |_| {})?;
         let mut used = BTreeMap::new();
         for piece in &pieces {
             if let Piece::Parameter(name) = piece {
                 let value = parameters.get(name).ok_or_else(|| {
                     let hint = crate::hint::nearest(name, parameters.keys().map(String::as_str));
                     let message = format!(
-                        "the filter names the parameter :{name}, which has no value; give one with --param {name}=…, or under params in \
+                        "the {what} names the parameter :{name}, which has no value; give one with --param {name}=…, or under params in \
                          the job{hint}"
                     );
                     Error::new(ErrorKind::Config, message)
@@ -108,16 +113,16 @@ impl Filter {
         Filter { pieces, parameters }
     }
 
-    /// Returns the names of the parameters in a condition, each as often as it stands there.
+    /// Returns the names of the parameters in a condition, or another piece of SQL, each as often as it stands there.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if a quote is left open.
-    pub(crate) fn names(sql: &str) -> Result<Vec<String>> {
+    pub(crate) fn names(what: &str, sql: &str) -> Result<Vec<String>> {
         let name = |piece| match piece {
             Piece::Parameter(name) => Some(name),
             Piece::Sql(_) => None,
         };
-        Ok(split(sql)?.into_iter().filter_map(name).collect())
+        Ok(split(what, sql, &mut |_| {})?.into_iter().filter_map(name).collect())
     }
 
     /// Returns the parts in order.
@@ -149,7 +154,9 @@ impl fmt::Debug for Filter {
     }
 }
 
-fn split(sql: &str) -> Result<Vec<Piece>> {
+/// Splits SQL at its parameters, and shows what is neither quoted, nor a comment, nor a parameter, byte by byte.
+pub(crate) fn split(what: &str, sql: &str, plain: &mut dyn FnMut(u8)) -> Result<Vec<Piece>> {
+    let closing = |sql, from, end: &str| closing(what, sql, from, end);
     let bytes = sql.as_bytes();
     let (mut pieces, mut start, mut i) = (Vec::new(), 0, 0);
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
@@ -175,7 +182,10 @@ fn split(sql: &str) -> Result<Vec<Piece>> {
                 pieces.push(Piece::Parameter(sql[i + 1..end].to_owned()));
                 (start, i) = (end, end);
             }
-            _ => i += 1,
+            byte => {
+                plain(byte);
+                i += 1;
+            }
         }
     }
     pieces.push(Piece::Sql(sql[start..].to_owned()));
@@ -184,11 +194,11 @@ fn split(sql: &str) -> Result<Vec<Piece>> {
 }
 
 /// The place behind the next `end` from `from` on.
-fn closing(sql: &str, from: usize, end: &str) -> Result<usize> {
+fn closing(what: &str, sql: &str, from: usize, end: &str) -> Result<usize> {
     sql[from..]
         .find(end)
         .map(|n| from + n + end.len())
-        .ok_or_else(|| Error::new(ErrorKind::Config, format!("the filter has an opening {end} without its end")))
+        .ok_or_else(|| Error::new(ErrorKind::Config, format!("the {what} has an opening {end} without its end")))
 }
 
 #[cfg(test)]
@@ -196,7 +206,7 @@ mod tests {
     use super::*;
 
     fn names(sql: &str) -> Vec<String> {
-        let pieces = split(sql).expect("the filter is well formed");
+        let pieces = split("filter", sql, &mut |_| {}).expect("the filter is well formed");
         pieces.into_iter().filter_map(|p| if let Piece::Parameter(n) = p { Some(n) } else { None }).collect()
     }
 
@@ -218,6 +228,7 @@ mod tests {
 
     #[test]
     fn an_open_quote_is_refused() {
-        assert_eq!(split("a = 'x").expect_err("open quote").kind(), ErrorKind::Config);
+        let error = Filter::parse("a = 'x", &BTreeMap::new()).expect_err("open quote");
+        assert_eq!(error.kind(), ErrorKind::Config);
     }
 }

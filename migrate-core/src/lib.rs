@@ -10,6 +10,7 @@ pub mod binding;
 pub mod conformance;
 pub mod diff;
 pub mod error;
+pub mod expression;
 pub mod filter;
 pub mod hint;
 pub mod job;
@@ -25,6 +26,7 @@ pub mod value;
 pub mod verify;
 
 pub use error::{Error, ErrorKind, Result, ResultExt, Retry};
+pub use expression::Expression;
 pub use filter::{Filter, Parameter};
 pub use sink::{Outcome, Sink, SinkTransaction};
 pub use source::{Position, Snapshot, Source};

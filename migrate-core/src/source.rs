@@ -1,9 +1,10 @@
 //! The seam that rows come through.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::expression::Expression;
 use crate::filter::{Filter, Parameter};
 use crate::job::CursorColumn;
-use crate::schema::{DatabaseSchema, TableSchema};
+use crate::schema::{ColumnSchema, DatabaseSchema, TableSchema};
 use crate::value::{Key, KeyRange, Page};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,18 @@ pub trait Source: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Says what columns these expressions would make of a table's rows, in their order and each under the name given, which others may have
+    /// too; and makes sure that they are expressions of one row: nothing that groups rows, makes more of them, or ends where it should not.
+    /// Nothing is computed.
+    ///
+    /// Called only where [`SourceCapabilities::expressions`] says so; the columns are then read as [`TableSchema::computed`] has them.
+    ///
+    /// # Errors
+    /// What the engine says against an expression, naming the column; [`ErrorKind::Unsupported`] by default.
+    async fn describe(&self, _table: &TableSchema, _expressions: &[(String, Expression)]) -> Result<Vec<ColumnSchema>> {
+        Err(Error::new(ErrorKind::Unsupported, "this source evaluates no expressions"))
+    }
+
     /// Opens one consistent view of all tables. Row-level security that would hide rows is an error, not a smaller view.
     async fn open_snapshot(&self) -> Result<Box<dyn Snapshot>>;
 
@@ -55,18 +68,27 @@ pub struct SourceCapabilities {
     /// Whether every cell is a value of its column's type, so that cells which differ are values which differ. Not so where a column
     /// of moments can hold two spellings of one.
     pub typed_cells: bool,
+    /// Whether it makes columns by expressions in SQL: [`Source::describe`], and [`TableSchema::computed`] wherever columns are read.
+    pub expressions: bool,
 }
 
 impl SourceCapabilities {
     /// Creates capabilities with so many readers of one snapshot, and cells of any type.
     pub fn with_readers(readers: usize) -> Self {
-        SourceCapabilities { readers, typed_cells: false }
+        SourceCapabilities { readers, typed_cells: false, expressions: false }
     }
 
     /// Says that every cell is a value of its column's type.
     #[must_use]
     pub fn with_typed_cells(mut self) -> Self {
         self.typed_cells = true;
+        self
+    }
+
+    /// Says that it makes columns by expressions in SQL.
+    #[must_use]
+    pub fn with_expressions(mut self) -> Self {
+        self.expressions = true;
         self
     }
 }
@@ -290,7 +312,7 @@ pub struct Orphans {
 pub struct PageRequest<'a> {
     /// The table or view.
     pub table: &'a TableSchema,
-    /// The columns to return, in this order.
+    /// The columns to return, in this order; some may be the table's [`TableSchema::computed`] ones.
     pub columns: &'a [String],
     /// The columns that identify a row; empty for a table without a key. Each is also among `columns`.
     pub key: &'a [String],

@@ -82,3 +82,20 @@ async fn code_for_an_entity_that_is_not_there_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("did you mean \"people\""), "{error}");
 }
+
+#[tokio::test]
+async fn a_source_that_evaluates_no_expressions_has_its_name_in_the_refusal_and_nothing_is_written() {
+    let (from, to) = databases();
+    let steps = Entity::new("people").with_transform(Transform::new("short").sql("left(name, 1)").pure());
+    let pipeline = Pipeline::builder(Job::new("copy", "from", "to").with_entity(steps))
+        .source(Arc::new(from.source()))
+        .target(Arc::new(to.sink()))
+        .build()
+        .expect("the job is well formed");
+    let error = pipeline.run(&CancelToken::new()).await.expect_err("it evaluates none");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    for word in ["memory", "expressions", "entity people", "column short", "field transform"] {
+        assert!(error.to_string().contains(word), "{word}: {error}");
+    }
+    assert!(to.rows("people").is_err(), "nothing was made");
+}

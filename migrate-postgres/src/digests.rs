@@ -11,7 +11,7 @@
 //! one seed for all rows, values that change places between two of them would leave it as it was.
 
 use crate::copy_out::of_reading;
-use crate::select::{columns_of, from_item, key_literals, select_expression};
+use crate::select::{Selected, columns_of, from_item, key_literals, select_expression};
 use crate::sql::{compare_row, quote_ident};
 use crate::view::View;
 use migrate_core::Result;
@@ -56,6 +56,7 @@ async fn of_ranges(view: &View, request: &PageRequest<'_>, after: Option<&Key>, 
     let from = from_item(request.table);
     let mut session = view.session(request.table, request.filter, &key).await?;
     let condition = session.render_filter(&from, request.filter).await?;
+    let columns = session.selected(request.table, &columns).await?;
     let names: Vec<String> = key.iter().map(|c| quote_ident(&c.name)).collect();
     // No sane table or column has such a name; an odd one makes this an error, not a wrong digest.
     let bound = |side: &str| (0..key.len()).map(|n| format!("\"migrate: bounds\".\"migrate: {side}{n}\"")).collect::<Vec<_>>();
@@ -106,24 +107,27 @@ async fn of_ranges(view: &View, request: &PageRequest<'_>, after: Option<&Key>, 
 }
 
 /// Renders the hash of a row.
-fn row_hash(columns: &[&ColumnSchema], key: &[&ColumnSchema]) -> String {
-    let hashed = |columns: &[&ColumnSchema]| columns.iter().map(|c| hashed_expression(c)).collect::<Vec<_>>().join(", ");
+fn row_hash(columns: &[Selected<'_>], key: &[&ColumnSchema]) -> String {
+    let hashed = |columns: &[Selected<'_>]| columns.iter().map(hashed_expression).collect::<Vec<_>>().join(", ");
     let seed = match key {
         [column] if matches!(column.data_type, DataType::Int16 | DataType::Int32 | DataType::Int64) => {
             format!("{}::pg_catalog.int8", quote_ident(&column.name))
         }
-        key => format!("pg_catalog.hash_record_extended(ROW({}), 0)", hashed(key)),
+        key => {
+            let key: Vec<Selected<'_>> = key.iter().map(|column| Selected::own(column)).collect();
+            format!("pg_catalog.hash_record_extended(ROW({}), 0)", hashed(&key))
+        }
     };
     format!("pg_catalog.hash_record_extended(ROW({}), {seed})", hashed(columns))
 }
 
 /// Renders what is hashed of a column: the value itself only where the server takes none for equal that are not the same to the letter, and
 /// loses no bit of it.
-fn hashed_expression(column: &ColumnSchema) -> String {
-    let name = quote_ident(&column.name);
+fn hashed_expression(selected: &Selected<'_>) -> String {
+    let Selected { column, sql: name } = selected;
     let sent = |function: &str| format!("pg_catalog.{function}({name})");
     match &column.data_type {
-        DataType::Bool | DataType::Int16 | DataType::Int32 | DataType::Bytes | DataType::Date | DataType::Uuid => name,
+        DataType::Bool | DataType::Int16 | DataType::Int32 | DataType::Bytes | DataType::Date | DataType::Uuid => name.clone(),
         // A collation may take different texts for equal.
         DataType::Text { .. } if is_plain_text(&column.native_type) => format!("({name} COLLATE pg_catalog.\"C\")"),
         DataType::Int64 => sent("int8send"),
@@ -140,9 +144,9 @@ fn hashed_expression(column: &ColumnSchema) -> String {
         DataType::Enum { .. } => sent("enum_send"),
         // Whatever it is, its type knows how to send it.
         DataType::Text { .. } | DataType::Char { .. } | DataType::Other { .. } | DataType::Dynamic { .. } => {
-            format!("pg_catalog.record_send(ROW({}))", select_expression(column))
+            format!("pg_catalog.record_send(ROW({}))", select_expression(selected))
         }
-        _ => format!("pg_catalog.record_send(ROW({}))", select_expression(column)),
+        _ => format!("pg_catalog.record_send(ROW({}))", select_expression(selected)),
     }
 }
 

@@ -19,6 +19,7 @@ mod digests;
 mod encode;
 mod error;
 mod explain;
+mod expressions;
 mod facts;
 mod finish;
 mod ids;

@@ -15,7 +15,7 @@ pub(crate) struct Condition(pub(crate) Option<String>);
 /// Finds columns by name.
 pub(crate) fn columns_of<'a>(table: &'a TableSchema, names: &[String]) -> Result<Vec<&'a ColumnSchema>> {
     let find = |name: &String| {
-        table.column(name).ok_or_else(|| {
+        table.read_column(name).ok_or_else(|| {
             let hint = migrate_core::hint::nearest(name, table.columns.iter().map(|c| c.name.as_str()));
             Error::new(ErrorKind::Schema, format!("there is no column {name}{hint}")).with("table", &table.name)
         })
@@ -28,19 +28,32 @@ pub(crate) fn page_columns(columns: &[&ColumnSchema]) -> Arc<[PageColumn]> {
     columns.iter().map(|c| PageColumn { name: c.name.clone(), data_type: c.data_type.clone() }).collect()
 }
 
+/// A column to select, and what stands for it in SQL: its name, or the expression that it is made by.
+#[derive(Debug, Clone)]
+pub(crate) struct Selected<'a> {
+    pub(crate) column: &'a ColumnSchema,
+    pub(crate) sql: String,
+}
+
+impl<'a> Selected<'a> {
+    /// Takes a column of the table's own.
+    pub(crate) fn own(column: &'a ColumnSchema) -> Self {
+        Selected { column, sql: quote_ident(&column.name) }
+    }
+}
+
 /// Renders what a column is selected as: itself where its binary form is understood, else the text that its type prints.
 ///
 /// A cast to text is not always that text: `inet` adds a network mask and `xml` keeps an encoding that no longer holds, and so
 /// may a cast that somebody defined for a type of his own.
-pub(crate) fn select_expression(column: &ColumnSchema) -> String {
-    let name = quote_ident(&column.name);
+pub(crate) fn select_expression(Selected { column, sql: name }: &Selected<'_>) -> String {
     match &column.data_type {
         DataType::Other { name: type_name } if casts_as_it_prints(type_name) => format!("{name}::pg_catalog.text"),
         DataType::Other { .. } => {
             // A row of NULLs `IS NULL`, but is a value; `IS NOT DISTINCT FROM` looks at the datum alone.
             format!("CASE WHEN {name} IS NOT DISTINCT FROM NULL THEN NULL ELSE pg_catalog.format('%s', {name}) END")
         }
-        _ => name,
+        _ => name.clone(),
     }
 }
 
@@ -50,9 +63,14 @@ fn casts_as_it_prints(type_name: &str) -> bool {
     type_name.ends_with("[]") || (built_in && !matches!(type_name, "inet" | "xml"))
 }
 
-/// Renders the list of a SELECT.
+/// Renders the list of a SELECT of the table's own columns.
 pub(crate) fn select_list(columns: &[&ColumnSchema]) -> String {
-    columns.iter().map(|c| select_expression(c)).collect::<Vec<_>>().join(", ")
+    select_list_of(&columns.iter().map(|column| Selected::own(column)).collect::<Vec<_>>())
+}
+
+/// Renders the list of a SELECT.
+pub(crate) fn select_list_of(columns: &[Selected<'_>]) -> String {
+    columns.iter().map(select_expression).collect::<Vec<_>>().join(", ")
 }
 
 /// Renders the table: `ONLY` where inheriting tables would add their rows, which are entities of their own.
@@ -220,7 +238,7 @@ pub(crate) fn runs_users_sql(table: &TableSchema, filter: Option<&Filter>) -> bo
         TableKind::View | TableKind::MaterializedView | TableKind::Foreign => true,
         TableKind::Table | TableKind::Partitioned | TableKind::Partition | TableKind::Virtual => false,
     };
-    indirect || filter.is_some()
+    indirect || filter.is_some() || !table.computed.is_empty()
 }
 
 #[cfg(test)]

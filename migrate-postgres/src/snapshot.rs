@@ -6,7 +6,9 @@ use crate::copy_out::{Packing, PageStream, collect, of_reading};
 use crate::cursor;
 use crate::digests;
 use crate::orphans;
-use crate::select::{columns_of, conditions, from_item, null_key, order_by, page_columns, select_list, some_keys};
+use crate::select::{
+    columns_of, conditions, from_item, null_key, order_by, page_columns, select_list, select_list_of, some_keys,
+};
 use crate::sql::{quote_ident, quote_list, quote_table};
 use crate::view::View;
 use async_trait::async_trait;
@@ -93,9 +95,10 @@ impl PgSnapshot {
         let from = from_item(request.table);
         let mut session = self.view.session(request.table, request.filter, &key).await?;
         let condition = session.render_filter(&from, request.filter).await?;
+        let selected = session.selected(request.table, &columns).await?;
         let sql = format!(
             "COPY (SELECT {} FROM {from}{}{}) TO STDOUT (FORMAT BINARY)",
-            select_list(&columns),
+            select_list_of(&selected),
             conditions(request, &key, &condition)?,
             order_by(request.table, &key)
         );
@@ -259,7 +262,7 @@ impl Snapshot for PgSnapshot {
         let mut session = self.view.session(request.table, request.filter, &key).await?;
         let condition = session.render_filter(&from, request.filter).await?;
         let and = condition.0.map(|c| format!(" AND ({c}\n)")).unwrap_or_default();
-        let list = select_list(&columns);
+        let list = select_list_of(&session.selected(request.table, &columns).await?);
         for some in keys.chunks(KEYS_PER_STATEMENT) {
             let wanted = some_keys(some, &key, request.table)?;
             let sql = format!("COPY (SELECT {list} FROM {from} WHERE {wanted}{and}) TO STDOUT (FORMAT BINARY)");

@@ -3,11 +3,13 @@
 use crate::config::PostgresConfig;
 use crate::connection::{SessionRole, close, connect, execute};
 use crate::error::from_sqlx;
+use crate::expressions;
 use crate::introspect;
 use crate::snapshot::PgSnapshot;
 use crate::view::View;
 use async_trait::async_trait;
-use migrate_core::schema::{DatabaseSchema, TableSchema};
+use migrate_core::expression::Expression;
+use migrate_core::schema::{ColumnSchema, DatabaseSchema, TableSchema};
 use migrate_core::source::{Position, Snapshot, Source, SourceCapabilities};
 use migrate_core::{Error, ErrorKind, Result, ResultExt};
 use serde::{Deserialize, Serialize};
@@ -131,7 +133,7 @@ impl Source for PostgresSource {
     }
 
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::with_readers(READERS).with_typed_cells()
+        SourceCapabilities::with_readers(READERS).with_typed_cells().with_expressions()
     }
 
     async fn identity(&self) -> Result<String> {
@@ -152,6 +154,10 @@ impl Source for PostgresSource {
         let schema = introspect::database_schema(&mut connection).await?;
         close(connection).await;
         Ok(schema)
+    }
+
+    async fn describe(&self, table: &TableSchema, expressions: &[(String, Expression)]) -> Result<Vec<ColumnSchema>> {
+        expressions::describe(connect(&self.config, SessionRole::Reader).await?, table, expressions).await
     }
 
     async fn open_snapshot(&self) -> Result<Box<dyn Snapshot>> {

@@ -3,8 +3,9 @@
 use crate::config::PostgresConfig;
 use crate::connection::{SessionRole, close, connect, execute, no_zero_byte};
 use crate::error::from_sqlx;
-use crate::select::{Condition, Rendered, operator_schemas, parameter, runs_users_sql};
+use crate::select::{Condition, Rendered, Selected, from_item, operator_schemas, parameter, runs_users_sql};
 use crate::sql::{quote_ident, quote_literal};
+use migrate_core::expression::Expression;
 use migrate_core::filter::Filter;
 use migrate_core::schema::{ColumnSchema, TableSchema};
 use migrate_core::{Error, ErrorKind, Result};
@@ -108,6 +109,12 @@ impl Drop for View {
 }
 
 impl Session {
+    /// Takes a session by itself, with the role's own search path.
+    pub(crate) async fn of_role(mut connection: PgConnection) -> Result<Self> {
+        execute(&mut connection, "RESET search_path").await?;
+        Ok(Session { connection, path: "role's own, ".to_owned() })
+    }
+
     /// Binds a filter's parameters and returns the condition.
     ///
     /// COPY takes no parameters, so each becomes a setting of the session, read by the condition: no value is ever part of SQL.
@@ -118,9 +125,42 @@ impl Session {
     /// Renders a filter as [`Session::render_filter`] does, under names of settings that other filters of the query do not have.
     pub(crate) async fn render_filter_as(&mut self, prefix: &str, table: &str, filter: Option<&Filter>) -> Result<Condition> {
         let Some(filter) = filter else { return Ok(Condition(None)) };
+        let place = |sql: &str| format!("SELECT 1 FROM {table} WHERE ({sql}\n)");
+        self.render(prefix, filter, &place).await.map(|sql| Condition(Some(sql)))
+    }
+
+    /// Returns what stands for each column of a table in a query on it, and binds the parameters of those that are made by expressions.
+    pub(crate) async fn selected<'a>(&mut self, table: &TableSchema, columns: &[&'a ColumnSchema]) -> Result<Vec<Selected<'a>>> {
+        let mut selected = Vec::with_capacity(columns.len());
+        for column in columns {
+            let mut one = Selected::own(column);
+            // A column of the table's own is never meant by the name of one that is made.
+            if let Some((number, computed)) = table.computed.iter().enumerate().find(|(_, made)| made.column.name == column.name)
+            {
+                one.sql = self.render_expression(number, &from_item(table), &computed.expression).await?;
+                if column.native_type == "text" {
+                    // A literal, or NULL, is text in a list alone.
+                    one.sql.push_str("::pg_catalog.text");
+                }
+            }
+            selected.push(one);
+        }
+        Ok(selected)
+    }
+
+    /// Renders an expression over the rows of a table in parentheses, and binds its parameters under settings of this number.
+    pub(crate) async fn render_expression(&mut self, number: usize, table: &str, expression: &Expression) -> Result<String> {
+        let place = |sql: &str| format!("SELECT ({sql}\n) FROM {table}");
+        let sql = self.render(&format!("e{number}_"), expression.as_filter(), &place).await?;
+        // The line break ends a comment that it may end with.
+        Ok(format!("({sql}\n)"))
+    }
+
+    /// Renders SQL of the user's, and binds its parameters; `place` says where it will stand.
+    async fn render(&mut self, prefix: &str, filter: &Filter, place: &(dyn Fn(&str) -> String + Sync)) -> Result<String> {
         if filter.parameters().is_empty() {
             let sql = filter.render(|_, _| String::new());
-            return no_zero_byte(&sql).map(|()| Condition(Some(sql)));
+            return no_zero_byte(&sql).map(|()| sql);
         }
         let (mut settings, mut inferred) = (Vec::new(), Vec::new());
         for (number, (name, value)) in filter.parameters().iter().enumerate() {
@@ -140,19 +180,19 @@ impl Session {
         };
         // The server says which type a text has where it stands, as it would for a literal.
         let probe = |inferred: &[usize], settings: &[Setting<'_>]| {
-            filter.render(|name, _| match settings.iter().position(|s| s.name == name) {
+            place(&filter.render(|name, _| match settings.iter().position(|s| s.name == name) {
                 Some(at) => match inferred.iter().position(|i| *i == at) {
                     Some(place) => format!("${}", place + 1),
                     None => expression(&settings[at]),
                 },
                 None => String::new(),
-            })
+            }))
         };
-        let types = match self.infer(table, &probe(&inferred, &settings)).await {
+        let types = match self.infer(&probe(&inferred, &settings)).await {
             Err(error) if inferred.len() < settings.len() && no_operator(&error) => {
                 // A number stands where text does, such as a user's id: then the place decides for all.
                 inferred = (0..settings.len()).collect();
-                self.infer(table, &probe(&inferred, &settings)).await.map_err(|_| error)?
+                self.infer(&probe(&inferred, &settings)).await.map_err(|_| error)?
             }
             outcome => outcome?,
         };
@@ -171,16 +211,14 @@ impl Session {
                 .map_err(from_sqlx)?;
         }
         let sql = filter.render(|name, _| settings.iter().find(|s| s.name == name).map_or_else(String::new, &expression));
-        no_zero_byte(&sql)?;
-        Ok(Condition(Some(sql)))
+        no_zero_byte(&sql).map(|()| sql)
     }
 
-    /// Returns the types that the server gives the numbered parameters of a condition.
-    async fn infer(&mut self, table: &str, probe: &str) -> Result<Vec<String>> {
+    /// Returns the types that the server gives the numbered parameters of a query.
+    async fn infer(&mut self, probe: &str) -> Result<Vec<String>> {
         let name = quote_ident("migrate_filter");
         // An error must not end the transaction, and the snapshot with it.
-        let prepare =
-            format!("SAVEPOINT {name}; PREPARE {name} AS SELECT 1 FROM {table} WHERE ({probe}\n); RELEASE SAVEPOINT {name}");
+        let prepare = format!("SAVEPOINT {name}; PREPARE {name} AS {probe}; RELEASE SAVEPOINT {name}");
         if let Err(error) = execute(&mut self.connection, prepare).await {
             // Where this fails too, the session is lost, as the error before says.
             let _ = execute(&mut self.connection, format!("ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")).await;

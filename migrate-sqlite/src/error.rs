@@ -126,7 +126,7 @@ fn constraint(extended: i32, message: &str) -> Error {
 
 /// Whether a message is one of those that hold names and positions but never a cell's value.
 fn names_only(message: &str) -> bool {
-    const SAFE: [&str; 19] = [
+    const SAFE: [&str; 20] = [
         "no such ",
         "near ",
         "table ",
@@ -142,6 +142,7 @@ fn names_only(message: &str) -> bool {
         "foreign key mismatch",
         "wrong number of arguments",
         "row value misused",
+        "misuse of ",
         "too many ",
         "circular",
         "expected ",

@@ -10,6 +10,7 @@ mod config;
 mod ddl;
 mod declared_type;
 mod error;
+mod expressions;
 mod introspect;
 mod locks;
 mod native;

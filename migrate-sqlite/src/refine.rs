@@ -6,13 +6,15 @@
 use crate::declared_type::{self, Promise};
 use crate::error::SqliteContext;
 use crate::introspect::rowid;
+use crate::snapshot::{bind_expression, expression_sql};
 use crate::sql;
 use migrate_core::error::Result;
+use migrate_core::expression::Expression;
 use migrate_core::schema::{ColumnSchema, Identity, TableSchema};
 use migrate_core::value::conform::conform;
 use migrate_core::value::{DataType, Value};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, Statement};
 use std::borrow::Cow;
 
 const LOOKING: &str = "looking at the data";
@@ -40,10 +42,17 @@ pub(crate) fn refine(connection: &Connection, tables: &mut [TableSchema]) -> Res
 fn refine_table(connection: &Connection, table: &mut TableSchema) -> Result<()> {
     let strict = table.options.iter().any(|o| o == "STRICT");
     let mut guesses: Vec<Guess> = table.columns.iter().enumerate().filter_map(|(i, c)| Guess::new(i, c, strict)).collect();
+    // Behind the table's own columns come those that are made of them, which nothing is declared of.
+    let own = table.columns.len();
+    guesses.extend(table.computed.iter().enumerate().filter_map(|(i, computed)| Guess::new(own + i, &computed.column, false)));
     if guesses.is_empty() {
         return Ok(());
     }
-    let list: Vec<String> = guesses.iter().map(|g| sql::column(&table.name.name, &table.columns[g.column].name)).collect();
+    let read = |guess: &Guess| match table.columns.get(guess.column) {
+        Some(column) => sql::column(&table.name.name, &column.name),
+        None => expression_sql(&table.computed[guess.column - own].expression),
+    };
+    let list: Vec<String> = guesses.iter().map(read).collect();
     let sample = Sample::new(connection, table, &list.join(", "))?;
     // A type that takes another's place was not asked about the rows before: they are read again until all hold.
     loop {
@@ -58,7 +67,10 @@ fn refine_table(connection: &Connection, table: &mut TableSchema) -> Result<()> 
     }
     for guess in guesses {
         let column = guess.column;
-        table.columns[column].portable_type = guess.result();
+        match column.checked_sub(own) {
+            Some(made) => table.computed[made].column.portable_type = guess.result(),
+            None => table.columns[column].portable_type = guess.result(),
+        }
     }
     Ok(())
 }
@@ -173,6 +185,8 @@ impl Guess {
 /// Which rows of a table are looked at.
 struct Sample {
     table: String,
+    /// What the columns are made by that are not the table's own.
+    made: Vec<Expression>,
     /// All rows, or the first ones, in natural order.
     scan: Option<String>,
     /// Statements that look at some rows each.
@@ -184,9 +198,10 @@ struct Sample {
 impl Sample {
     fn new(connection: &Connection, table: &TableSchema, list: &str) -> Result<Sample> {
         let name = table.name.name.clone();
+        let made: Vec<Expression> = table.computed.iter().map(|computed| computed.expression.clone()).collect();
         let from = format!("SELECT {list} FROM {}", sql::table(&table.name.name));
         let scan = Some(format!("{from} LIMIT {FULL_ROWS}"));
-        let Some(rowid) = rowid(table) else { return Ok(Sample { table: name, scan, ends: Vec::new(), spread: None }) };
+        let Some(rowid) = rowid(table) else { return Ok(Sample { table: name, made, scan, ends: Vec::new(), spread: None }) };
         let bound = |function: &str| {
             let sql = format!("SELECT {function}({rowid}) FROM {}", sql::table(&table.name.name));
             sql::prepare(connection, &sql, &table.name.name, LOOKING)?
@@ -194,25 +209,26 @@ impl Sample {
                 .during(LOOKING)
         };
         let (Some(first), Some(last)) = (bound("min")?, bound("max")?) else {
-            return Ok(Sample { table: name, scan: None, ends: Vec::new(), spread: None });
+            return Ok(Sample { table: name, made, scan: None, ends: Vec::new(), spread: None });
         };
         let ends = ["ASC", "DESC"].map(|order| format!("{from} ORDER BY {rowid} {order} LIMIT {END_ROWS}")).to_vec();
-        let spread = Some((format!("{from} WHERE {rowid} >= ?1 ORDER BY {rowid} LIMIT 1"), first, last));
+        let spread = Some((format!("{from} WHERE {rowid} >= @at ORDER BY {rowid} LIMIT 1"), first, last));
         let few = last.abs_diff(first) < FULL_ROWS || has_few_rows(connection, table)?;
-        Ok(Sample { table: name, scan: scan.filter(|_| few), ends, spread })
+        Ok(Sample { table: name, made, scan: scan.filter(|_| few), ends, spread })
     }
 
     fn read(&self, connection: &Connection, guesses: &mut [Guess]) -> Result<()> {
         if let Some(sql) = &self.scan
-            && look(connection, sql, &self.table, guesses)?
+            && self.look(connection, sql, guesses)?
         {
             return Ok(());
         }
         for sql in &self.ends {
-            look(connection, sql, &self.table, guesses)?;
+            self.look(connection, sql, guesses)?;
         }
         if let Some((sql, first, last)) = &self.spread {
-            let mut statement = sql::prepare(connection, sql, &self.table, LOOKING)?;
+            let mut statement = self.prepare(connection, sql)?;
+            let place = statement.parameter_index("@at").during(LOOKING)?;
             let (mut bytes, mut before) = (0, None);
             for i in 1..SPREAD_ROWS {
                 let step = i128::from(*last) - i128::from(*first);
@@ -222,13 +238,37 @@ impl Sample {
                     continue;
                 }
                 // Between two rowids of 64 bits lies one of 64 bits.
-                let mut rows = statement.query([i64::try_from(at).unwrap_or(*last)]).during(LOOKING)?;
+                if let Some(place) = place {
+                    statement.raw_bind_parameter(place, i64::try_from(at).unwrap_or(*last)).during(LOOKING)?;
+                }
+                let mut rows = statement.raw_query();
                 if let Some(row) = rows.next().during(LOOKING)? {
                     bytes += see(row, guesses)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Prepares a statement and binds what its expressions need.
+    fn prepare<'c>(&self, connection: &'c Connection, sql: &str) -> Result<Statement<'c>> {
+        let mut statement = sql::prepare(connection, sql, &self.table, LOOKING)?;
+        self.made.iter().try_for_each(|expression| bind_expression(&mut statement, expression))?;
+        Ok(statement)
+    }
+
+    /// Looks at the rows of a statement; `false` if there were too many bytes to see them all.
+    fn look(&self, connection: &Connection, sql: &str, guesses: &mut [Guess]) -> Result<bool> {
+        let mut statement = self.prepare(connection, sql)?;
+        let mut rows = statement.raw_query();
+        let mut bytes = 0;
+        while let Some(row) = rows.next().during(LOOKING)? {
+            bytes += see(row, guesses)?;
+            if bytes > FULL_BYTES {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -238,20 +278,6 @@ fn has_few_rows(connection: &Connection, table: &TableSchema) -> Result<bool> {
     let count: i64 =
         sql::prepare(connection, &sql, &table.name.name, LOOKING)?.query_row([], |row| row.get(0)).during(LOOKING)?;
     Ok(u64::try_from(count).is_ok_and(|n| n <= FULL_ROWS))
-}
-
-/// Looks at the rows of a statement; `false` if there were too many bytes to see them all.
-fn look(connection: &Connection, sql: &str, table: &str, guesses: &mut [Guess]) -> Result<bool> {
-    let mut statement = sql::prepare(connection, sql, table, LOOKING)?;
-    let mut rows = statement.query([]).during(LOOKING)?;
-    let mut bytes = 0;
-    while let Some(row) = rows.next().during(LOOKING)? {
-        bytes += see(row, guesses)?;
-        if bytes > FULL_BYTES {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Looks at one row and returns its size.

@@ -2,6 +2,7 @@
 
 use crate::config::SqliteConfig;
 use crate::error::SqliteContext;
+use crate::expressions;
 use crate::introspect::read_schema;
 use crate::refine;
 use crate::snapshot::SqliteSnapshot;
@@ -9,7 +10,8 @@ use crate::sql;
 use crate::thread::Worker;
 use async_trait::async_trait;
 use migrate_core::error::{Error, ErrorKind, Result};
-use migrate_core::schema::{DatabaseSchema, TableSchema};
+use migrate_core::expression::Expression;
+use migrate_core::schema::{ColumnSchema, DatabaseSchema, TableSchema};
 use migrate_core::source::{Snapshot, Source, SourceCapabilities};
 use rusqlite::Connection;
 
@@ -49,7 +51,7 @@ impl Source for SqliteSource {
     }
 
     fn capabilities(&self) -> SourceCapabilities {
-        SourceCapabilities::with_readers(1)
+        SourceCapabilities::with_readers(1).with_expressions()
     }
 
     async fn identity(&self) -> Result<String> {
@@ -72,6 +74,11 @@ impl Source for SqliteSource {
         });
         tables.clone_from_slice(&refined.await?);
         Ok(())
+    }
+
+    async fn describe(&self, table: &TableSchema, expressions: &[(String, Expression)]) -> Result<Vec<ColumnSchema>> {
+        let (table, expressions) = (table.clone(), expressions.to_vec());
+        self.run(move |connection| expressions::describe(connection, &table, &expressions)).await
     }
 
     async fn open_snapshot(&self) -> Result<Box<dyn Snapshot>> {

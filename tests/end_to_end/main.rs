@@ -14,6 +14,7 @@ mod documents;
 mod drift;
 mod drift_bench;
 mod existing_tables;
+mod expressions;
 mod faults;
 mod keyless;
 mod kills;

@@ -20,6 +20,8 @@ pub enum Feature {
     Forks,
     /// Filters are evaluated.
     Filters,
+    /// Columns are made by expressions in SQL: [`crate::Source::describe`].
+    Expressions,
     /// The source knows which rows have changed: [`crate::Snapshot::survey`].
     Changes,
     /// The source computes digests of its rows: [`crate::Snapshot::digest`].

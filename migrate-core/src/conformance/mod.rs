@@ -143,6 +143,8 @@ cases! { $
         rows_are_read_by_text_and_composite_keys;
         rows_are_counted;
         rows_are_counted_and_read_under_a_filter_with_parameters [Filters];
+        columns_that_expressions_make_are_read_as_others_are [Filters Expressions];
+        what_is_no_expression_of_one_row_is_refused [Expressions];
         rows_that_changed_since_a_landmark_are_named [Changes];
         rows_of_some_keys_come_in_key_order [Changes];
         digests_of_ranges_tell_whether_their_rows_are_the_same [Digests];

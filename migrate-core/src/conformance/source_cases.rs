@@ -5,9 +5,10 @@ use super::harness::Harness;
 use super::sample::{item, item_rows, items, keyed, odd, text, values};
 use super::work::{Reading, abandon, find, key_of, names, row_key};
 use crate::error::{ErrorKind, Result};
+use crate::expression::Expression;
 use crate::filter::{Filter, Parameter};
 use crate::memory::table;
-use crate::schema::TableName;
+use crate::schema::{Computed, TableName};
 use crate::source::{OrphanRequest, PageRequest, RangeDigest, Since, Snapshot, SnapshotExt};
 use crate::value::conform::conform;
 use crate::value::{DataType, Key, KeyRange, Page, Row, Value};
@@ -400,6 +401,49 @@ pub(super) async fn rows_are_counted_and_read_under_a_filter_with_parameters(har
     ensure_rows(&rows_of(&snapshot.read_all(&request).await?)?, &expected, "the rows under the filter")?;
     let keys: Vec<Key> = rows.iter().map(|r| row_key(&schema, r)).collect();
     ensure_rows(&rows_of([&snapshot.read_rows(&request, &keys).await?])?, &expected, "the rows of all keys under the filter")
+}
+
+pub(super) async fn columns_that_expressions_make_are_read_as_others_are(harness: &dyn Harness) -> Outcome {
+    let mut reading = Reading::of(harness, &items(), &item_rows(30)).await?;
+    ensure(reading.source.capabilities().expressions, || "the source does not say that it evaluates expressions".to_owned())?;
+    let word = |value: Parameter| BTreeMap::from([("word".to_owned(), value)]);
+    let it_is = || text("it's");
+    let expressions = [
+        // A comment at its end ends with it.
+        ("made".to_owned(), Expression::parse("\"name\" -- as it is", &BTreeMap::new())?),
+        ("said".to_owned(), Expression::parse(":word", &word(Parameter::Text("it's".to_owned())))?),
+    ];
+    let columns = reading.source.describe(&reading.table, &expressions).await?;
+    ensure_eq(columns.iter().map(|c| c.name.as_str()).collect(), vec!["made", "said"], "the columns that are made")?;
+    let computed = columns.into_iter().zip(expressions);
+    reading.table.computed =
+        computed.map(|(column, (made, expression))| Computed { column, made, expression, pure: true }).collect();
+    let columns = ["said", "id", "made", "amount"].map(str::to_owned);
+    let request = PageRequest::new(&reading.table, &columns, &reading.key).with_limits(1 << 20, 7);
+    let expected = |rows: Vec<Row>| -> Vec<Row> {
+        rows.into_iter().map(|r| vec![it_is(), r[0].clone(), r[1].clone(), r[2].clone()]).collect()
+    };
+    let mut snapshot = reading.snapshot().await?;
+    ensure_rows(&rows_of(&snapshot.read_all(&request).await?)?, &expected(item_rows(30)), "all rows")?;
+    // The filter has a parameter of the same name, and another value.
+    let filter = Filter::parse("\"id\" <= :word", &word(Parameter::Int(10)))?;
+    let request = request.with_filter(Some(&filter));
+    ensure_rows(&rows_of(&snapshot.read_all(&request).await?)?, &expected(item_rows(10)), "the rows under a filter")?;
+    let keys = [3, 8, 20].map(|id| row_key(&items(), &item(id)));
+    let found = rows_of([&snapshot.read_rows(&request, &keys).await?])?;
+    ensure_rows(&found, &expected(vec![item(3), item(8)]), "rows by key")
+}
+
+pub(super) async fn what_is_no_expression_of_one_row_is_refused(harness: &dyn Harness) -> Outcome {
+    let reading = Reading::of(harness, &items(), &item_rows(3)).await?;
+    for sql in ["\"nothing\"", "count(*)", "SELECT 1", "\"id\", \"name\"", "\"id\" AS x", "-- nothing"] {
+        let wanted = [("made".to_owned(), Expression::parse(sql, &BTreeMap::new())?)];
+        let kinds = [ErrorKind::Config, ErrorKind::Schema, ErrorKind::NotFound, ErrorKind::Unsupported];
+        let error = ensure_error(reading.source.describe(&reading.table, &wanted).await, &kinds, sql)?;
+        let named = error.context().iter().any(|(name, object)| *name == "column" && object == "made");
+        ensure(named, || format!("the refusal of {sql} does not name the column: {error}"))?;
+    }
+    Ok(())
 }
 
 pub(super) async fn rows_that_changed_since_a_landmark_are_named(harness: &dyn Harness) -> Outcome {

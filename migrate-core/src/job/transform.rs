@@ -2,13 +2,14 @@
 
 use super::secret::Secret;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expression::Expression;
 use crate::filter::Parameter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// One step of an entity's transformation: gives a column a value. Steps run in order, on the source's columns; a column that is not
-/// there is added. Besides `column` exactly one of the others is given.
+/// there is added. Besides `column` exactly one of the others is given; `type` and `pure` belong to `sql`.
 ///
 /// A row that a step refuses is quarantined, with the column and the reason.
 ///
@@ -26,6 +27,18 @@ use std::collections::BTreeMap;
 pub struct Transform {
     /// The column that gets the value.
     pub column: String,
+    /// It has the value of this expression, which the source makes of each row: in its own SQL, over the table's own columns, with
+    /// parameters written `:name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<String>,
+    /// The type that the expression's value becomes, exactly, as by `cast`. If not given, it is what the source says; a SQLite file says
+    /// nothing.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub of_type: Option<String>,
+    /// Whether the expression gives the same value for as long as its row says the same: it depends on no other row, no clock and no
+    /// setting. If not, all rows are read in every run, since no row that was written tells of its changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pure: bool,
     /// Its number becomes the moment that it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Unix>,
@@ -187,6 +200,28 @@ impl Transform {
         Transform { column: column.into(), ..Transform::default() }
     }
 
+    /// It has the value of this expression of the source's; see [`Transform::sql`]. It is taken to depend on anything unless
+    /// [`Transform::pure`] says that it does not.
+    #[must_use]
+    pub fn sql(mut self, expression: impl Into<String>) -> Self {
+        self.sql = Some(expression.into());
+        self
+    }
+
+    /// The expression's value becomes one of this type; see [`Transform::cast`].
+    #[must_use]
+    pub fn of_type(mut self, name: impl Into<String>) -> Self {
+        self.of_type = Some(name.into());
+        self
+    }
+
+    /// The expression gives the same value for as long as its row says the same; see [`Transform::pure`].
+    #[must_use]
+    pub fn pure(mut self) -> Self {
+        self.pure = true;
+        self
+    }
+
     /// Its number becomes the moment that it counts.
     #[must_use]
     pub fn from_unix(mut self, unit: Unix) -> Self {
@@ -263,6 +298,7 @@ impl Transform {
     /// Returns the names of what it is told to do.
     fn kinds(&self) -> Vec<&'static str> {
         let given = [
+            ("sql", self.sql.is_some()),
             ("from", self.from.is_some()),
             ("to", self.to.is_some()),
             ("cast", self.cast.is_some()),
@@ -291,6 +327,13 @@ impl Transform {
                     self.column
                 ));
             }
+        }
+        if let Some(sql) = &self.sql {
+            Expression::check(sql).map_err(|error| error.with("column", &self.column).with("field", "transform"))?;
+        } else if let Some(name) =
+            [("type", self.of_type.is_some()), ("pure", self.pure)].iter().find_map(|(name, given)| given.then_some(name))
+        {
+            return wrong(format!("the step for the column \"{}\" says {name}, which belongs to sql", self.column));
         }
         let empty = [&self.pack, &self.join.as_ref().map(|join| join.columns.clone())].into_iter().flatten().any(Vec::is_empty);
         if empty || self.split.as_ref().is_some_and(String::is_empty) {

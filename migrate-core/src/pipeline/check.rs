@@ -75,10 +75,10 @@ fn explain(error: &Error) -> String {
     text
 }
 
-/// Checks that an entity's rows can be read under its filter, which only the source understands.
+/// Checks that an entity's rows can be read, by its expressions and under its filter, which only the source understands.
 pub(super) async fn check_source(source: &dyn Source, entity: &EntityPlan) -> Result<()> {
     source.check_readable(&entity.source).await?;
-    if entity.parsed_filter.is_none() {
+    if entity.parsed_filter.is_none() && entity.source.computed.is_empty() {
         return Ok(());
     }
     let columns = entity.read_columns();

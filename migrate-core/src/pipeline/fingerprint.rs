@@ -57,6 +57,11 @@ pub(super) fn fingerprint(plan: &Plan, entity: &EntityPlan) -> String {
     if let Some(transform) = &entity.transform {
         rows.push_str(transform.text());
     }
+    for computed in &entity.source.computed {
+        // The steps say the expression, but neither the values of its parameters nor what it makes.
+        let sql = computed.expression.as_filter();
+        let _ = writeln!(rows, "made by the source: {} {:?} {:?}", computed.column.data_type, sql.pieces(), sql.parameters());
+    }
     let digest = |text: String| {
         let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
         to_hex(&digest[..16])

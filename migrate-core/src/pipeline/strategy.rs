@@ -5,7 +5,7 @@ use super::cursor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Level, Mode, Strategy, Timestamp};
 use crate::plan::EntityPlan;
-use crate::source::{PageRequest, Since, Snapshot};
+use crate::source::{PageRequest, Since, Snapshot, Survey};
 use crate::state::{Checkpoint, SyncedAt};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -64,15 +64,19 @@ impl Synced {
         // A landmark of another strategy says nothing to this one.
         let landmark =
             before.as_ref().and_then(|before| before.landmark.as_deref()).filter(|l| cursor::is_cursor(l) == by_cursor);
-        let survey = match by_cursor {
-            true => cursor::survey(entity, &request, landmark, snapshot).await?,
-            false => snapshot.survey(&request, landmark).await?,
+        let survey = match (entity.impure(), by_cursor) {
+            // Whatever is known of the rows, it is not known of what is made of more than them.
+            (Some(column), _) => Survey { landmark: None, since: Since::Unknown(impure(column)) },
+            (None, true) => cursor::survey(entity, &request, landmark, snapshot).await?,
+            (None, false) => snapshot.survey(&request, landmark).await?,
         };
         let usable = landmark.is_some();
         let now = context.now();
         let skipping = context.job.mode == Mode::Append;
         let due = before.as_ref().is_none_or(|before| is_due(before.scrubbed, now, context.job.scrub_days.unwrap_or(SCRUB_DAYS)));
         let by_digests = match strategy {
+            // What is read and what is hashed are not made at one moment.
+            Strategy::Ledger if entity.impure().is_some() => false,
             // Asked for no digest at all, it says whether it could give any.
             Strategy::Ledger => snapshot.digest(&request, &[]).await?.is_some(),
             Strategy::Auto | Strategy::Full | Strategy::Xmin | Strategy::Cursor => false,
@@ -80,7 +84,8 @@ impl Synced {
         let known = match (before.as_ref().filter(|_| by_digests || usable), survey.since) {
             _ if strategy == Strategy::Full || context.limits.rows.is_some() => None,
             _ if strategy == Strategy::Ledger && !by_digests => {
-                context.log(Level::Info, &entity.name, "all rows are read: the source computes no digests of them");
+                let why = entity.impure().map_or_else(|| "the source computes no digests of them".to_owned(), impure);
+                context.log(Level::Info, &entity.name, format!("all rows are read: {why}"));
                 None
             }
             _ if all => {
@@ -139,6 +144,10 @@ impl Synced {
         let after = Some(SyncedAt { landmark: survey.landmark, scrubbed, skipping, version: VERSION.to_owned() });
         Ok(Synced { known, before, after })
     }
+}
+
+fn impure(column: &str) -> String {
+    format!("the expression of the column {column} may give another value for a row that has not changed")
 }
 
 fn is_due(scrubbed: Timestamp, now: Timestamp, days: u32) -> bool {

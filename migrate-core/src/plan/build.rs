@@ -6,6 +6,7 @@ use super::columns;
 use super::drift::{self, Judged};
 use super::entity::EntityPlan;
 use super::evolve;
+use super::expressions;
 use super::graph::ReferenceGraph;
 use super::keys;
 use super::names::{self, Chosen};
@@ -13,7 +14,7 @@ use super::references::{self, Cycles, Refusal};
 use super::shared;
 use super::stages;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::filter::Filter;
+use crate::filter::{Filter, Parameter};
 use crate::hint;
 use crate::job::{Entity, Job, Mode, RunOptions, stage};
 use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema, TypeKind, TypeSchema};
@@ -69,9 +70,13 @@ async fn draft(
     let unfinished = if remembers { state.unfinished_tables(&job.name).await? } else { Vec::new() };
     let (chosen, mut notes) = names::choose(job, options, &source_schema)?;
     let default = sink.default_schema();
+    let mut params = job.params.clone();
+    params.extend(options.params.clone());
+    let computed = expressions::computed(&chosen, &params, source).await?;
 
     let mut drafts = Vec::with_capacity(chosen.len());
-    for mut chosen in chosen {
+    for (mut chosen, computed) in chosen.into_iter().zip(&computed) {
+        chosen.table = computed.as_ref().unwrap_or(chosen.table);
         let key = key_of(&chosen.entity, chosen.table);
         chosen.entity = keys::without_generated(&chosen.entity, chosen.table, &key);
         let own = code.get(chosen.entity.name());
@@ -127,7 +132,7 @@ async fn draft(
             add_types(&mut schema.types, &source_schema, draft.chosen.table, &table.table, same_engine);
         }
         let (name, judged) = (draft.chosen.entity.name().to_owned(), draft.judged.clone());
-        let entity = plan_entity(draft, &table, job, options).map_err(|error| judged.explain(&name, error))?;
+        let entity = plan_entity(draft, &table, job, options, &params).map_err(|error| judged.explain(&name, error))?;
         schema.tables.push(table);
         entities.push(entity);
     }
@@ -302,8 +307,8 @@ fn add_types(types: &mut Vec<TypeSchema>, database: &DatabaseSchema, table: &Tab
         return;
     }
     let mut wanted: Vec<&TypeSchema> = Vec::new();
-    let mut texts: Vec<String> =
-        table.columns.iter().map(|c| format!("{} {}", c.native_type, c.default.as_deref().unwrap_or(""))).collect();
+    let read = table.columns.iter().chain(table.computed.iter().map(|computed| &computed.column));
+    let mut texts: Vec<String> = read.map(|c| format!("{} {}", c.native_type, c.default.as_deref().unwrap_or(""))).collect();
     texts.extend(made.columns.iter().filter_map(|c| Some(c.generated.as_ref()?.expression.clone())));
     // Conditions may cast to a type that no column has. What is not carried over needs nothing.
     texts.extend(made.checks.iter().map(|check| check.expression.clone()));
@@ -345,7 +350,13 @@ fn key_of(entity: &Entity, source: &TableSchema) -> Vec<String> {
     if entity.key.is_empty() { source.natural_key().unwrap_or_default() } else { entity.key.clone() }
 }
 
-fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOptions) -> Result<EntityPlan> {
+fn plan_entity(
+    draft: Draft<'_>,
+    table: &TablePlan,
+    job: &Job,
+    options: &RunOptions,
+    params: &BTreeMap<String, Parameter>,
+) -> Result<EntityPlan> {
     let Draft { chosen, transform, judged, mut notes, .. } = draft;
     let Chosen { entity, table: source } = chosen;
     let after = transform.as_ref().map_or(source, |transform| transform.table());
@@ -392,17 +403,24 @@ fn plan_entity(draft: Draft<'_>, table: &TablePlan, job: &Job, options: &RunOpti
         }
         notes.extend(table.table.write_obstacles.iter().cloned());
     }
-    let cursor = columns::cursor(job, options, &entity, source, &key)?;
+    let mut cursor = columns::cursor(job, options, &entity, source, &key)?;
+    let reads = |name: &str| transform.as_ref().is_some_and(|transform| transform.reads().iter().any(|read| read == name));
+    if let Some(impure) = source.computed.iter().find(|computed| !computed.pure && reads(&computed.column.name)) {
+        notes.push(format!(
+            "all rows are read in every run: the expression of the column {} may give another value for a row that has not changed; \
+             pure = true says that it does not",
+            impure.made
+        ));
+        cursor = None;
+    }
     if let Some(cursor) = &cursor {
         notes.push(format!(
             "changes are found by the column {}: what it does not tell is seen once all rows are read, as they are where their number does not fit",
             cursor.column
         ));
     }
-    let mut params = job.params.clone();
-    params.extend(options.params.clone());
     let parsed_filter =
-        entity.filter.as_deref().map(|sql| Filter::parse(sql, &params)).transpose().context("entity", entity.name())?;
+        entity.filter.as_deref().map(|sql| Filter::parse(sql, params)).transpose().context("entity", entity.name())?;
     Ok(EntityPlan {
         name: entity.name().to_owned(),
         source: source.clone(),

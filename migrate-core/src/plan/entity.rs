@@ -159,6 +159,13 @@ impl EntityPlan {
         self.translations.iter().find(|translation| translation.source == source).map(|translation| translation.entity.as_str())
     }
 
+    /// Returns a column that the source makes and whose value may be another one although its row has not changed.
+    pub(crate) fn impure(&self) -> Option<&str> {
+        let read = self.read_columns();
+        let impure = self.source.computed.iter().find(|computed| !computed.pure && read.contains(&computed.column.name));
+        impure.map(|computed| computed.made.as_str())
+    }
+
     /// Returns the source's columns that are read, in order. Those that are not written come last.
     pub fn read_columns(&self) -> Vec<String> {
         if let Some(transform) = &self.transform {

@@ -6,6 +6,7 @@ mod columns;
 mod drift;
 mod entity;
 mod evolve;
+mod expressions;
 mod fit;
 mod graph;
 mod keys;

@@ -1,6 +1,7 @@
 //! Which tables a job moves, and what they are called at the target.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::expression::Expression;
 use crate::filter::Filter;
 use crate::hint;
 use crate::job::{Entities, Entity, Job, RunOptions, stage};
@@ -159,7 +160,7 @@ fn implied_name(source: &TableName, default: Option<&str>) -> TableName {
     }
 }
 
-/// Refuses parameters of a run that no filter of the job names.
+/// Refuses parameters of a run that neither a filter of the job names, nor an expression.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] with the nearest name that one does.
@@ -167,16 +168,24 @@ pub(super) fn refuse_unused_parameters(job: &Job, options: &RunOptions) -> Resul
     if options.params.is_empty() {
         return Ok(());
     }
-    let filters: Vec<&str> = match &job.entities {
-        Entities::List(list) => list.iter().filter_map(|entity| entity.filter.as_deref()).collect(),
-        _ => Vec::new(),
+    let entities: &[Entity] = match &job.entities {
+        Entities::List(list) => list,
+        Entities::All => &[],
     };
-    let named = filters.into_iter().map(Filter::names).collect::<Result<Vec<_>>>()?.concat();
+    let mut named = Vec::new();
+    for entity in entities {
+        if let Some(filter) = &entity.filter {
+            named.extend(Filter::names("filter", filter)?);
+        }
+        for sql in entity.transform.iter().filter_map(|step| step.sql.as_deref()) {
+            named.extend(Expression::names(sql)?);
+        }
+    }
     match options.params.keys().find(|name| !named.contains(name)) {
         None => Ok(()),
         Some(name) => {
             let hint = hint::nearest(name, named.iter().map(String::as_str));
-            let message = format!("no filter of the job names the parameter :{name}{hint}");
+            let message = format!("no filter or expression of the job names the parameter :{name}{hint}");
             Err(Error::new(ErrorKind::Config, message).with("job", &job.name))
         }
     }

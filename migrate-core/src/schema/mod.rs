@@ -8,4 +8,4 @@ mod table;
 pub use column::{ColumnSchema, Generated, Identity, Numbering};
 pub use constraint::{Check, ForeignKey, ForeignKeyAction, Index, IndexPart, Trigger, UniqueKey};
 pub use name::TableName;
-pub use table::{DatabaseSchema, TableKind, TableSchema, TypeKind, TypeSchema};
+pub use table::{Computed, DatabaseSchema, TableKind, TableSchema, TypeKind, TypeSchema};

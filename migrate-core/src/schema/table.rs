@@ -2,6 +2,7 @@
 
 use super::{Check, ColumnSchema, ForeignKey, Index, TableName, Trigger, UniqueKey};
 use crate::error::{Error, ErrorKind, Result};
+use crate::expression::Expression;
 use serde::{Deserialize, Serialize};
 
 /// Everything that an adapter found in a database.
@@ -98,6 +99,22 @@ pub struct TableSchema {
     /// What its definition says beyond this description, and no table that is made from it will have; in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_described: Vec<String>,
+    /// Columns that it has not, and that the source makes for the job: they are read as the others are, and are nothing else.
+    #[serde(skip)]
+    pub computed: Vec<Computed>,
+}
+
+/// A column that a source makes of each row of a table, by an expression of the job's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Computed {
+    /// What its values are; under a name that no column of the table has.
+    pub column: ColumnSchema,
+    /// The column that the job makes of it, which may be called as one of the table's.
+    pub made: String,
+    /// What they are made by.
+    pub expression: Expression,
+    /// Whether the job says that the expression gives the same value for as long as the row says the same.
+    pub pure: bool,
 }
 
 impl TableSchema {
@@ -120,12 +137,23 @@ impl TableSchema {
             parents: Vec::new(),
             write_obstacles: Vec::new(),
             not_described: Vec::new(),
+            computed: Vec::new(),
         }
     }
 
     /// Returns a column by name.
     pub fn column(&self, name: &str) -> Option<&ColumnSchema> {
         self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// Returns a column that can be read, by name: the table's own, or one that the source makes.
+    pub fn read_column(&self, name: &str) -> Option<&ColumnSchema> {
+        self.column(name).or_else(|| self.computed(name).map(|computed| &computed.column))
+    }
+
+    /// Returns what a column is made by, if the source makes it.
+    pub fn computed(&self, name: &str) -> Option<&Computed> {
+        self.computed.iter().find(|computed| computed.column.name == name)
     }
 
     /// Returns the columns that identify a row: the primary key, else a unique key whose columns all refuse NULL.

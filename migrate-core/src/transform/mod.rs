@@ -25,8 +25,10 @@ use step::{Operation, operation};
 /// An entity's transformation, ready for the rows of its table.
 #[derive(Debug, Clone)]
 pub struct TransformPlan {
-    /// The source's columns that are read.
+    /// The source's columns that are read, the table's own before those that it makes.
     reads: Vec<String>,
+    /// How many of the table's own are given to the code, where there is some.
+    own: usize,
     /// What rows look like afterwards: the source's table with other columns.
     table: TableSchema,
     /// Of those columns, the ones that a step has made.
@@ -55,7 +57,8 @@ struct Step {
 }
 
 impl TransformPlan {
-    /// Makes an entity's steps ready; `None` if it has none.
+    /// Makes an entity's steps ready; `None` if it has none. What the source is to make for them is among the table's computed columns, in
+    /// the order of the steps.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] where a step names a column that is not there, or changes one of the key.
@@ -82,10 +85,14 @@ impl TransformPlan {
                 return Err(Error::new(ErrorKind::Config, message).with("entity", entity.name()));
             }
         }
+        table.computed.clear();
+        let computed = source.computed.iter().map(|computed| &computed.column);
+        let own = table.columns.len();
         let mut plan = TransformPlan {
-            reads: source.columns.iter().map(|c| c.name.clone()).collect(),
-            slots: (0..table.columns.len()).collect(),
-            width: table.columns.len(),
+            reads: source.columns.iter().chain(computed.clone()).map(|c| c.name.clone()).collect(),
+            own: source.columns.len(),
+            slots: (0..own).collect(),
+            width: own + source.computed.len(),
             table,
             made,
             dropped,
@@ -93,8 +100,10 @@ impl TransformPlan {
             steps: Vec::new(),
             text,
         };
+        let mut computed = computed.zip(own..);
         for step in &entity.transform {
-            plan.add(step, key).map_err(|e| e.with("entity", entity.name()).with("field", "transform"))?;
+            let made = if step.sql.is_some() { computed.next() } else { None };
+            plan.add(step, key, made).map_err(|e| e.with("entity", entity.name()).with("field", "transform"))?;
         }
         if plan.code.is_none() {
             let left_out = |name: &String| entity.columns.exclude.contains(name) || entity.columns.set.contains_key(name);
@@ -134,7 +143,8 @@ impl TransformPlan {
         self.reads.retain(|_| needed.next().unwrap_or(true));
     }
 
-    fn add(&mut self, step: &Transform, key: &[String]) -> Result<()> {
+    /// Adds a step; `computed` is the column that the source makes for it, with its slot.
+    fn add(&mut self, step: &Transform, key: &[String], computed: Option<(&ColumnSchema, usize)>) -> Result<()> {
         let wrong = |message: String| Error::new(ErrorKind::Config, message);
         let touches_key = |name: &String| key.contains(name);
         if touches_key(&step.column) {
@@ -151,10 +161,14 @@ impl TransformPlan {
         if let Some(name) = step.pack.iter().flatten().find(|name| touches_key(name)) {
             return Err(wrong(format!("the column \"{name}\" belongs to the key and cannot be packed; copy it first")));
         }
+        if step.sql.is_some() && computed.is_none() {
+            return Err(Error::new(ErrorKind::Internal, "the source was not asked what an expression makes"));
+        }
+        inputs.extend(computed.map(|(_, slot)| slot));
         let alone = inputs.is_empty() && step.constant.is_none();
         let from = if alone { Some(self.slot(&step.column)?) } else { None };
         inputs.extend(from);
-        let input = inputs.first().and_then(|slot| self.column_of(*slot)).cloned();
+        let input = computed.map(|(column, _)| column).or_else(|| inputs.first().and_then(|slot| self.column_of(*slot))).cloned();
         let names: Vec<String> = step.pack.clone().unwrap_or_default();
         let (operation, made) = operation(step, names.clone(), input.as_ref())?;
         // Keys are hidden in what the steps are spelled as; another key still is another transformation.
@@ -170,7 +184,7 @@ impl TransformPlan {
         let output = self.width;
         self.width += 1;
         let nullable = operation.may_make_null(input.as_ref().is_none_or(|column| column.nullable));
-        let column = column(&step.column, made, nullable, input.filter(|_| alone || step.copy.is_some()));
+        let column = column(&step.column, made, nullable, input.filter(|_| alone || step.copy.is_some() || step.sql.is_some()));
         match self.table.columns.iter().position(|c| c.name == step.column) {
             Some(place) => {
                 self.table.columns[place] = column;
@@ -237,17 +251,21 @@ impl TransformPlan {
         let mut slots = values;
         let mut refused = None;
         if let Some(code) = &self.code {
+            let computed = slots.split_off(self.own.min(slots.len()));
             // Its key is needed of a refused row too.
             let before = slots.clone();
             match code.apply(slots) {
-                Ok(row) if row.len() == self.width - self.steps.len() => slots = row,
+                Ok(row) if row.len() + computed.len() == self.width - self.steps.len() => {
+                    slots = row;
+                    slots.extend(computed);
+                }
                 outcome => {
                     let wrong = || Refused {
                         column: self.table.columns.first().map(|c| c.name.clone()).unwrap_or_default(),
                         reason: "the transformation returned another number of values than its table has columns".to_owned(),
                     };
                     refused = Some(outcome.err().unwrap_or_else(wrong));
-                    let of = |name: &String| self.reads.iter().position(|read| read == name);
+                    let of = |name: &String| self.reads[..before.len()].iter().position(|read| read == name);
                     let row = self.table.columns.iter().map(|column| of(&column.name).map(|place| before[place].clone()));
                     return (row.map(|value| value.unwrap_or(Value::Null)).collect(), refused);
                 }

@@ -61,6 +61,16 @@ pub(super) fn operation(
     packed: Vec<String>,
     input: Option<&ColumnSchema>,
 ) -> Result<(Operation, Option<DataType>)> {
+    if step.sql.is_some() {
+        // The source has made the value.
+        return Ok(match &step.of_type {
+            Some(name) => {
+                let data_type = named_type(name).map_err(|error| error.with("column", &step.column))?;
+                (Operation::Cast(data_type.clone()), Some(data_type))
+            }
+            None => (Operation::Copy, None),
+        });
+    }
     if let Some(unit) = step.from {
         return Ok((Operation::FromUnix(unit), Some(DataType::TimestampTz { precision: None })));
     }

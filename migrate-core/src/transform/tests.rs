@@ -1,7 +1,9 @@
 use super::*;
+use crate::expression::Expression;
 use crate::filter::Parameter;
 use crate::job::{Join, Mask, OnError, Other, ParseJson, TextStep, Transform, Unix, ValueMap};
 use crate::memory::table;
+use crate::schema::Computed;
 use crate::value::text::{parse, to_text};
 use std::collections::BTreeMap;
 
@@ -251,4 +253,88 @@ fn a_column_that_a_step_makes_may_be_null_only_if_the_step_can_make_null() {
     ] {
         assert_eq!(nullable(&steps), expected, "{steps:?}");
     }
+}
+
+/// The source's table with what it makes for the steps: `t` and `made`, both integers.
+fn computing() -> TableSchema {
+    let computed = |name: &str| Computed {
+        column: table("x", &[(name, DataType::Int64)], &[]).columns[0].clone(),
+        made: name.to_owned(),
+        expression: Expression::parse("1", &BTreeMap::new()).expect("an expression"),
+        pure: false,
+    };
+    TableSchema { computed: vec![computed("t (sql)"), computed("made")], ..source() }
+}
+
+#[test]
+fn what_the_source_makes_is_a_column_like_others_and_leaves_what_it_replaces_to_earlier_steps() {
+    let copy = |from: &str, to: &str| Transform { copy: Some(from.to_owned()), ..Transform::new(to) };
+    let entity = [
+        copy("t", "before"),
+        Transform::new("t").constant(Parameter::Int(7)),
+        Transform::new("t").sql("n + 1"),
+        Transform::new("made").sql("n + 2").of_type("text"),
+        copy("made", "after"),
+    ];
+    let entity = entity.into_iter().fold(Entity::new("entries"), Entity::with_transform);
+    let key = ["id".to_owned()];
+    let made = |entity: &Entity| {
+        let plan = TransformPlan::new(entity, &computing(), &key, None).expect("the steps fit").expect("there are steps");
+        let values = plan.reads().iter().map(|name| match name.as_str() {
+            "t (sql)" => Value::Int(6),
+            "made" => Value::Int(8),
+            other => text(other),
+        });
+        let (row, refused) = plan.apply(values.collect());
+        assert_eq!(refused, None);
+        (plan, row)
+    };
+    let (plan, row) = made(&entity);
+    let names: Vec<&str> = plan.table().columns.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["id", "t", "n", "d", "before", "made", "after"]);
+    let expected = [text("id"), Value::Int(6), text("n"), text("d"), text("t"), text("8"), text("8")];
+    assert_eq!(row, expected);
+    assert_eq!(plan.constant("t"), None, "it is none any more");
+    assert!(plan.makes("t") && plan.makes("made") && plan.table().computed.is_empty());
+    let types: Vec<&DataType> =
+        ["t", "made"].iter().map(|name| &plan.table().column(name).expect("it is there").data_type).collect();
+    assert_eq!(types, [&DataType::Int64, &DataType::TEXT]);
+
+    // Of the table's own columns none is read for nothing.
+    let (plan, row) = made(&entity.clone().with_exclude("n").with_exclude("d"));
+    assert_eq!(plan.reads(), ["id", "t", "t (sql)", "made"]);
+    assert_eq!((&row[1], &row[4..]), (&Value::Int(6), &expected[4..]));
+
+    let error = TransformPlan::new(&entity, &source(), &key, None).expect_err("nobody asked the source");
+    assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
+#[test]
+fn code_is_given_the_tables_own_columns_and_what_the_source_makes_comes_behind_what_it_returns() {
+    #[derive(Debug)]
+    struct Shorter;
+    impl Transformer for Shorter {
+        fn table(&self, source: &TableSchema) -> Result<TableSchema> {
+            Ok(TableSchema { columns: source.columns[..2].to_vec(), ..source.clone() })
+        }
+        fn apply<'v>(&self, mut row: Vec<Value<'v>>) -> std::result::Result<Vec<Value<'v>>, Refused> {
+            assert_eq!(row.len(), 4);
+            row.truncate(2);
+            match row[1].is_null() {
+                true => Err(Refused { column: "t".to_owned(), reason: "it is NULL".to_owned() }),
+                false => Ok(row),
+            }
+        }
+        fn version(&self) -> String {
+            "1".to_owned()
+        }
+    }
+    let code: Arc<dyn Transformer> = Arc::new(Shorter);
+    let steps = [Transform::new("x").sql("n + 1"), Transform::new("y").sql("n + 2")];
+    let entity = steps.into_iter().fold(Entity::new("entries"), Entity::with_transform);
+    let plan = TransformPlan::new(&entity, &computing(), &["id".to_owned()], Some(&code)).expect("it fits").expect("code");
+    let row = |t: Value<'static>| vec![Value::Int(1), t, Value::Int(2), Value::Int(3), Value::Int(6), Value::Int(8)];
+    assert_eq!(plan.apply(row(text("a"))), (vec![Value::Int(1), text("a"), Value::Int(6), Value::Int(8)], None));
+    let (refused, why) = plan.apply(row(Value::Null));
+    assert_eq!((&refused[0], why.expect("it is refused").column.as_str()), (&Value::Int(1), "t"));
 }

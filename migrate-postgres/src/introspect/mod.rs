@@ -10,7 +10,7 @@ mod types;
 
 use crate::connection::{execute, server_version};
 use crate::error::from_sqlx;
-use migrate_core::schema::DatabaseSchema;
+use migrate_core::schema::{ColumnSchema, DatabaseSchema};
 use migrate_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use sqlx::AssertSqlSafe;
@@ -58,6 +58,35 @@ pub(crate) async fn database_schema(connection: &mut PgConnection) -> Result<Dat
         tables: relations.into_tables(),
         types: types.into_user_types(),
     })
+}
+
+/// Returns columns of types that are known by their object numbers. The session's search path must be empty.
+pub(crate) async fn columns_of_types(connection: &mut PgConnection, wanted: &[(&str, i64)]) -> Result<Vec<ColumnSchema>> {
+    let types = types::read(connection).await?;
+    let mut columns = Vec::with_capacity(wanted.len());
+    for (name, oid) in wanted {
+        // Said to have no modifier, a type is not printed as one that has the least of them.
+        let (printed,): (String,) = sqlx::query_as("SELECT pg_catalog.format_type($1::pg_catalog.int8::pg_catalog.oid, -1)")
+            .bind(oid)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(from_sqlx)?;
+        let data_type = types.data_type(*oid, -1, &printed);
+        columns.push(ColumnSchema {
+            name: (*name).to_owned(),
+            portable_type: data_type.clone(),
+            data_type,
+            native_type: printed,
+            nullable: true,
+            default: None,
+            generated: None,
+            identity: None,
+            numbering: None,
+            collation: None,
+            comment: None,
+        });
+    }
+    Ok(columns)
 }
 
 /// Runs a query and reads each row by the names of its columns.

@@ -6,7 +6,7 @@ mod query;
 mod stream;
 mod view;
 
-pub(crate) use query::page_columns;
+pub(crate) use query::{PARAMETER, bind_expression, expression_sql, page_columns};
 
 use crate::codec;
 use crate::config::SqliteConfig;

@@ -5,6 +5,7 @@ use crate::error::SqliteContext;
 use crate::introspect::rowid;
 use crate::{declared_type, sql};
 use migrate_core::error::{Error, ErrorKind, Result};
+use migrate_core::expression::Expression;
 use migrate_core::filter::{Filter, Parameter};
 use migrate_core::job::{CursorColumn, Overlap};
 use migrate_core::schema::{ColumnSchema, TableSchema};
@@ -25,6 +26,8 @@ pub(super) struct Shape {
     pub(super) table: String,
     /// The columns of the pages.
     pub(super) columns: Arc<[PageColumn]>,
+    /// What columns are made by, where they are not the table's own, with their places.
+    pub(super) made: Vec<(usize, Expression)>,
     /// The columns of the key.
     pub(super) key: Vec<KeyColumn>,
     /// What means the rowid, where the table has one.
@@ -55,16 +58,45 @@ impl Shape {
         let table = request.table;
         let columns = page_columns(request)?;
         let key = request.key.iter().map(|name| key_column(request, name)).collect::<Result<Vec<_>>>()?;
-        Ok(Shape { table: table.name.name.clone(), columns, key, rowid: rowid(table), filter: request.filter.cloned() })
+        let made = |(place, name): (usize, &String)| Some((place, table.computed(name)?.expression.clone()));
+        let made = request.columns.iter().enumerate().filter_map(made).collect();
+        let (name, filter) = (table.name.name.clone(), request.filter.cloned());
+        Ok(Shape { table: name, columns, made, key, rowid: rowid(table), filter })
     }
 
     fn column(&self, name: &str) -> String {
         sql::column(&self.table, name)
     }
+
+    /// Renders the columns of the pages.
+    fn list(&self) -> Vec<String> {
+        let mut list: Vec<String> = self.columns.iter().map(|c| self.column(&c.name)).collect();
+        for (place, expression) in &self.made {
+            list[*place] = expression_sql(expression);
+        }
+        list
+    }
+
+    fn bind_made(&self, statement: &mut Statement<'_>) -> Result<()> {
+        self.made.iter().try_for_each(|(_, expression)| bind_expression(statement, expression))
+    }
+}
+
+/// What the names of an expression's parameters begin with, unlike those of a filter or of keys.
+pub(crate) const PARAMETER: &str = "@x_";
+
+/// Renders an expression in parentheses.
+pub(crate) fn expression_sql(expression: &Expression) -> String {
+    expression.render(|name, _| format!("{PARAMETER}{name}"))
+}
+
+/// Binds the parameters of an expression.
+pub(crate) fn bind_expression(statement: &mut Statement<'_>, expression: &Expression) -> Result<()> {
+    bind_parameters(statement, PARAMETER, expression.as_filter())
 }
 
 fn find<'t>(table: &'t TableSchema, name: &str) -> Result<&'t ColumnSchema> {
-    table.column(name).ok_or_else(|| {
+    table.read_column(name).ok_or_else(|| {
         let hint = migrate_core::hint::nearest(name, table.columns.iter().map(|c| c.name.as_str()));
         Error::new(ErrorKind::Schema, format!("there is no column {name}{hint}")).with("table", &table.name)
     })
@@ -193,7 +225,7 @@ impl Plan {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if a key of the range has not as many values as the table's key has columns.
     pub(super) fn new(connection: &Connection, shape: &Shape, range: &KeyRange) -> Result<Plan> {
-        let mut list: Vec<String> = shape.columns.iter().map(|c| shape.column(&c.name)).collect();
+        let mut list = shape.list();
         let (terms, numbers, width) = match &shape.rowid {
             _ if !shape.key.is_empty() => (terms(connection, shape)?, Numbers::Key, shape.key.len()),
             Some(rowid) => {
@@ -252,6 +284,7 @@ impl Plan {
         let mut statement = sql::prepare(connection, &self.sql, &shape.table, READING)?;
         bind_values(&mut statement, "@a", &self.after)?;
         bind_values(&mut statement, "@u", &self.up_to)?;
+        shape.bind_made(&mut statement)?;
         bind_filter(&mut statement, shape.filter.as_ref())?;
         Ok(statement)
     }
@@ -315,8 +348,12 @@ fn bind_values(statement: &mut Statement<'_>, prefix: &str, values: &[Value<'_>]
 }
 
 pub(super) fn bind_filter(statement: &mut Statement<'_>, filter: Option<&Filter>) -> Result<()> {
-    for (name, value) in filter.into_iter().flat_map(Filter::parameters) {
-        if let Some(place) = statement.parameter_index(&format!(":{name}")).during(READING)? {
+    filter.map_or(Ok(()), |filter| bind_parameters(statement, ":", filter))
+}
+
+fn bind_parameters(statement: &mut Statement<'_>, prefix: &str, filter: &Filter) -> Result<()> {
+    for (name, value) in filter.parameters() {
+        if let Some(place) = statement.parameter_index(&format!("{prefix}{name}")).during(READING)? {
             let bound = match value {
                 Parameter::Bool(v) => statement.raw_bind_parameter(place, v),
                 Parameter::Int(v) => statement.raw_bind_parameter(place, v),
@@ -331,7 +368,7 @@ pub(super) fn bind_filter(statement: &mut Statement<'_>, filter: Option<&Filter>
 
 /// Prepares the look-up of one key; see [`bind_key`].
 pub(super) fn prepare_lookup<'c>(connection: &'c Connection, shape: &Shape) -> Result<Statement<'c>> {
-    let list: Vec<String> = shape.columns.iter().map(|c| shape.column(&c.name)).collect();
+    let list = shape.list();
     let mut conditions = Vec::new();
     for term in terms(connection, shape)? {
         conditions.push(format!("{} IS @k{}", term.expression, term.at));
@@ -343,6 +380,7 @@ pub(super) fn prepare_lookup<'c>(connection: &'c Connection, shape: &Shape) -> R
     push_conditions(&mut sql, &conditions);
     let mut statement = sql::prepare(connection, &sql, &shape.table, READING)?;
     bind_filter(&mut statement, shape.filter.as_ref())?;
+    shape.bind_made(&mut statement)?;
     Ok(statement)
 }
 

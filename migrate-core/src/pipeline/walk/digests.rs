@@ -18,7 +18,7 @@ impl Walk {
     /// those of blocks that say of every row what the source holds. Nothing where the walk has left anything open.
     pub(super) async fn keep_digests(&mut self, changes: Option<&KnownChanges>, snapshot: &mut dyn Snapshot) -> Result<()> {
         let wanted = self.context.strategy == Strategy::Ledger && self.context.purpose == Purpose::Run && self.limit.is_none();
-        if !wanted || !self.leaves_nothing_open() {
+        if !wanted || !self.leaves_nothing_open() || self.plan.entity.impure().is_some() {
             return Ok(());
         }
         let refused = read_quarantine(self.context.state.clone(), self.plan.scope.clone()).await?;
