@@ -50,6 +50,12 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Checks that missing tables, and the state schema if it is missing, could be created.
     async fn check_creatable(&self) -> Result<()>;
 
+    /// Says whether rows of a table can be deleted by what they hold: [`SinkTransaction::delete_chosen`]. They cannot by default; where
+    /// rows without a key are gone from the source, all of them are then loaded anew.
+    fn can_choose(&self, _table: &TableSchema) -> bool {
+        false
+    }
+
     /// Creates the missing types and tables of a plan: columns, defaults, checks; keys and the rest come in [`Sink::finish`]. Adds the
     /// columns of [`TablePlan::added`], which allow NULL and have no default, to tables that are there.
     ///
@@ -82,6 +88,9 @@ pub type OnStep<'a> = dyn Fn(&str) + Send + Sync + 'a;
 
 /// Takes a page of rows; see [`SinkTransaction::read_loaded`].
 pub type OnPage<'a> = dyn FnMut(Page) -> Result<()> + Send + 'a;
+
+/// Takes a page of rows and names those of them that are meant, by their places, ascending; see [`SinkTransaction::delete_chosen`].
+pub type Choose<'a> = dyn FnMut(&Page) -> Result<Vec<u32>> + Send + 'a;
 
 /// What a sink can do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -306,6 +315,17 @@ pub trait SinkTransaction: Send {
     /// A key must be the same to the letter, also where the table's own index takes other spellings for equal: a row that was written
     /// anew under another spelling of its key is another row.
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64>;
+
+    /// Hands over all rows of a table as the transaction sees them, page by page and in any order, and deletes those of each page that
+    /// `choose` names; returns how many were deleted. Of rows that are equal to the letter each is one of its own. The request's key, range
+    /// and filter are passed over. From the first page on others cannot change the rows, where the engine can keep them from it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] by default, and for tables of which [`Sink::can_choose`] says so; those of `choose`; those of
+    /// [`SinkTransaction::delete`].
+    async fn delete_chosen(&mut self, request: &PageRequest<'_>, _choose: &mut Choose<'_>) -> Result<u64> {
+        Err(cannot("rows cannot be deleted by what they hold").with("table", &request.table.name))
+    }
 
     /// Sets rows of a table aside, in order, for [`SinkTransaction::insert_aside`]. They are kept by the database. The mode is passed over:
     /// only what is missing is inserted. `place` is the caller's number for the table.

@@ -8,6 +8,7 @@
 mod aside;
 mod by_key;
 mod changes;
+mod choose;
 mod codec;
 mod config;
 mod connection;

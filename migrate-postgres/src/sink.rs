@@ -11,7 +11,7 @@ use crate::transaction::PgTransaction;
 use crate::{finish, prepare};
 use async_trait::async_trait;
 use migrate_core::Result;
-use migrate_core::schema::{DatabaseSchema, TableSchema};
+use migrate_core::schema::{DatabaseSchema, TableKind, TableSchema};
 use migrate_core::sink::{CreateRequest, OnStep, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan};
 use migrate_core::source::Source;
 use migrate_core::state::{Fence, TargetState};
@@ -73,6 +73,14 @@ impl Sink for PostgresSink {
 
     fn default_schema(&self) -> Option<String> {
         Some("public".to_owned())
+    }
+
+    fn can_choose(&self, table: &TableSchema) -> bool {
+        match table.kind {
+            TableKind::Table | TableKind::Partitioned | TableKind::Partition => true,
+            // Rows of another server, or of a query, have no place of their own.
+            TableKind::View | TableKind::MaterializedView | TableKind::Foreign | TableKind::Virtual => false,
+        }
     }
 
     fn plan_table(&self, request: &CreateRequest<'_>) -> Result<TablePlan> {

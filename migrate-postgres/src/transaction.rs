@@ -2,6 +2,7 @@
 
 use crate::aside::{Aside, Together};
 use crate::by_key;
+use crate::choose::delete_chosen;
 use crate::connection::execute;
 use crate::copy_in::{CopyIn, Destination};
 use crate::encode::Layout;
@@ -16,9 +17,9 @@ use crate::state::{self, with_session};
 use crate::upsert::Upsert;
 use async_trait::async_trait;
 use migrate_core::schema::{TableName, TableSchema};
-use migrate_core::sink::{Arrival, DeleteRequest, OnPage, Outcome, SinkTransaction, Tie, WriteMode, WriteRequest};
+use migrate_core::sink::{Arrival, Choose, DeleteRequest, OnPage, Outcome, SinkTransaction, Tie, WriteMode, WriteRequest};
 use migrate_core::source::PageRequest;
-use migrate_core::state::{Fence, StateChanges};
+use migrate_core::state::{Fence, StateChanges, StoredBlock};
 use migrate_core::value::{Key, Page, Value};
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::AssertSqlSafe;
@@ -29,6 +30,9 @@ use std::sync::Arc;
 
 /// Keys deleted by one statement.
 const KEYS_PER_DELETE: usize = 10_000;
+
+/// Bytes of ledgers that may wait for a COPY's end.
+const STATE_AHEAD: usize = 12 << 20;
 
 /// A transaction of [`crate::PostgresSink`].
 pub(crate) struct PgTransaction {
@@ -48,6 +52,8 @@ pub(crate) struct PgTransaction {
     /// State that waits for the commit: to write it now would end the COPY, and the server would have nothing to do until the next
     /// one fills up again.
     state: Vec<StateChanges>,
+    /// Bytes of ledgers among it.
+    state_bytes: usize,
 }
 
 struct Lent {
@@ -76,6 +82,7 @@ impl PgTransaction {
             staged: 0,
             loaded: HashMap::new(),
             state: Vec::new(),
+            state_bytes: 0,
         })
     }
 
@@ -313,6 +320,19 @@ impl SinkTransaction for PgTransaction {
         Ok(page)
     }
 
+    async fn delete_chosen(&mut self, request: &PageRequest<'_>, choose: &mut Choose<'_>) -> Result<u64> {
+        let facts = self.facts(&request.table.name).await?;
+        let counts = facts.rules || facts.delete_triggers;
+        let before = if counts { self.count(&facts).await? } else { 0 };
+        self.finish_copy().await?;
+        let mut connection = self.take_connection()?;
+        // As in `read_rows`: what has failed does not come back.
+        let deleted = delete_chosen(&mut connection, &facts, request, choose).await;
+        let deleted = deleted.map_err(|e| e.with("table", &request.table.name))?;
+        self.return_connection(Some(connection));
+        Ok(if counts { before.saturating_sub(self.count(&facts).await?) } else { deleted })
+    }
+
     async fn can_read_back(&mut self, table: &TableSchema) -> Result<bool> {
         let facts = self.facts(&table.name).await?;
         Ok(!facts.rules && !facts.row_security)
@@ -350,10 +370,13 @@ impl SinkTransaction for PgTransaction {
     }
 
     async fn put_state(&mut self, state: StateChanges) -> Result<()> {
-        if self.copy.is_some() {
+        let bytes = |block: &StoredBlock| block.keys.len() + block.checksums.len();
+        self.state_bytes += state.blocks.iter().map(bytes).sum::<usize>();
+        if self.copy.is_some() && self.state_bytes < STATE_AHEAD {
             self.state.push(state);
             return Ok(());
         }
+        self.state_bytes = 0;
         let before = std::mem::take(&mut self.state);
         let connection = self.connection().await?;
         for changes in before.iter().chain([&state]) {

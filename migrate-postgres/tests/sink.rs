@@ -6,7 +6,7 @@ use migrate_core::ErrorKind;
 use migrate_core::sink::{Outcome, WriteMode, WriteRequest};
 use migrate_core::source::PageRequest;
 use migrate_core::state::{Checkpoint, Scope, StateChanges};
-use migrate_core::value::{Key, Value};
+use migrate_core::value::{Key, Page, Value};
 use sink_support::{Database, canonical, fence, page, page_of, read, text, write, write_all};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -555,4 +555,50 @@ async fn p2_state_without_rows_and_rows_without_state_commit_alike() {
     lost.checkpoint = Some(Checkpoint::default());
     let error = sink.begin(&fence).await.unwrap().commit(&lost).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal, "{error:?}");
+}
+
+#[tokio::test]
+async fn rows_are_chosen_in_any_partition_whatever_their_types_and_stay_where_they_are_meanwhile() {
+    let database = Database::new().await;
+    database
+        .run(
+            "CREATE TABLE t (n int, j json, p point) PARTITION BY LIST (n);
+             CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); CREATE TABLE t2 PARTITION OF t DEFAULT;
+             INSERT INTO t SELECT i % 3, '{}', point(i % 3, 0) FROM generate_series(1, 30) i;
+             INSERT INTO t VALUES (1, '{ }', NULL)",
+        )
+        .await;
+    let (sink, table) = (database.sink(), database.table("t").await);
+    let fence = fence(&sink).await;
+    assert!(sink.can_choose(&table));
+    let columns: Vec<String> = ["p", "j", "n"].map(str::to_owned).to_vec();
+    let request = PageRequest::new(&table, &columns, &[]).with_limits(1 << 20, 4);
+    let mut transaction = sink.begin(&fence).await.unwrap();
+    // Of each number two, whichever partition they are in.
+    let mut left = [2, 2, 2];
+    let mut choose = |page: &Page| {
+        assert_eq!(page.columns().iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["p", "j", "n"]);
+        let mut chosen = Vec::new();
+        for (place, row) in (0..).zip(page.rows()) {
+            let Value::Int(n) = row.value(2)? else { panic!("{row:?}") };
+            if row.value(1)? == Value::Json("{}".into()) && left[n as usize] > 0 {
+                left[n as usize] -= 1;
+                chosen.push(place);
+            }
+        }
+        Ok(chosen)
+    };
+    assert_eq!(transaction.delete_chosen(&request, &mut choose).await.unwrap(), 6);
+    // Nobody else changes the table until the end.
+    let held = "SELECT count(*) FROM pg_locks WHERE relation IN ('t'::regclass, 't1'::regclass, 't2'::regclass) \
+                AND mode = 'ShareRowExclusiveLock' AND granted";
+    assert_eq!(database.query(held).await, ["3"]);
+    transaction.commit(&StateChanges::default()).await.unwrap();
+    assert_eq!(
+        database.query("SELECT n || ': ' || count(*) || ', ' || count(p) FROM t GROUP BY n ORDER BY n").await,
+        ["0: 8, 8", "1: 9, 8", "2: 8, 8"]
+    );
+    // What is no table of rows with a place of their own is said to be none.
+    database.run("CREATE VIEW v AS SELECT * FROM t").await;
+    assert!(!sink.can_choose(&database.table("v").await));
 }

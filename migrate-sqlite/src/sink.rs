@@ -154,6 +154,10 @@ impl Sink for SqliteSink {
         None
     }
 
+    fn can_choose(&self, table: &TableSchema) -> bool {
+        table.kind == TableKind::Table && introspect::rowid(table).is_some()
+    }
+
     fn plan_table(&self, request: &CreateRequest<'_>) -> Result<TablePlan> {
         ddl::plan_table(request)
     }

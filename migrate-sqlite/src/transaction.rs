@@ -1,6 +1,7 @@
 //! A transaction on the one writing connection.
 
 use crate::error::SqliteContext;
+use crate::introspect::rowid;
 use crate::sink::Shared;
 use crate::snapshot::page_columns;
 use crate::state;
@@ -8,7 +9,7 @@ use crate::thread::Answer;
 use crate::write::{self, Aside, Target, WriteJob};
 use async_trait::async_trait;
 use migrate_core::schema::{Identity, TableName, TableSchema};
-use migrate_core::sink::{Arrival, DeleteRequest, Outcome, SinkTransaction, Tie, WriteMode, WriteRequest};
+use migrate_core::sink::{Arrival, Choose, DeleteRequest, Outcome, SinkTransaction, Tie, WriteMode, WriteRequest};
 use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges};
 use migrate_core::value::{Key, Page, Value};
@@ -295,6 +296,31 @@ impl SinkTransaction for SqliteTransaction {
             write::delete(connection, &target, &keys)
         })
         .await
+    }
+
+    async fn delete_chosen(&mut self, request: &PageRequest<'_>, choose: &mut Choose<'_>) -> Result<u64> {
+        let (target, columns) = (Arc::new(Target::new(request.table, &[])?), page_columns(request)?);
+        let rowid = rowid(request.table).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "the table's rows have no numbers").with("table", &request.table.name)
+        })?;
+        let (rowid, limits): (Arc<str>, _) = (rowid.into(), (request.max_rows, request.max_bytes));
+        let (mut after, mut deleted) = (None, 0);
+        loop {
+            let (touched, fence) = (self.touched, self.fence.clone());
+            let (of, columns, name) = (target.clone(), columns.clone(), rowid.clone());
+            let read = move |connection: &Connection| {
+                set_references(connection, &of, false, touched, &fence)?;
+                write::read_numbered(connection, &of, &name, columns, after, limits)
+            };
+            let (page, numbers) = self.step(read).await?;
+            let Some(last) = numbers.last() else { return Ok(deleted) };
+            after = Some(*last);
+            let chosen: Vec<i64> = choose(&page)?.into_iter().filter_map(|place| numbers.get(place as usize).copied()).collect();
+            if !chosen.is_empty() {
+                let (of, name) = (target.clone(), rowid.clone());
+                deleted += self.step(move |connection| write::delete_numbered(connection, &of, &name, &chosen)).await?;
+            }
+        }
     }
 
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {

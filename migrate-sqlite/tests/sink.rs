@@ -7,8 +7,9 @@ mod target;
 use migrate_core::memory::table;
 use migrate_core::schema::{Check, ForeignKey, TableName, TableSchema};
 use migrate_core::sink::{Outcome, Sink, WriteMode, WriteRequest};
+use migrate_core::source::PageRequest;
 use migrate_core::state::StateChanges;
-use migrate_core::value::{DataType, Key, PageBuilder, PageColumn, Row, Value, canonical, text as texts};
+use migrate_core::value::{DataType, Key, Page, PageBuilder, PageColumn, Row, Value, canonical, text as texts};
 use migrate_core::{ErrorKind, Result};
 use migrate_sqlite::ENCODING;
 use support::{Database, find, names};
@@ -499,4 +500,38 @@ async fn a_table_without_columns_holds_as_many_rows_as_its_source() {
     write(&mut *transaction, &found, &rows, WriteMode::Load).await.expect("rows of nothing");
     transaction.commit(&StateChanges::default()).await.expect("the commit passes");
     assert_eq!(count(&database, "void"), 2);
+}
+
+#[tokio::test]
+async fn rows_are_chosen_by_their_numbers_whatever_columns_are_called_and_not_where_they_have_none() {
+    let (database, target) = open(
+        "CREATE TABLE t (rowid TEXT, oid TEXT); INSERT INTO t (_rowid_, rowid, oid) VALUES (-9223372036854775808, 'a', 'x'), (-1, 'a', 'x'),
+             (7, 'b', NULL), (9223372036854775807, 'a', 'x');
+         CREATE TABLE u (n INTEGER PRIMARY KEY) WITHOUT ROWID; CREATE VIEW v AS SELECT * FROM t;
+         CREATE TABLE w (rowid, oid, _rowid_)",
+    )
+    .await;
+    let schema = target.sink.schema().await.expect("the schema");
+    let table = |name: &str| schema.table(&TableName::new(None, name), None).expect("the table");
+    assert_eq!(["t", "u", "v", "w"].map(|name| target.sink.can_choose(table(name))), [true, false, false, false]);
+    let columns = ["oid".to_owned(), "rowid".to_owned()];
+    let request = PageRequest::new(table("t"), &columns, &[]).with_limits(1, 1);
+    let mut transaction = target.sink.begin(&target.fence).await.expect("a transaction");
+    let (mut pages, mut left) = (0, 2);
+    let mut choose = |page: &Page| {
+        assert_eq!(page.row_count(), 1);
+        pages += 1;
+        let chosen = left > 0 && page.row(0).value(1)? == Value::Text("a".into());
+        left -= i32::from(chosen);
+        Ok(if chosen { vec![0] } else { Vec::new() })
+    };
+    assert_eq!(transaction.delete_chosen(&request, &mut choose).await.expect("rows go"), 2);
+    assert_eq!(pages, 4);
+    transaction.commit(&StateChanges::default()).await.expect("it commits");
+    assert_eq!(count(&database, "t WHERE rowid = 'a' AND _rowid_ = 9223372036854775807"), 1);
+    assert_eq!(count(&database, "t"), 2);
+    let mut transaction = target.sink.begin(&target.fence).await.expect("a transaction");
+    let columns = ["n".to_owned()];
+    let none = transaction.delete_chosen(&PageRequest::new(table("u"), &columns, &[]), &mut |_| Ok(Vec::new())).await;
+    assert_eq!(none.expect_err("it has no numbers").kind(), ErrorKind::Unsupported);
 }

@@ -28,6 +28,8 @@ pub enum Feature {
     Digests,
     /// There are tables without a key.
     TablesWithoutKey,
+    /// Rows can be deleted by what they hold: [`crate::Sink::can_choose`].
+    Choice,
     /// References are enforced.
     ForeignKeys,
     /// Several transactions write at once.

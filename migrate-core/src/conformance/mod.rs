@@ -179,6 +179,8 @@ cases! { $
         loaded_rows_are_read_back_before_the_commit;
         keys_that_exist_are_found_as_the_transaction_sees_them;
         rows_are_deleted_by_key_and_counted;
+        rows_without_a_key_are_deleted_one_by_one_by_what_they_hold [TablesWithoutKey Choice];
+        rows_are_chosen_page_by_page_as_the_transaction_sees_them [TablesWithoutKey Choice];
         a_table_is_cleared_and_its_rows_counted;
         a_large_cell_is_written;
         odd_names_are_written;

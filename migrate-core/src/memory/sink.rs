@@ -53,6 +53,10 @@ impl Sink for MemorySink {
         None
     }
 
+    fn can_choose(&self, _table: &TableSchema) -> bool {
+        true
+    }
+
     fn plan_table(&self, request: &CreateRequest<'_>) -> Result<TablePlan> {
         let mut table = request.table.clone();
         table.name = request.name.clone();

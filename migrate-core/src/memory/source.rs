@@ -18,6 +18,9 @@ use crate::value::{Encoding, Key, KeyRange, Page, PageBuilder, PageColumn, Value
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashSet};
 
+/// Rows of a page that is handed over to be chosen from.
+const ROWS_PER_PAGE: usize = 100;
+
 /// A [`MemoryDatabase`] as a source. Keys come in the order of their canonical bytes, which is not that of their values.
 #[derive(Debug, Clone)]
 pub struct MemorySource {
@@ -148,6 +151,21 @@ pub(super) fn rows_by_key(tables: &Tables, request: &PageRequest<'_>, keys: &[Ke
         push(&mut builder, &places, row)?;
     }
     Ok(builder.finish(None))
+}
+
+/// A page's rows with their numbers in the table.
+type Numbered = Vec<(u64, StoredRow)>;
+
+/// Returns all rows of a table, page by page.
+pub(super) fn pages(tables: &Tables, request: &PageRequest<'_>) -> Result<Vec<(Page, Numbered)>> {
+    let rows: Numbered = tables.get(&request.table.name)?.rows().map(|(id, row)| (id, row.clone())).collect();
+    let mut pages = Vec::new();
+    for some in rows.chunks(request.max_rows.clamp(1, ROWS_PER_PAGE)) {
+        let (mut builder, places) = builder(tables, request)?;
+        some.iter().try_for_each(|(_, row)| push(&mut builder, &places, row))?;
+        pages.push((builder.finish(None), some.to_vec()));
+    }
+    Ok(pages)
 }
 
 fn builder(tables: &Tables, request: &PageRequest<'_>) -> Result<(PageBuilder, Vec<usize>)> {

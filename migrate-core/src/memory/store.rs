@@ -1,6 +1,6 @@
 //! All tables of a database at one moment, and the changes that transactions make to them.
 
-use super::table::{MemoryTable, key_of, same};
+use super::table::{MemoryTable, StoredRow, key_of, same};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{ForeignKey, TableName};
 use crate::sink::{Outcome, WriteMode};
@@ -15,9 +15,26 @@ pub(super) struct Tables(BTreeMap<TableName, Arc<MemoryTable>>);
 /// A change that a transaction makes, kept so that the commit can make it again on what is there then.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
-    Write { table: TableName, key: Vec<String>, columns: Vec<String>, rows: Vec<Row>, mode: WriteMode },
-    Delete { table: TableName, key: Vec<String>, keys: Vec<Key> },
-    Clear { table: TableName },
+    Write {
+        table: TableName,
+        key: Vec<String>,
+        columns: Vec<String>,
+        rows: Vec<Row>,
+        mode: WriteMode,
+    },
+    Delete {
+        table: TableName,
+        key: Vec<String>,
+        keys: Vec<Key>,
+    },
+    /// Rows by their numbers, with what they held when they were chosen.
+    DeleteChosen {
+        table: TableName,
+        rows: Vec<(u64, StoredRow)>,
+    },
+    Clear {
+        table: TableName,
+    },
 }
 
 /// What a change did.
@@ -74,6 +91,19 @@ impl Tables {
                 let count = found.values().filter(|id| stored.remove(**id)).count() as u64;
                 self.check_children(table)?;
                 Ok(Effect::Count(count))
+            }
+            Change::DeleteChosen { table, rows } => {
+                let stored = self.get_mut(table)?;
+                for (id, row) in rows {
+                    if !stored.row(*id).is_some_and(|there| there.iter().zip(row.iter()).all(|(a, b)| same(a, b))) {
+                        return Err(
+                            Error::new(ErrorKind::Conflict, "a row that was chosen is another one by now").with("table", table)
+                        );
+                    }
+                    stored.remove(*id);
+                }
+                self.check_children(table)?;
+                Ok(Effect::Count(rows.len() as u64))
             }
             Change::Clear { table } => {
                 let count = self.get_mut(table)?.clear();

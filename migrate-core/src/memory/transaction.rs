@@ -6,7 +6,7 @@ use super::source;
 use super::store::{Change, Effect, Tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{TableName, TableSchema};
-use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
+use crate::sink::{Choose, Outcome, SinkTransaction, WriteMode, WriteRequest};
 use crate::source::PageRequest;
 use crate::state::{Fence, StateChanges};
 use crate::value::{Key, Page, Row, Value};
@@ -135,6 +135,14 @@ impl SinkTransaction for MemoryTransaction {
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
         let change = || Ok(Change::Delete { table: table.name.clone(), key: key.to_vec(), keys: keys.to_vec() });
         self.make_counted(Call::Delete, change)
+    }
+
+    async fn delete_chosen(&mut self, request: &PageRequest<'_>, choose: &mut Choose<'_>) -> Result<u64> {
+        let mut rows = Vec::new();
+        for (page, numbered) in source::pages(&self.view, request)? {
+            rows.extend(choose(&page)?.into_iter().filter_map(|place| numbered.get(place as usize).cloned()));
+        }
+        self.make_counted(Call::Delete, || Ok(Change::DeleteChosen { table: request.table.name.clone(), rows }))
     }
 
     async fn clear(&mut self, table: &TableSchema) -> Result<u64> {

@@ -2,6 +2,7 @@
 
 mod aside;
 mod cells;
+mod choose;
 mod delete;
 mod load;
 mod page_table;
@@ -10,6 +11,7 @@ mod statement;
 mod upsert;
 
 pub(crate) use aside::{Aside, clear_aside, insert_aside};
+pub(crate) use choose::{delete_numbered, read_numbered};
 pub(crate) use delete::{clear, delete};
 pub(crate) use read::{existing, highest_number, read};
 

@@ -5,7 +5,8 @@ use super::tally::{Cell, Change, Sample, Tally, shown_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{DatabaseSchema, TableName, TableSchema};
 use crate::sink::{
-    CreateRequest, OnStep, Outcome, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan, WriteMode, WriteRequest,
+    Choose, CreateRequest, OnStep, Outcome, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan, WriteMode,
+    WriteRequest,
 };
 use crate::source::{PageRequest, Snapshot, Source};
 use crate::state::{Fence, StateChanges, TargetState};
@@ -65,13 +66,24 @@ impl DrySink {
         DrySink { state: inner.state(), inner, overlay: None, shared: Arc::new(shared) }
     }
 
-    /// Reads rows of the target by key, all from one view.
-    async fn read_rows(&self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
-        let mut view = self.shared.view.lock().await;
+    /// Returns the view of the target, and opens it if it is not open yet.
+    async fn open<'v>(&self, view: &'v mut Option<Box<dyn Snapshot>>) -> Result<&'v mut Box<dyn Snapshot>> {
         if view.is_none() {
             *view = Some(self.inner.as_source().open_snapshot().await?);
         }
-        let Some(view) = view.as_mut() else { return Err(Error::new(ErrorKind::Internal, "no view of the target is open")) };
+        view.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "no view of the target is open"))
+    }
+
+    /// Reads a page of the target, from the same view.
+    async fn read_page(&self, request: &PageRequest<'_>) -> Result<Page> {
+        let mut view = self.shared.view.lock().await;
+        self.open(&mut view).await?.read_page(request).await
+    }
+
+    /// Reads rows of the target by key, all from one view.
+    async fn read_rows(&self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
+        let mut view = self.shared.view.lock().await;
+        let view = self.open(&mut view).await?;
         match self.shared.added.get(&request.table.name) {
             Some(added) if request.columns.iter().any(|c| added.contains(c)) => {
                 let there: Vec<String> = request.columns.iter().filter(|c| !added.contains(*c)).cloned().collect();
@@ -148,6 +160,10 @@ impl Sink for DrySink {
 
     async fn check_creatable(&self) -> Result<()> {
         self.inner.check_creatable().await
+    }
+
+    fn can_choose(&self, table: &TableSchema) -> bool {
+        self.inner.can_choose(table)
     }
 
     async fn prepare(&self, _plan: &SchemaPlan, _fence: &Fence) -> Result<()> {
@@ -280,6 +296,26 @@ impl SinkTransaction for DryTransaction {
             tally.sample(Change::Delete, || Sample { change: Change::Delete, key: shown_key(key), columns: Vec::new() });
         }
         Ok(there.len() as u64)
+    }
+
+    async fn delete_chosen(&mut self, request: &PageRequest<'_>, choose: &mut Choose<'_>) -> Result<u64> {
+        if self.sink.is_missing(request.table) {
+            return Ok(0);
+        }
+        let tally = self.tally.table(&request.table.name.to_string());
+        let mut request = PageRequest::new(request.table, request.columns, &[]).with_limits(request.max_bytes, request.max_rows);
+        let mut deleted = 0;
+        loop {
+            let page = self.sink.read_page(&request).await?;
+            for place in choose(&page)? {
+                tally.note(Change::Delete, &[], page.row(place as usize).data());
+                deleted += 1;
+            }
+            match page.next {
+                Some(next) => request.range.after = Some(next),
+                None => return Ok(deleted),
+            }
+        }
     }
 
     async fn clear(&mut self, _table: &TableSchema) -> Result<u64> {
