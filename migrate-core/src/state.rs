@@ -243,9 +243,9 @@ pub struct StoredBlock {
     pub row_count: u32,
     /// The last key that belongs to the block's range, in canonical bytes.
     pub last_key: Vec<u8>,
-    /// The packed keys.
+    /// The packed keys; of rows without a key, their checksums.
     pub keys: Vec<u8>,
-    /// The checksums, 16 bytes each, in the order of the keys.
+    /// The checksums, 16 bytes each, in the order of the keys; of rows without a key, how many copies there are.
     pub checksums: Vec<u8>,
     /// A digest of the keys alone, 16 bytes.
     pub keys_digest: Vec<u8>,

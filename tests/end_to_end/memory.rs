@@ -34,6 +34,34 @@ fn a_table_of_many_rows_takes_no_more_memory_than_one_of_few() {
 }
 
 #[test]
+fn rows_without_a_key_are_counted_in_the_same_memory_however_many_they_are() {
+    // Nearly as many different rows as are counted, and more.
+    for (count, counted) in [(450_000, true), (500_000, false)] {
+        let project = Project::new();
+        let source = Sqlite::new(project.path().join("a.db"));
+        source.run(&format!(
+            "CREATE TABLE q (n INTEGER, v TEXT);
+             INSERT INTO q WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i, 'row ' || i FROM n"
+        ));
+        let middle = Postgres::new(Server::First);
+        let end = Sqlite::new(project.path().join("b.db"));
+        for change in ["", "DELETE FROM q WHERE n <= 10; UPDATE q SET v = 'new' WHERE n <= 20"] {
+            source.run(change);
+            for (from, to) in [(source.url(), middle.url()), (middle.url(), end.url())] {
+                project.write_job(&from, &to, "mode = \"replace\"\ndeletes = \"hard\"\nentities = \"*\"\n");
+                let (run, peak) = project.run_measured(["run", "--json"]);
+                let report = run.expect(0).json();
+                assert!(peak > 0 && peak < 64 * MIB, "{count} rows, {from} to {to}, {change:?}: {} MiB", peak / MIB);
+                let inserted = if change.is_empty() || !counted { source.count("SELECT count(*) FROM q") } else { 10 };
+                assert_eq!(report["entities"][0]["inserted"], inserted, "{report}");
+                println!("{count} rows, {from} to {to}, {change:?}: {} MiB", peak / MIB);
+            }
+        }
+        assert_eq!(end.count("SELECT count(*) FROM q WHERE v = 'new'"), 10);
+    }
+}
+
+#[test]
 fn refused_rows_take_no_memory_however_large_and_many_they_are() {
     let project = Project::new();
     let (source, target) = (Sqlite::new(project.path().join("a.db")), Sqlite::new(project.path().join("b.db")));

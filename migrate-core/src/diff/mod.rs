@@ -13,10 +13,12 @@
 //! Rows are matched by key within the range, never ordered by the client: only the source knows its own order.
 
 mod block;
+mod copies;
 mod index;
 mod merge;
 mod ordinals;
 
 pub use block::{BLOCK_ROWS, ColumnSums, Entry, FORMAT, LedgerBlock};
+pub use copies::{COPIES_FORMAT, Copies, pack_copies, unpack_copies};
 pub use index::KeyIndex;
 pub use merge::{BlockMerge, LedgerEdit, Match, Merged};

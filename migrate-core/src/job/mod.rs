@@ -40,6 +40,7 @@ pub use event::{Event, Observer, Observers, PlannedEntity, Silent};
 pub use execution::{Attempt, EntityResult, Execution, Finish, Level, LogLine};
 pub use file::{Environment, JobFile, StoreConfig};
 pub use memory::MemoryRecorder;
+pub(crate) use options::MULTISET_ROWS;
 pub use options::{QuarantineLimit, RunOptions};
 pub use orphans::OrphanPolicy;
 pub use owner::{HEARTBEAT_LIMIT, Liveness, Owner};

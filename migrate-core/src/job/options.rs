@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+/// Different rows without a key that are compared row by row at most: as many as a hash table of 2¹⁹ places, 17 MiB, takes.
+pub(crate) const MULTISET_ROWS: u64 = (1 << 19) / 8 * 7;
+
 /// What one run says beyond its job, overriding it; a default changes nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
@@ -34,6 +37,8 @@ pub struct RunOptions {
     pub max_quarantined: Option<QuarantineLimit>,
     /// How many rows of an entity may be deleted.
     pub max_deletes: Option<DeleteGuard>,
+    /// Up to how many different rows without a key are compared row by row; more of them are loaded anew when some have changed.
+    pub multiset_rows: Option<u64>,
     /// How it is found out what has changed at the source.
     pub strategy: Option<Strategy>,
     /// How far the run proves what it has written.
@@ -122,6 +127,13 @@ impl RunOptions {
     #[must_use]
     pub fn with_max_deletes(mut self, guard: DeleteGuard) -> Self {
         self.max_deletes = Some(guard);
+        self
+    }
+
+    /// Compares rows without a key row by row as long as no more than so many are different; 458,752 by default, which take 17 MiB.
+    #[must_use]
+    pub fn with_multiset_rows(mut self, rows: u64) -> Self {
+        self.multiset_rows = Some(rows);
         self
     }
 

@@ -11,6 +11,7 @@ use crate::source::Source;
 use crate::state::{Counters, Fence, TargetState};
 use std::collections::HashSet;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Rows per transaction at most, unless told otherwise. Of each its key is kept until its batch has committed, which must not outweigh
 /// the pages.
@@ -35,6 +36,8 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     /// What it is for.
     pub(super) purpose: Purpose,
+    /// Room for [`Limits::multiset`] rows that are counted.
+    pub(super) counting: Arc<Semaphore>,
     /// Tables that a dry run plans to create; a run has created them before it looks.
     pub(super) missing: Arc<HashSet<TableName>>,
 }
@@ -61,6 +64,8 @@ pub(super) struct Limits {
     pub(super) deletes: DeleteGuard,
     /// Rows to read per entity.
     pub(super) rows: Option<u64>,
+    /// Different rows without a key that are counted at the same time at most.
+    pub(super) multiset: usize,
     /// Walks that share what one may hold in memory.
     pub(super) walks: usize,
 }

@@ -185,7 +185,7 @@ impl EntityRun {
         }
         context.emit(&Event::EntityStarted { entity: entity.name.clone(), rows: Some(read), before: self.before(context) });
         let (mut counters, snapshot) = if entity.is_keyless() {
-            self.run_keyless(context, snapshot).await?
+            self.run_keyless(context, snapshot, read).await?
         } else {
             self.run_parts(context, snapshot).await?
         };
@@ -244,7 +244,12 @@ impl EntityRun {
         }
     }
 
-    async fn run_keyless(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
+    async fn run_keyless(
+        &self,
+        context: &Context,
+        mut snapshot: Box<dyn Snapshot>,
+        rows: u64,
+    ) -> Result<(Counters, Box<dyn Snapshot>)> {
         let checkpoint = self.checkpoints.first().map(|(_, c)| c.clone());
         let mut load = Keyless {
             context: context.clone(),
@@ -252,6 +257,7 @@ impl EntityRun {
             position: snapshot.position().to_string(),
             start: self.start(0, context, Synced::default()),
             known: Known::new(checkpoint, self.distrusted),
+            rows,
             in_doubt: false,
         };
         let counters = load.run(snapshot.as_mut()).await?;

@@ -12,13 +12,14 @@ use super::sweep::sweep;
 use super::together::bring_in;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::job::{
-    CancelToken, Event, Execution, ExecutionState, Level, Mode, Observers, Owner, PlannedEntity, ProgressTracker, Recording,
-    Strategy,
+    CancelToken, Event, Execution, ExecutionState, Level, MULTISET_ROWS, Mode, Observers, Owner, PlannedEntity, ProgressTracker,
+    Recording, Strategy,
 };
 use crate::plan::Plan;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Counters, Fence, FenceOwner};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Attempts that one run makes by itself when the source's connection is lost.
@@ -61,6 +62,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             fence: fence.clone(),
             execution: id.clone(),
             attempt,
+            counting: Arc::new(Semaphore::new(limits(pipeline).multiset)),
             limits: limits(pipeline),
             strategy: strategy(pipeline),
             verify: pipeline.verify_mode(),
@@ -172,6 +174,7 @@ pub(super) fn limits(pipeline: &Pipeline) -> Limits {
         deletes: options.max_deletes.unwrap_or(job.deletes.max),
         quarantined: options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
         rows: options.limit,
+        multiset: size(options.multiset_rows.unwrap_or(MULTISET_ROWS).clamp(1, MULTISET_ROWS)),
         walks: 1,
     }
 }

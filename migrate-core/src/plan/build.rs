@@ -8,6 +8,7 @@ use super::entity::EntityPlan;
 use super::evolve;
 use super::expressions;
 use super::graph::ReferenceGraph;
+use super::keyless;
 use super::keys;
 use super::names::{self, Chosen};
 use super::references::{self, Cycles, Refusal};
@@ -16,7 +17,7 @@ use super::stages;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::{Filter, Parameter};
 use crate::hint;
-use crate::job::{Entity, Job, Mode, RunOptions, stage};
+use crate::job::{Entity, Job, RunOptions, stage};
 use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema, TypeKind, TypeSchema};
 use crate::sink::{CreateRequest, SchemaPlan, Sink, TablePlan};
 use crate::source::Source;
@@ -390,10 +391,7 @@ fn plan_entity(
     let generated = keys::generated(&entity, source, table, &key, &target_key)?;
     notes.extend(table.notes.iter().cloned());
     if key.is_empty() {
-        notes.push("has no key: its rows are compared as a whole, and an interrupted load starts again".to_owned());
-        if !table.create && job.mode == Mode::Append {
-            notes.push("append adds all rows once; a source that changed is refused".to_owned());
-        }
+        notes.extend(keyless::notes(job, options));
     } else if !table.create && !table.table.is_unique(&target_key) {
         notes.push(format!("no unique index of the target covers the key ({})", target_key.join(", ")));
     }

@@ -90,7 +90,7 @@ pub struct EntityPlan {
 }
 
 impl EntityPlan {
-    /// Returns whether the entity has no key: rows are then counted with their multiplicity, and loaded whole or not at all.
+    /// Returns whether the entity has no key: rows are then told apart by what they hold, and counted with their multiplicity.
     pub fn is_keyless(&self) -> bool {
         self.key.is_empty()
     }

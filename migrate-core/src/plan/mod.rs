@@ -9,6 +9,7 @@ mod evolve;
 mod expressions;
 mod fit;
 mod graph;
+mod keyless;
 mod keys;
 mod names;
 mod orphans;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Rows that a target takes in a second, for the estimate of a run's duration; the rest of it is measured.
 const ROWS_PER_SECOND: f64 = 100_000.0;
@@ -138,6 +139,7 @@ pub(super) async fn context(
         state,
         execution,
         attempt: 1,
+        counting: Arc::new(Semaphore::new(limits.multiset)),
         limits,
         strategy: execute::strategy(pipeline),
         // What is not written is not read back.
