@@ -350,6 +350,19 @@ async fn rows_without_a_key_arrive_once_whichever_commit_is_lost_or_heard_nothin
 }
 
 #[tokio::test]
+async fn where_too_many_rows_are_refused_one_by_one_not_all_are_looked_for() {
+    let mut unique = table("t", &NAMES, &["id"]);
+    unique.unique_keys.push(UniqueKey { name: Some("one_name".into()), ..UniqueKey::new(["name"]) });
+    let mut bench = Bench::new(&(0..500).map(|key| (key, 7)).collect());
+    bench.options = RunOptions::new().with_max_quarantined(QuarantineLimit::Rows(50));
+    bench.to.create_table(unique).expect("a new table");
+    let report = bench.run().await.expect("the run begins");
+    assert_eq!((report.status, report.error_kind), (ExecutionState::Failed, Some(ErrorKind::TooManyRefused)));
+    let tries = bench.to.faults().calls(Call::Begin);
+    assert!(tries < 150, "{tries} transactions for a limit of 50 rows");
+}
+
+#[tokio::test]
 async fn rows_exchange_unique_values_in_a_circle_across_batches() {
     for nullable in [true, false] {
         let mut unique = table("t", &NAMES, &["id"]);

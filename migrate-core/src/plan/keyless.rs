@@ -17,7 +17,10 @@ pub(super) fn notes(job: &Job, options: &RunOptions) -> Vec<String> {
         (Mode::Append, _) => notes.push("append adds the rows that are new; of a changed row both versions stay".to_owned()),
         (_, DeleteMode::Hard) => {}
         (_, DeleteMode::Ignore) => {
-            notes.push("deletes = \"ignore\" keeps what is gone: of a changed row both versions stay".to_owned())
+            notes.push(
+                "what is gone is taken away, also where deletes = \"ignore\": it may be the old version of a changed row"
+                    .to_owned(),
+            );
         }
         (_, DeleteMode::Soft) => {
             notes.push("without a key no row is marked as deleted: where some are gone, all are loaded anew".to_owned());

@@ -79,8 +79,8 @@ impl Keyless {
         // Of those that have left the filter, and of those that the source has lost: whether they go, if that is known.
         let (left_go, lost_go) = match (job.mode, job.deletes.mode) {
             (Mode::Append, _) => (false, Some(false)),
-            (_, DeleteMode::Ignore) => (job.left_filter == LeftFilter::Delete, Some(false)),
-            (_, DeleteMode::Hard) => (job.left_filter == LeftFilter::Delete, Some(true)),
+            // A changed row cannot be told from one that is gone and one that is new: to keep what is gone would keep each old version.
+            (_, DeleteMode::Ignore | DeleteMode::Hard) => (job.left_filter == LeftFilter::Delete, Some(true)),
             (_, DeleteMode::Soft) => (job.left_filter == LeftFilter::Delete, None),
         };
         if self.plan.entity.parsed_filter.is_some() && lost_go != Some(left_go) && counts.has_gone() {
@@ -119,7 +119,8 @@ impl Keyless {
 
     fn guard(&self, all: &Difference) -> Result<()> {
         let known = all.going + all.rest;
-        if self.context.limits.deletes.allows(all.going, known) {
+        let guarded = self.context.job.deletes.mode == DeleteMode::Hard;
+        if !guarded || self.context.limits.deletes.allows(all.going, known) {
             return Ok(());
         }
         let message = format!(

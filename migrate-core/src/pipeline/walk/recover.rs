@@ -5,6 +5,7 @@ use super::super::shape::RowRefusal;
 use super::Walk;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::job::Level;
+use crate::state::Counters;
 
 impl Walk {
     /// Goes back to the last commit, and finds out what to do differently.
@@ -12,6 +13,7 @@ impl Walk {
     /// # Errors
     /// The error itself, where trying again would not help.
     pub(super) async fn recover(&mut self, error: Error) -> Result<()> {
+        self.context.check_cancelled()?;
         let written = std::mem::take(&mut self.batch.written);
         let rows = self.batch.rows;
         self.batch.discard().await;
@@ -80,6 +82,13 @@ impl Walk {
             None => error.message().to_owned(),
         };
         self.refused.insert(key, RowRefusal { column: context("column"), reason });
+        if self.late.is_empty() {
+            // Each is found by a batch that failed: where there are too many, not all are looked for. One that waits for its parent is
+            // refused too, and goes to no quarantine.
+            let passed = self.cursor.counters;
+            let quarantined = passed.quarantined.max(self.refused.len() as u64);
+            self.context.check_quarantine(&Counters { quarantined, ..passed }, self.live.rows.max(quarantined), false)?;
+        }
         // Others are likely to follow: a small batch is cheap to read again.
         self.careful = self.careful.min(rows.max(64)).min(4096);
         Ok(())
