@@ -155,7 +155,9 @@ impl Sink for SqliteSink {
     }
 
     fn can_choose(&self, table: &TableSchema) -> bool {
-        table.kind == TableKind::Table && introspect::rowid(table).is_some()
+        // Rows are read with their numbers, for which a result must have room.
+        let has_room = table.columns.len() < ddl::MAX_COLUMNS;
+        has_room && table.kind == TableKind::Table && introspect::rowid(table).is_some()
     }
 
     fn plan_table(&self, request: &CreateRequest<'_>) -> Result<TablePlan> {

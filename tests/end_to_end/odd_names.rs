@@ -137,3 +137,36 @@ fn tables_without_rows_without_columns_and_without_keys_copy() {
     assert_eq!(target.count("SELECT id FROM empty"), 1);
     assert_eq!(target.count("SELECT id FROM generated WHERE a = 7"), 4);
 }
+
+#[test]
+fn tables_of_as_many_columns_as_sqlite_has_copy_change_and_verify() {
+    let project = Project::new();
+    let source = Sqlite::new(project.path().join("source.sqlite"));
+    let columns = |count: usize| (0..count).map(|n| format!("c{n} TEXT")).collect::<Vec<_>>().join(", ");
+    source.run(&format!(
+        "CREATE TABLE numbered (id INTEGER PRIMARY KEY, {most});
+         CREATE TABLE lettered (id TEXT PRIMARY KEY, {most});
+         CREATE TABLE keyless ({all});
+         INSERT INTO numbered (id, c0, c1998) VALUES (1, 'a', 'z'), (2, 'b', 'y');
+         INSERT INTO lettered (id, c0) VALUES ('x', 'a'), (NULL, 'b'), ('z', 'c');
+         INSERT INTO keyless (c0, c1999) VALUES ('a', 'z'), ('a', 'z'), ('b', NULL);",
+        most = columns(1999),
+        all = columns(2000),
+    ));
+    let target = Sqlite::new(project.path().join("target.sqlite"));
+    project.write_job(&source.url(), &target.url(), "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"100%\" }\n");
+    for change in [
+        "",
+        "UPDATE numbered SET c1998 = 'x' WHERE id = 2; UPDATE lettered SET c7 = 'd'; DELETE FROM lettered WHERE id = 'x';
+         INSERT INTO lettered (id) VALUES ('y'); INSERT INTO keyless (c5) VALUES ('c'); DELETE FROM keyless WHERE c0 = 'b'",
+    ] {
+        source.run(change);
+        project.copy();
+        assert_same_sqlite_file(&source, &target);
+        let _ = project.run(["verify"]).expect(0);
+        let again = project.copy();
+        let written =
+            |name: &str| again["entities"].as_array().expect("entities").iter().filter_map(|e| e[name].as_u64()).sum::<u64>();
+        assert_eq!(["inserted", "updated", "deleted"].map(written), [0, 0, 0], "{again}");
+    }
+}

@@ -23,8 +23,8 @@ pub(crate) const PLACEHOLDER_COLUMN: &str = "_no_columns";
 /// The prefix of this library's own tables.
 pub(crate) const STATE_PREFIX: &str = "_migrate_";
 
-/// SQLite's limit, unless it was built otherwise.
-const MAX_COLUMNS: usize = 2000;
+/// SQLite's limit for tables and for results, unless it was built otherwise.
+pub(crate) const MAX_COLUMNS: usize = 2000;
 
 /// Plans the table that a request asks for; see [`migrate_core::Sink::plan_table`].
 ///

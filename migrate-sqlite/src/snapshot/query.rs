@@ -1,6 +1,7 @@
 //! The statements of a snapshot: which columns, in which order, between which keys.
 
 use crate::codec;
+use crate::ddl::MAX_COLUMNS;
 use crate::error::SqliteContext;
 use crate::introspect::rowid;
 use crate::{declared_type, sql};
@@ -228,11 +229,11 @@ impl Plan {
         let mut list = shape.list();
         let (terms, numbers, width) = match &shape.rowid {
             _ if !shape.key.is_empty() => (terms(connection, shape)?, Numbers::Key, shape.key.len()),
-            Some(rowid) => {
+            Some(rowid) if list.len() < MAX_COLUMNS => {
                 list.push(rowid.clone());
                 (vec![Term { at: 0, expression: rowid.clone() }], Numbers::RowId, 1)
             }
-            None => (Vec::new(), Numbers::Count(0), 1),
+            Some(_) | None => (Vec::new(), Numbers::Count(0), 1),
         };
         let mut plan = Plan {
             sql: String::new(),
@@ -256,8 +257,13 @@ impl Plan {
             if !plan.up_to.is_empty() {
                 if shape.key.iter().any(|k| k.nullable) || plan.up_to.iter().any(Value::is_null) {
                     // NULL comes first and compares as unknown: rather than let the condition lose such rows, the end is found row by row.
-                    list.push(format!("coalesce({}, 0)", greater(&terms, &plan.up_to, "@u")));
-                    plan.tells_beyond = true;
+                    let beyond = format!("coalesce({}, 0)", greater(&terms, &plan.up_to, "@u"));
+                    if list.len() < MAX_COLUMNS {
+                        list.push(beyond);
+                        plan.tells_beyond = true;
+                    } else {
+                        conditions.push(format!("NOT {beyond}"));
+                    }
                 } else {
                     conditions.push(compare(&terms, "<=", "@u"));
                 }
