@@ -9,7 +9,8 @@ use std::str::FromStr;
 /// What happens to rows of the target that the source has lost.
 ///
 /// Only rows that this job has brought are ever meant; what others have put into the table stays. Without a key a changed row is one that
-/// the source has lost and one that is new; such rows are not marked: where some are lost, all are loaded anew.
+/// the source has lost and one that is new, so that lost ones are deleted also where nothing is to be; such rows are not marked: where
+/// some are lost, all are loaded anew.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Deletes {
