@@ -11,7 +11,7 @@ use super::strategy::Synced;
 use super::walk::{Start, Walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Filter, Parameter};
-use crate::job::{Event, ExecutionState, Level, Mode};
+use crate::job::{Event, ExecutionState, Level, Mode, OrphanPolicy};
 use crate::plan::{EntityPlan, Plan, remembered};
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Checkpoint, Counters, KeyMapChanges, Scope, SourceColumn, StateChanges};
@@ -298,8 +298,10 @@ impl EntityRun {
         let checkpoint = self.checkpoints.iter().find(|(of, _)| *of == part).map(|(_, c)| c);
         // What others have brought since, or is only remembered, is looked at whatever the source says.
         // So is the new id of a parent, which is no change of the child's own row at the source.
-        // So is a parent that has come, or gone, where the job says what becomes of rows without one.
-        let follows = !self.entity.translations.is_empty() || self.entity.references.iter().any(|r| r.orphans.is_some());
+        // So is a parent that has come, or gone, where rows without one become something else.
+        let becomes = |policy: OrphanPolicy| policy != OrphanPolicy::Fail;
+        let follows =
+            !self.entity.translations.is_empty() || self.entity.references.iter().any(|r| r.orphans.is_some_and(becomes));
         let all = follows || self.again || self.distrusted || self.made_over || context.purpose == Purpose::Adopt;
         let synced = Synced::look_up(context, &self.entity, checkpoint, (all, self.again), snapshot).await?;
         let (plan, position) = (self.read_plan(context, part, range), snapshot.position().to_string());

@@ -1,13 +1,12 @@
 //! Finding, before anything moves, the rows that refer to a parent which will not be there.
 
+use super::policy::Search;
 use super::{examples, find};
 use crate::error::Result;
 use crate::job::OrphanPolicy;
 use crate::pipeline::Pipeline;
 use crate::plan::{EntityPlan, Plan, ReferenceCheck, ReferencePlan};
-use crate::source::{Orphans, PageRequest, Snapshot};
-use crate::value::conform::conform;
-use crate::value::{DataType, Key};
+use crate::source::{Orphans, Snapshot};
 
 /// Distinct missing parents that are looked up in the target at most.
 const LOOKED_UP: usize = 1_000;
@@ -38,7 +37,7 @@ pub(in crate::pipeline) async fn look(pipeline: &Pipeline, plan: &Plan) -> Resul
             let Some(snapshot) = &mut snapshot else { continue };
             let orphans = find(entity, parent, reference, source, snapshot.as_mut(), LOOKED_UP).await?;
             let name = format!("{}: reference ({}) to {}", entity.name, reference.columns.join(", "), parent.name);
-            found.push(judge(pipeline, parent, reference, orphans, name).await?);
+            found.push(judge(pipeline, plan, parent, reference, orphans, name).await?);
         }
     }
     Ok(found)
@@ -46,6 +45,7 @@ pub(in crate::pipeline) async fn look(pipeline: &Pipeline, plan: &Plan) -> Resul
 
 async fn judge(
     pipeline: &Pipeline,
+    plan: &Plan,
     parent: &EntityPlan,
     reference: &ReferencePlan,
     orphans: Option<Orphans>,
@@ -57,7 +57,10 @@ async fn judge(
     if orphans.rows == 0 {
         return Ok(Found { name, passed: true, message: "every row has its parent".to_owned() });
     }
-    if are_in_target(pipeline, parent, reference, &orphans).await? {
+    let (job, sink, state) = (pipeline.job.as_ref(), pipeline.sink.as_ref(), pipeline.sink.state());
+    let search = Search { job, plan, sink, state: state.as_ref(), fails: false };
+    let all = orphans.parents.len() < LOOKED_UP;
+    if all && search.missing_in_target(parent, reference, orphans.parents.clone()).await?.is_empty() {
         let refer = if orphans.rows == 1 { "row refers to a row" } else { "rows refer to rows" };
         let message = format!("{} {refer} that only the target has", orphans.rows);
         return Ok(Found { name, passed: true, message });
@@ -76,26 +79,4 @@ async fn judge(
     };
     let rows = if orphans.rows == 1 { "row has" } else { "rows have" };
     Ok(Found { name, passed, message: format!("{} {rows} no parent{examples}: {outcome}", orphans.rows) })
-}
-
-/// Returns whether the target itself has all the parents that the source lacks.
-async fn are_in_target(pipeline: &Pipeline, parent: &EntityPlan, reference: &ReferencePlan, orphans: &Orphans) -> Result<bool> {
-    if parent.create || orphans.parents.len() >= LOOKED_UP {
-        return Ok(false);
-    }
-    let types: Vec<&DataType> =
-        reference.parent_columns.iter().filter_map(|name| parent.target.column(name).map(|c| &c.data_type)).collect();
-    let mut keys = Vec::with_capacity(orphans.parents.len());
-    for key in &orphans.parents {
-        let values = key.values()?.into_iter().zip(&types).map(|(value, data_type)| conform(value, data_type));
-        match values.collect::<std::result::Result<Vec<_>, _>>() {
-            Ok(values) => keys.push(Key::from_values(&values)),
-            // What does not fit the parent's column is none of its values.
-            Err(_) => return Ok(false),
-        }
-    }
-    let mut snapshot = pipeline.sink.as_source().open_snapshot().await?;
-    let request = PageRequest::new(&parent.target, &reference.parent_columns, &reference.parent_columns);
-    let there = snapshot.read_rows(&request, &keys).await.map_err(|error| error.with("side", "target"))?;
-    Ok(there.row_count() >= keys.len())
 }

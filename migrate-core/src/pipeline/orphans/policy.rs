@@ -121,9 +121,13 @@ impl Search<'_> {
     }
 
     /// Returns those of some parents, which the source has not, that the target will not have either.
-    async fn missing_in_target(&self, parent: &EntityPlan, reference: &ReferencePlan, parents: Vec<Key>) -> Result<HashSet<Key>> {
+    pub(super) async fn missing_in_target(
+        &self,
+        parent: &EntityPlan,
+        reference: &ReferencePlan,
+        parents: Vec<Key>,
+    ) -> Result<HashSet<Key>> {
         let (job, state) = (self.job, self.state);
-        let mut missing: HashSet<Key> = HashSet::new();
         // A table that this job creates is there once something was loaded into it.
         let scopes = scopes(job, parent, state).await?;
         if parents.is_empty() || (parent.create && scopes.is_empty()) {
@@ -157,8 +161,7 @@ impl Search<'_> {
             // The source has lost them, and this very run is about to take them away.
             going(state, &scopes, &mut there).await?;
         }
-        missing.extend(parents.into_iter().filter(|key| !there.contains(key)));
-        Ok(missing)
+        Ok(parents.into_iter().filter(|key| !there.contains(key)).collect())
     }
 }
 
