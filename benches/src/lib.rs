@@ -9,6 +9,7 @@ mod compare;
 mod database;
 mod keyed;
 mod limit;
+mod measure;
 mod migrate;
 mod random;
 mod report;
@@ -32,7 +33,7 @@ pub fn run(settings: &Settings) -> Result<Table> {
     let sources = sample::Sources::prepare(settings)?;
     let mut lines = Vec::new();
     for case in settings.cases() {
-        lines.push(case::measure(case, &sources, settings)?);
+        lines.push(measure::measure(case, &sources, settings)?);
     }
     Table::new(settings, &sources, lines)
 }
