@@ -270,6 +270,9 @@ fn new_ids_are_given_to_children_whose_parents_are_there_and_null_to_the_others(
         let report = project.copy();
         assert_eq!(players(&report, &["updated", "unchanged", "orphans"]), [0, 5, 1], "{pair:?}");
         assert_eq!(teams(&target, &["team = (SELECT id FROM team t WHERE t.name = 'late')"]), [1], "{pair:?}");
+        source.run("DELETE FROM player WHERE id = 5");
+        let check = project.run(["check"]).expect(0).output();
+        assert!(check.contains("1 row refers to a row that only the target has"), "{pair:?}: {check}");
     }
 }
 
