@@ -526,13 +526,14 @@ proptest! {
         ),
         policy in prop_oneof![Just(OnConflict::Source), Just(OnConflict::Target), Just(OnConflict::Report)],
         batch in 7u64..200,
+        parts in 1usize..4,
         strategy in strategies(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut bench = Bench::new(&BTreeMap::new());
             bench.job = bench.job.clone().with_mode(Mode::Update).with_on_conflict(policy);
-            bench.options = RunOptions::new().with_batch_rows(batch).with_strategy(strategy);
+            bench.options = RunOptions::new().with_batch_rows(batch).with_strategy(strategy).with_parallel(parts).with_part_bytes(1);
             let (mut source, mut base): (Model, Model) = (first.clone(), first.clone());
             let mut target: Model = first;
             put(&bench.from, &source);
@@ -685,13 +686,14 @@ proptest! {
             1..4,
         ),
         batch in 30u64..900,
+        parts in 1usize..4,
         hard in proptest::bool::ANY,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         runtime.block_on(async {
             let deletes = Deletes::new(if hard { DeleteMode::Hard } else { DeleteMode::Ignore }).with_max(DeleteGuard::Percent(100.0));
             let mut bench = deleting(Bench::new(&BTreeMap::new()), deletes);
-            bench.options = RunOptions::new().with_batch_rows(batch);
+            bench.options = RunOptions::new().with_batch_rows(batch).with_parallel(parts).with_part_bytes(1);
             // Keys that this job has copied and the source has lost since stay in the target, unless one execution did both.
             let mut kept: BTreeMap<i64, Row> = BTreeMap::new();
             for (rows, faults, strategy, afterwards) in history {

@@ -32,6 +32,8 @@ pub(crate) struct Shape {
     pub(crate) full: bool,
     pub(crate) batch_rows: u64,
     pub(crate) page_bytes: u64,
+    /// How many parts of the table are walked at the same time, where both sides can.
+    pub(crate) parts: usize,
     /// Whether the job creates the target's table.
     pub(crate) created: bool,
 }
@@ -230,20 +232,12 @@ fn shape() -> impl Strategy<Value = Shape> {
             proptest::bool::weighted(0.3),
             1u64..12,
             prop_oneof![Just(1u64), Just(200), Just(1 << 16)],
+            prop_oneof![2 => Just(1usize), 1 => 2usize..5],
             proptest::bool::weighted(0.3),
         ),
     )
-        .prop_map(|((kind, composite, extra), (mode, deletes, policy), (full, batch_rows, page_bytes, created))| Shape {
-            kind,
-            composite,
-            extra,
-            mode,
-            deletes,
-            policy,
-            full,
-            batch_rows,
-            page_bytes,
-            created,
+        .prop_map(|((kind, composite, extra), (mode, deletes, policy), (full, batch_rows, page_bytes, parts, created))| {
+            Shape { kind, composite, extra, mode, deletes, policy, full, batch_rows, page_bytes, parts, created }
         })
 }
 

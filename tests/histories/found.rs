@@ -18,6 +18,7 @@ const SHAPE: Shape = Shape {
     full: false,
     batch_rows: 3,
     page_bytes: 1 << 16,
+    parts: 1,
     created: false,
 };
 

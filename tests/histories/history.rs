@@ -43,7 +43,11 @@ pub(crate) async fn play(case: &Case, keys: Keys, shape: Shape, source: &mut Sid
         .with_strategy(if shape.full { Strategy::Full } else { Strategy::Auto })
         .with_entity(Entity::new(table));
     job.page_bytes = Some(shape.page_bytes);
-    let options = RunOptions::new().with_batch_rows(shape.batch_rows).with_max_quarantined(QuarantineLimit::Percent(100.0));
+    let options = RunOptions::new()
+        .with_batch_rows(shape.batch_rows)
+        .with_parallel(shape.parts)
+        .with_part_bytes(1)
+        .with_max_quarantined(QuarantineLimit::Percent(100.0));
     let model = Model::new(shape, keys);
     // A plan takes a key that is spelled anew for another one, also where the target does not.
     let foreseen = matches!(shape.extra, Extra::Nothing | Extra::Narrow)

@@ -33,6 +33,8 @@ pub struct RunOptions {
     pub page_bytes: Option<u64>,
     /// Entities, or parts of them, copied at the same time at most.
     pub parallel: Option<usize>,
+    /// Bytes of an entity's rows, as the source guesses them, that are worth a part of their own.
+    pub part_bytes: Option<u64>,
     /// How many refused rows end an entity.
     pub max_quarantined: Option<QuarantineLimit>,
     /// How many rows of an entity may be deleted.
@@ -106,6 +108,13 @@ impl RunOptions {
     #[must_use]
     pub fn with_parallel(mut self, parallel: usize) -> Self {
         self.parallel = Some(parallel);
+        self
+    }
+
+    /// Copies an entity in parts, at the same time, where each of them has at least so many bytes; 64 MiB by default.
+    #[must_use]
+    pub fn with_part_bytes(mut self, bytes: u64) -> Self {
+        self.part_bytes = Some(bytes);
         self
     }
 

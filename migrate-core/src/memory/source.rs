@@ -85,7 +85,11 @@ pub(super) fn schema_of(database: &MemoryDatabase) -> DatabaseSchema {
         .iter()
         .map(|table| {
             let mut schema = table.schema().clone();
-            schema.row_estimate = Some(table.rows().len() as u64);
+            let rows = table.rows().len() as u64;
+            schema.row_estimate = Some(rows);
+            // A guess, as those of other engines are; a table may have been created with another one.
+            let guess = rows * 8 * schema.columns.len() as u64;
+            schema.size_bytes.get_or_insert(guess);
             schema
         })
         .collect();

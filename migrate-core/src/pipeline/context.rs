@@ -54,7 +54,7 @@ pub(super) enum Purpose {
 }
 
 /// How much at once, and how many refused rows at most.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Limits {
     pub(super) page_bytes: usize,
     pub(super) batch_bytes: usize,
@@ -64,6 +64,10 @@ pub(super) struct Limits {
     pub(super) deletes: DeleteGuard,
     /// Rows to read per entity.
     pub(super) rows: Option<u64>,
+    /// Bytes that are worth a part of their own.
+    pub(super) part_bytes: u64,
+    /// Bytes of all entities that are walked at the same time; 0 for one alone.
+    pub(super) bytes: u64,
     /// Different rows without a key that are counted at the same time at most.
     pub(super) multiset: usize,
     /// Walks that share what one may hold in memory.

@@ -5,6 +5,7 @@ use super::fingerprint::{Trust, fingerprint, trust};
 use super::folded::refuse_folded_rows;
 use super::keyless::{Keyless, Known};
 use super::orphans::placeholder::holds_others;
+use super::parts;
 use super::reader::{BYTES_AHEAD, ReadPlan};
 use super::rebase::Rebase;
 use super::strategy::Synced;
@@ -19,9 +20,6 @@ use crate::value::{KeyRange, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Tables are split into parts of at least this size, where several readers and writers may work at once.
-const PART_BYTES: u64 = 1 << 30;
 
 /// One entity with what the target remembers of it.
 #[derive(Clone)]
@@ -266,32 +264,17 @@ impl EntityRun {
 
     async fn run_parts(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let ranges = self.ranges(context, snapshot.as_mut()).await?;
+        let mut walks = Vec::with_capacity(ranges.len());
         if let [(part, range)] = &ranges[..] {
-            return self.part(context, *part, range.clone(), snapshot).await;
+            walks.push((self.new_walk(context, *part, range.clone(), snapshot.as_mut()).await?, None));
+        } else {
+            let context = &context.among(ranges.len());
+            for (part, range) in ranges {
+                let mut fork = snapshot.fork().await?;
+                walks.push((self.new_walk(context, part, range, fork.as_mut()).await?, Some(fork)));
+            }
         }
-        let context = &context.among(ranges.len());
-        let mut parts = tokio::task::JoinSet::new();
-        for (part, range) in ranges {
-            let (context, mut fork) = (context.clone(), snapshot.fork().await?);
-            let mut walk = self.new_walk(&context, part, range, fork.as_mut()).await?;
-            parts.spawn(async move { walk.run(fork).await.map(|(counters, _)| counters) });
-        }
-        let mut sum = Counters::default();
-        while let Some(part) = parts.join_next().await {
-            let counters = part.map_err(|e| Error::new(ErrorKind::Internal, "a part has died").caused_by(e))??;
-            sum.add(&counters);
-        }
-        Ok((sum, snapshot))
-    }
-
-    async fn part(
-        &self,
-        context: &Context,
-        part: u32,
-        range: KeyRange,
-        mut snapshot: Box<dyn Snapshot>,
-    ) -> Result<(Counters, Box<dyn Snapshot>)> {
-        self.new_walk(context, part, range, snapshot.as_mut()).await?.run(snapshot).await
+        parts::walk(walks, snapshot).await
     }
 
     async fn new_walk(&self, context: &Context, part: u32, range: KeyRange, snapshot: &mut dyn Snapshot) -> Result<Walk> {
@@ -311,24 +294,16 @@ impl EntityRun {
     /// Returns the parts: those that were made when the entity was first written, else as many as its size and the run's options suggest.
     async fn ranges(&self, context: &Context, snapshot: &mut dyn Snapshot) -> Result<Vec<(u32, KeyRange)>> {
         if !self.checkpoints.is_empty() {
-            return Ok(self.checkpoints.iter().map(|(part, c)| (*part, c.range.clone())).collect());
+            return Ok(parts::with_missing(&self.checkpoints));
         }
-        let size = self.entity.source.size_bytes.unwrap_or(0);
-        let parts = usize::try_from(size / PART_BYTES).unwrap_or(usize::MAX).min(context.limits.parallel);
+        let parts = parts::number(&context.limits, self.entity.source.size_bytes.unwrap_or(0));
         if parts < 2 || context.limits.rows.is_some() {
             return Ok(vec![(0, KeyRange::ALL)]);
         }
         let columns = self.entity.read_columns();
         let request =
             PageRequest::new(&self.entity.source, &columns, &self.entity.key).with_filter(self.entity.parsed_filter.as_ref());
-        let cuts = snapshot.split_keys(&request, parts).await?;
-        let mut ranges = Vec::with_capacity(cuts.len() + 1);
-        let mut after = None;
-        for cut in cuts {
-            ranges.push(KeyRange { after: after.replace(cut.clone()), up_to: Some(cut) });
-        }
-        ranges.push(KeyRange { after, up_to: None });
-        Ok(ranges.into_iter().enumerate().map(|(part, range)| (part as u32, range)).collect())
+        Ok(parts::between(snapshot.split_keys(&request, parts).await?))
     }
 }
 

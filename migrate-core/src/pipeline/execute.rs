@@ -28,6 +28,8 @@ const PAGE_BYTES: u64 = 256 << 10;
 const BATCH_BYTES: u64 = 256 << 20;
 /// Entities, or parts, at the same time, unless told otherwise.
 const PARALLEL: usize = 4;
+/// Rows that are worth a session of their own on either side.
+const PART_BYTES: u64 = 64 << 20;
 
 pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<RunReport> {
     let owner = Owner::this_process();
@@ -174,6 +176,8 @@ pub(super) fn limits(pipeline: &Pipeline) -> Limits {
         deletes: options.max_deletes.unwrap_or(job.deletes.max),
         quarantined: options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
         rows: options.limit,
+        part_bytes: options.part_bytes.unwrap_or(PART_BYTES),
+        bytes: 0,
         multiset: size(options.multiset_rows.unwrap_or(MULTISET_ROWS).clamp(1, MULTISET_ROWS)),
         walks: 1,
     }
@@ -391,7 +395,8 @@ async fn run_entities(
 
 /// Runs entities side by side, each through its own reader of the snapshot.
 async fn run_group(context: &Context, group: &[EntityRun], snapshot: &dyn Snapshot) -> Result<()> {
-    let context = &context.among(context.limits.parallel.min(group.len()));
+    let context = &mut context.among(context.limits.parallel.min(group.len()));
+    context.limits.bytes = group.iter().filter_map(|run| run.entity.source.size_bytes).sum();
     let mut waiting = group.iter().cloned();
     let mut running: JoinSet<Result<()>> = JoinSet::new();
     loop {

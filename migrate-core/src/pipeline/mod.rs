@@ -26,6 +26,7 @@ mod links;
 mod mark;
 pub(crate) mod orphans;
 pub(crate) mod park;
+mod parts;
 mod read_back;
 mod reader;
 mod rebase;

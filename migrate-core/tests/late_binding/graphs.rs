@@ -217,12 +217,14 @@ proptest! {
         graph in graphs(),
         cuts in proptest::collection::vec(1u64..9, 0..4),
         batch in 1u64..20,
+        parts in 1usize..4,
         mode in prop_oneof![Just(Mode::Replace), Just(Mode::Update), Just(Mode::Append), Just(Mode::Init)],
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         runtime.block_on(async {
             let mut bench = Bench::new(Vec::new(), Job::new("copy", "from", "to").with_mode(mode));
-            bench.options = RunOptions::new().with_batch_rows(batch).with_max_quarantined(QuarantineLimit::Rows(u64::MAX));
+            let options = RunOptions::new().with_batch_rows(batch).with_parallel(parts).with_part_bytes(1);
+            bench.options = options.with_max_quarantined(QuarantineLimit::Rows(u64::MAX));
             graph.tables(false).into_iter().for_each(|schema| bench.from.create_table(schema).expect("a new table"));
             graph.tables(true).into_iter().for_each(|schema| bench.to.create_table(schema).expect("a new table"));
             let late = late(&bench, &graph).await;

@@ -127,12 +127,13 @@ proptest! {
         history in proptest::collection::vec((edits(), proptest::option::of(1u64..12)), 1..8),
         mode in prop_oneof![Just(Mode::Replace), Just(Mode::Update), Just(Mode::Append), Just(Mode::Init)],
         batch in 2u64..40,
+        parts in 1usize..4,
         strategy in prop_oneof![Just(job::Strategy::Auto), Just(job::Strategy::Ledger)],
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         runtime.block_on(async {
             let mut bench = Bench::cycle(mode);
-            bench.options = RunOptions::new().with_batch_rows(batch).with_strategy(strategy);
+            bench.options = RunOptions::new().with_batch_rows(batch).with_strategy(strategy).with_parallel(parts).with_part_bytes(1);
             bench.job = bench.job.with_deletes(Deletes::new(DeleteMode::Hard).with_max(DeleteGuard::Percent(100.0)));
             for id in 1..12 {
                 put(&bench.from, "department", &[id, 61 - id, id * 10]);

@@ -22,7 +22,7 @@ use super::keymap::{MAPPED_ROWS, Translator};
 use super::late::LateBinder;
 use super::park::{Parked, park, unpark};
 use super::read_back::Mirror;
-use super::reader::{ReadError, ReadPlan, Reader, Segment};
+use super::reader::{KnownChanges, ReadError, ReadPlan, Reader, Segment};
 use super::retry::Backoff;
 use super::shape::{RowRefusal, Shaper};
 use super::strategy::Synced;
@@ -113,6 +113,8 @@ pub(super) struct Walk {
     batch: Batch,
     /// Rows that the target refused, and why.
     refused: HashMap<Key, RowRefusal>,
+    /// What the source was known to have changed, before the walk went again.
+    changes: Option<Arc<KnownChanges>>,
     /// Whether a refusal may pass once other rows have been written.
     refused_by_constraint: bool,
     /// Rows per commit at most; small after a failure whose row is not known.
@@ -202,6 +204,7 @@ impl Walk {
             listed: VecDeque::new(),
             batch: Batch::default(),
             refused: HashMap::new(),
+            changes: None,
             refused_by_constraint: false,
             careful: usize::MAX,
             backoff: Backoff::default(),
@@ -211,57 +214,74 @@ impl Walk {
         }
     }
 
-    /// Walks to the end and returns what became of the rows, with the snapshot.
+    /// Walks to the end for the first time.
     ///
     /// # Errors
     /// Those of the source as they are; those of the target that trying again does not cure.
-    pub(super) async fn run(&mut self, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
-        let (mut before, mut parked) = (usize::MAX, None::<Parked>);
+    pub(super) async fn run(&mut self, snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
         self.quarantined = read_quarantine(self.context.state.clone(), self.plan.scope.clone()).await?;
         self.know_changes();
-        let changes = self.plan.changes.clone();
+        self.changes = self.plan.changes.clone();
         self.restart();
-        loop {
-            snapshot = self.run_once(snapshot).await?;
-            // A row may have been refused for want of one that came later, or for a value that another row has given up since. It
-            // is tried again for as long as that helps any.
-            let count = self.refused.len();
-            let stuck = count >= before;
-            let mut ends = !self.refused_by_constraint || count == 0;
-            if stuck && !ends {
-                let keys: Vec<Key> = self.refused.keys().cloned().collect();
-                let (context, entity, scope) = (self.context.clone(), self.plan.entity.clone(), self.plan.scope.clone());
-                // They may hold values of each other: once they give these up.
-                ends = true;
-                if let Some(parked) = &parked {
-                    unpark(&context, &entity, &scope, parked, &keys).await?;
-                } else if context.purpose == Purpose::Run {
-                    parked = match park(&context, &entity, &scope, &keys).await {
-                        Err(error) if matches!(error.kind(), ErrorKind::RowRejected | ErrorKind::Constraint) => None,
-                        other => other?,
-                    };
-                    ends = parked.is_none();
-                }
-            }
-            if ends {
-                // Other parts of the entity tell the same.
-                self.leftover.fetch_or(self.refused_by_constraint && count > 0, Ordering::Relaxed);
-                self.keep_digests(changes.as_deref(), snapshot.as_mut()).await?;
-                return Ok((self.cursor.counters, snapshot));
-            }
-            before = count;
-            self.context.log(
-                Level::Info,
-                &self.plan.entity.name,
-                format!("{count} rows that broke a constraint are tried once more"),
-            );
-            self.refused.clear();
-            self.refused_by_constraint = false;
-            self.plan.follow_ledger = true;
-            self.plan.changes = None;
-            self.loadable = false;
-            self.restart();
+        let mut snapshot = self.run_once(snapshot).await?;
+        if !self.may_go_again() {
+            self.end(snapshot.as_mut()).await?;
         }
+        Ok(snapshot)
+    }
+
+    /// Returns whether rows stayed refused that may no longer be once others have been written.
+    pub(super) fn may_go_again(&self) -> bool {
+        self.refused_by_constraint && !self.refused.is_empty()
+    }
+
+    /// Walks to the end once more, looking at all rows.
+    pub(super) async fn go_again(&mut self, snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
+        let message = format!("{} rows that broke a constraint are tried once more", self.refused.len());
+        self.context.log(Level::Info, &self.plan.entity.name, message);
+        self.refused.clear();
+        self.refused_by_constraint = false;
+        self.plan.follow_ledger = true;
+        self.plan.changes = None;
+        self.loadable = false;
+        self.restart();
+        self.run_once(snapshot).await
+    }
+
+    /// Ends a walk that is not gone again.
+    pub(super) async fn end(&mut self, snapshot: &mut dyn Snapshot) -> Result<()> {
+        // Other parts of the entity tell the same.
+        self.leftover.fetch_or(self.may_go_again(), Ordering::Relaxed);
+        let changes = self.changes.take();
+        self.keep_digests(changes.as_deref(), snapshot).await
+    }
+
+    /// Returns how many rows the target refuses as yet.
+    pub(super) fn refused(&self) -> usize {
+        self.refused.len()
+    }
+
+    /// Returns what became of the rows.
+    pub(super) fn counters(&self) -> Counters {
+        self.cursor.counters
+    }
+
+    /// Parks the rows that are refused; `None` if there was none that can be.
+    pub(super) async fn park(&mut self) -> Result<Option<Parked>> {
+        if self.context.purpose != Purpose::Run || self.refused.is_empty() {
+            return Ok(None);
+        }
+        let keys: Vec<Key> = self.refused.keys().cloned().collect();
+        match park(&self.context, &self.plan.entity, &self.plan.scope, &keys).await {
+            Err(error) if matches!(error.kind(), ErrorKind::RowRejected | ErrorKind::Constraint) => Ok(None),
+            other => other,
+        }
+    }
+
+    /// Gives rows that are refused all the same what they had before they were parked.
+    pub(super) async fn unpark(&mut self, parked: &Parked) -> Result<()> {
+        let keys: Vec<Key> = self.refused.keys().cloned().collect();
+        unpark(&self.context, &self.plan.entity, &self.plan.scope, parked, &keys).await
     }
 
     async fn run_once(&mut self, mut snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
