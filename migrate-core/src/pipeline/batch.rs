@@ -9,7 +9,7 @@ use crate::plan::EntityPlan;
 use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
 use crate::state::{GoneRow, KeyMapChanges, QuarantinedRow};
 use crate::value::canonical::Checksum;
-use crate::value::{Key, Page};
+use crate::value::{Key, Page, PageBuilder};
 use std::sync::Arc;
 
 /// Rows of one page that are to be written.
@@ -55,6 +55,55 @@ impl Waiting {
         }
         (yes, no)
     }
+}
+
+impl Waiting {
+    /// Takes rows that are few of their page out of it: the page would wait in memory with them.
+    pub(super) fn without_others(mut self) -> Self {
+        if self.ids.is_none() && self.rows.len() < self.page.row_count() / 2 {
+            let mut page = self.builder();
+            self.rows.iter().for_each(|row| page.push_row(self.page.row(*row as usize).data()));
+            self.page = page.finish(None);
+            self.rows = (0..self.page.row_count() as u32).collect();
+        }
+        self
+    }
+
+    /// Adds the rows that come next, where a page of at most so many bytes holds them all. Returns them where it does not.
+    fn append(&mut self, next: Waiting, most: usize) -> Option<Waiting> {
+        let whole = |waiting: &Waiting| waiting.ids.is_none() && waiting.rows.len() == waiting.page.row_count();
+        let alike = self.page.encoding().name() == next.page.encoding().name() && self.page.columns() == next.page.columns();
+        if !alike || !whole(self) || !whole(&next) || self.page.data().len() + next.page.data().len() > most {
+            return Some(next);
+        }
+        let mut page = self.builder();
+        self.page.rows().chain(next.page.rows()).for_each(|row| page.push_row(row.data()));
+        self.page = page.finish(None);
+        self.rows = (0..self.page.row_count() as u32).collect();
+        self.keys.extend(next.keys);
+        self.sums.extend(next.sums);
+        self.kept.extend(next.kept);
+        self.before.extend(next.before);
+        self.bases.extend(next.bases);
+        None
+    }
+
+    fn builder(&self) -> PageBuilder {
+        PageBuilder::new(self.page.columns().clone(), self.page.encoding())
+    }
+}
+
+/// Puts rows of several pages together, up to so many bytes: each page takes its own request to the target.
+pub(super) fn put_together(waiting: Vec<Waiting>, most: usize) -> Vec<Waiting> {
+    let mut together: Vec<Waiting> = Vec::with_capacity(waiting.len());
+    for next in waiting {
+        let left = match together.last_mut() {
+            Some(last) => last.append(next, most),
+            None => Some(next),
+        };
+        together.extend(left);
+    }
+    together
 }
 
 /// Keys of a chunk of a [`KeyList`].

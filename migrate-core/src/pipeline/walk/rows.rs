@@ -68,9 +68,6 @@ impl Walk {
         if let Some(last) = shaped.rows.last() {
             self.live.key = Some(last.key.clone());
         }
-        if !writes.rows.is_empty() {
-            self.batch.bytes += shaped.page.data().len();
-        }
         self.write(shaped, writes).await?;
         if self.batch.refused_bytes >= self.context.limits.share(REFUSED_BYTES) {
             self.put_quarantine().await?;

@@ -1,6 +1,6 @@
 //! Writing rows, and taking note of what became of each.
 
-use super::super::batch::Waiting;
+use super::super::batch::{Waiting, put_together};
 use super::super::context::Purpose;
 use super::super::keymap::{RowIds, mask, masked};
 use super::super::late::{Incomplete, Outgoing};
@@ -25,8 +25,11 @@ impl Walk {
         let Writes { rows, keys, sums, kept, before, bases } = writes;
         let waiting = Waiting { page: shaped.page.clone(), rows, keys, sums, kept, before, bases, ids: shaped.ids.clone() };
         if self.live.in_tail {
+            self.batch.bytes += waiting.page.data().len();
             self.write_rows(waiting).await
         } else {
+            let waiting = waiting.without_others();
+            self.batch.bytes += waiting.page.data().len();
             self.batch.waiting.push(waiting);
             Ok(())
         }
@@ -284,7 +287,7 @@ impl Walk {
     }
 
     pub(super) async fn write_waiting(&mut self) -> Result<()> {
-        for waiting in std::mem::take(&mut self.batch.waiting) {
+        for waiting in put_together(std::mem::take(&mut self.batch.waiting), self.context.limits.page_bytes) {
             self.write_rows(waiting).await?;
         }
         Ok(())
