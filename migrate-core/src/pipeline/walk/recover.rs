@@ -67,10 +67,10 @@ impl Walk {
         }
         let context = |name| error.context().iter().find(|(n, _)| *n == name).map(|(_, object)| object.clone());
         let constraint = context("constraint");
-        if self.quarantined.contains(&key)
-            && constraint.as_ref().is_some_and(|constraint| self.late.is_held_by(constraint))
-            && self.parentless.insert(key.clone())
-        {
+        // What is checked at the commit may go without a name: whether it was a parent that lacked, the row without it tells.
+        let unnamed = error.kind() == ErrorKind::Constraint && !self.late.is_empty();
+        let held = constraint.as_ref().map_or(unnamed, |constraint| self.late.is_held_by(constraint));
+        if self.quarantined.contains(&key) && held && self.parentless.insert(key.clone()) {
             // Refused before, and tried whole; its parent may be one that can only come after it.
             self.careful = self.careful.min(rows.max(64)).min(4096);
             return Ok(());
