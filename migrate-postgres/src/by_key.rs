@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 /// Keys that one statement names at most.
 const KEYS_PER_READ: usize = 1_000;
+/// Bytes of keys that are looked for by one statement, and what each one comes to beside its own.
+const KEYS_BYTES: usize = 1 << 20;
+const KEY_BYTES: usize = 64;
 
 /// Reads the rows of these keys and locks them until the transaction ends.
 ///
@@ -119,7 +122,13 @@ pub(crate) async fn existing(
     keys: &[Key],
 ) -> Result<HashSet<Key>> {
     let mut found = HashSet::new();
-    for some in keys.chunks(KEYS_PER_READ) {
+    let mut bytes = 0;
+    // No row is handed over, so that only the keys themselves count.
+    let together = |one: &Key, _: &Key| {
+        bytes += one.as_bytes().len() + KEY_BYTES;
+        bytes < KEYS_BYTES || std::mem::take(&mut bytes) == 0
+    };
+    for some in keys.chunk_by(together) {
         let (cells, places) = cells(table, key, some)?;
         let (given, conditions) = given(facts, key, 0)?;
         let there = format!("SELECT FROM {}{} t WHERE {}", facts.only_by_key, facts.qualified, conditions.join(" AND "));
