@@ -7,7 +7,7 @@ use crate::state::{Fence, StateChanges, TargetState};
 use crate::value::{Key, Page, Value};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -308,6 +308,15 @@ pub trait SinkTransaction: Send {
     /// [`crate::ErrorKind::Unsupported`] if the target does not give the column's values.
     async fn reserve(&mut self, table: &TableSchema, column: &str, _count: usize) -> Result<Vec<Value<'static>>> {
         Err(Error::new(ErrorKind::Unsupported, "this sink draws no ids").with("column", column).with("table", &table.name))
+    }
+
+    /// Reads a key map as the transaction sees it, with what was put ahead of the commit; else as
+    /// [`TargetState::mapped`](crate::state::TargetState::mapped) does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] by default; sinks that insert rows of a cycle at once have it.
+    async fn mapped(&mut self, _job: &str, entity: &str, _sources: &[Key]) -> Result<HashMap<Key, Key>> {
+        Err(cannot("a transaction of this sink does not read the key map").with("entity", entity))
     }
 
     /// Deletes the rows of these keys that exist and returns how many did.

@@ -292,6 +292,10 @@ impl SinkTransaction for PgTransaction {
         by_key::existing(self.connection().await?, table, &facts, key, keys).await.map_err(|e| e.with("table", &table.name))
     }
 
+    async fn mapped(&mut self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+        state::mapped(self.connection().await?, job, entity, sources).await
+    }
+
     async fn reserve(&mut self, table: &TableSchema, column: &str, count: usize) -> Result<Vec<Value<'static>>> {
         // By another session, as a COPY may be under way in this one.
         let drawn = with_session(&self.pool, async |connection| ids::reserve(connection, table, column, count).await).await;

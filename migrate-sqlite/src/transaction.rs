@@ -265,6 +265,11 @@ impl SinkTransaction for SqliteTransaction {
         .await
     }
 
+    async fn mapped(&mut self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+        let (job, entity, sources) = (job.to_owned(), entity.to_owned(), sources.to_vec());
+        self.step(move |connection| state::mapped(connection, &job, &entity, &sources)).await
+    }
+
     async fn reserve(&mut self, table: &TableSchema, column: &str, count: usize) -> Result<Vec<Value<'static>>> {
         let target = Target::new(table, &[])?;
         let own = table.column(column).and_then(|c| c.identity.as_ref());

@@ -44,6 +44,8 @@ pub(super) struct EntityRun {
     pub(super) refused: Arc<AtomicBool>,
     /// Whether rows were written without their parents.
     pub(super) incomplete: Arc<AtomicBool>,
+    /// Whether an id of the source was found to be another row's than before.
+    pub(super) reassigned: Arc<AtomicBool>,
     /// Whether all entities were walked before.
     pub(super) again: bool,
 }
@@ -76,17 +78,18 @@ impl EntityRun {
             occupied,
             refused: Arc::default(),
             incomplete: Arc::default(),
+            reassigned: Arc::default(),
             again: false,
         })
     }
 
     /// Returns the next walk of this entity, which tells this one too how it ends.
     pub(super) fn again(&self, found: EntityRun) -> Self {
-        for flag in [&self.refused, &self.incomplete] {
+        for flag in [&self.refused, &self.incomplete, &self.reassigned] {
             flag.store(false, Ordering::Relaxed);
         }
-        let (refused, incomplete, rebase) = (self.refused.clone(), self.incomplete.clone(), self.rebase.clone());
-        EntityRun { again: true, refused, incomplete, rebase, ..found }
+        let [refused, incomplete, reassigned] = [&self.refused, &self.incomplete, &self.reassigned].map(Arc::clone);
+        EntityRun { again: true, refused, incomplete, reassigned, rebase: self.rebase.clone(), ..found }
     }
 
     /// Says that the target has let rows fall which were written to it.
@@ -117,6 +120,7 @@ impl EntityRun {
             occupied: self.occupied,
             refused: Arc::default(),
             incomplete: Arc::default(),
+            reassigned: Arc::default(),
             again: true,
         };
         Ok(self.again(found))
@@ -125,6 +129,19 @@ impl EntityRun {
     /// Returns whether rows stayed refused for a constraint at the last walk.
     pub(super) fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of rows that may refer to whoever had an id before the one that has it now: they were written before it was known.
+    pub(super) fn note_reassigned(runs: &[EntityRun]) {
+        for run in runs {
+            let stale = |parent: &&EntityRun| {
+                let refers = run.entity.translations.iter().any(|t| t.late && t.entity == parent.entity.name);
+                refers && parent.reassigned.load(Ordering::Relaxed)
+            };
+            if runs.iter().any(|parent| stale(&parent)) {
+                run.incomplete.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Returns whether rows were written without their parents at the last walk.
@@ -238,6 +255,7 @@ impl EntityRun {
             deleted: checkpoint.filter(|c| c.execution == context.execution).map_or(0, |c| c.counters.deleted),
             refused: Arc::clone(&self.refused),
             incomplete: Arc::clone(&self.incomplete),
+            reassigned: Arc::clone(&self.reassigned),
             again: self.again,
         }
     }

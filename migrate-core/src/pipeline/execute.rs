@@ -250,6 +250,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
     }
     placeholder::bring_in(context, plan).await?;
     let mut snapshot = run_entities(context, plan, &mut runs, snapshot).await?;
+    EntityRun::note_reassigned(&runs);
     if context.limits.rows.is_none() && runs.iter().any(EntityRun::is_incomplete) {
         if runs.iter().any(|run| run.entity.create && run.is_incomplete()) {
             // Rows that wait are found again by their keys.

@@ -14,6 +14,7 @@ use super::context::{Context, Purpose};
 use super::shape::target_key;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{EntityPlan, GeneratedPlan};
+use crate::sink::SinkTransaction;
 use crate::source::PageRequest;
 use crate::state::TargetState;
 use crate::value::canonical::{self, Checksum};
@@ -120,6 +121,23 @@ pub(super) enum Give<'a> {
     Pretend,
 }
 
+/// Who is asked what the target has given.
+pub(super) enum Known<'a> {
+    /// What is committed.
+    State(&'a dyn TargetState),
+    /// With what the transaction brings.
+    Transaction(&'a mut dyn SinkTransaction),
+}
+
+impl Known<'_> {
+    async fn mapped(&mut self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+        match self {
+            Known::State(state) => mapped(*state, job, entity, sources).await,
+            Known::Transaction(transaction) => transaction.mapped(job, entity, sources).await,
+        }
+    }
+}
+
 /// One column whose cells are replaced.
 struct Column {
     source: String,
@@ -213,9 +231,34 @@ impl Translator {
     ) -> Result<Translated> {
         let entity = self.entity.clone();
         let mut found = Translated::default();
+        let pretends = matches!(give, Give::Pretend);
         if let Some(own) = &entity.generated {
             self.give(state, page, own, loads, give, &mut found).await?;
         }
+        self.replace(&mut Known::State(state), pretends, page, &mut found).await?;
+        Ok(found)
+    }
+
+    /// Looks up what stands in place of a page's ids, which were all given, or made up, beforehand. A row that has none of its own is not to
+    /// be written.
+    pub(super) async fn look_up_given(&mut self, known: &mut Known<'_>, pretends: bool, page: &Page) -> Result<Translated> {
+        let entity = self.entity.clone();
+        let mut found = Translated::default();
+        if let Some(own) = &entity.generated {
+            let sources = sources_of(page, own)?;
+            let given = known.mapped(&self.job, &entity.name, &sources).await?;
+            let value = |source: &Key| given.get(source).map_or(Ok(pretended(&own.target_type, source)), only_value);
+            let values = sources.iter().map(value).collect::<Result<Vec<_>>>()?;
+            found.drawn = vec![None; values.len()];
+            found.sources = sources;
+            place_ids(&entity, own, values, &mut found)?;
+        }
+        self.replace(known, pretends, page, &mut found).await?;
+        Ok(found)
+    }
+
+    /// Looks up what stands in place of a page's references. Ids that are made up fit any column.
+    async fn replace(&mut self, known: &mut Known<'_>, pretends: bool, page: &Page, found: &mut Translated) -> Result<()> {
         let mut cells: Vec<Vec<Option<Key>>> = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
             cells.push(keys_of(page, &column.source)?);
@@ -230,7 +273,7 @@ impl Translator {
                 self.remembered[map].retain(|key, _| wanted.contains(key));
             }
             for some in unknown.chunks(AT_ONCE) {
-                for (source, target) in mapped(state, &self.job, &self.maps[map], some).await? {
+                for (source, target) in known.mapped(&self.job, &self.maps[map], some).await? {
                     self.remembered[map].insert(source, only_value(&target)?);
                 }
             }
@@ -249,15 +292,16 @@ impl Translator {
                 let known = in_page
                     .or_else(|| self.own.get(&key).filter(|_| own).cloned())
                     .or_else(|| self.remembered[column.map].get(&key).cloned());
-                match known.and_then(|value| conform(value, &column.target_type).ok()) {
-                    Some(value) => Replaced::Value(value),
-                    None => Replaced::Missing { late: column.late },
+                match known.map(|value| conform(value, &column.target_type)) {
+                    Some(Ok(value)) => Replaced::Value(value),
+                    Some(Err(_)) if pretends => Replaced::Value(pretended(&column.target_type, &key)),
+                    Some(Err(_)) | None => Replaced::Missing { late: column.late },
                 }
             });
-            let replaced = replaced.collect();
+            let replaced: Vec<Replaced> = replaced.collect();
             found.columns.push((column.place, replaced));
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Finds the rows' own ids, or draws them.
@@ -270,9 +314,7 @@ impl Translator {
         give: Give<'_>,
         found: &mut Translated,
     ) -> Result<()> {
-        // A row without an id is refused for its key, or has none that anybody refers to.
-        let none = Key::from_values([&Value::Null]);
-        let sources: Vec<Key> = keys_of(page, &own.source)?.into_iter().map(|key| key.unwrap_or_else(|| none.clone())).collect();
+        let (none, sources) = (no_id(), sources_of(page, own)?);
         if !own.keyed && !loads {
             // Known once the rows are written, by their keys.
             found.sources = sources;
@@ -307,18 +349,34 @@ impl Translator {
             values.push(value);
         }
         found.sources = sources;
-        if own.keyed {
-            let place = self.entity.columns.iter().position(|c| c.source.as_ref() == Some(&own.source));
-            let place = place.ok_or_else(|| Error::new(ErrorKind::Internal, "the key is not written"))?;
-            found.columns.push((place, values.into_iter().map(Replaced::Value).collect()));
-        } else {
-            found.loaded = Some((PageColumn { name: own.target.clone(), data_type: own.target_type.clone() }, values));
-        }
-        Ok(())
+        place_ids(&self.entity, own, values, found)
     }
 }
 
-async fn mapped(state: &dyn TargetState, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+/// A row without an id is refused for its key, or has none that anybody refers to.
+fn no_id() -> Key {
+    Key::from_values([&Value::Null])
+}
+
+/// Returns the rows' own ids at the source.
+fn sources_of(page: &Page, own: &GeneratedPlan) -> Result<Vec<Key>> {
+    Ok(keys_of(page, &own.source)?.into_iter().map(|key| key.unwrap_or_else(no_id)).collect())
+}
+
+/// Puts the rows' own ids where they are written: into the key, or into a column more.
+fn place_ids(entity: &EntityPlan, own: &GeneratedPlan, values: Vec<Value<'static>>, found: &mut Translated) -> Result<()> {
+    if own.keyed {
+        let place = entity.columns.iter().position(|c| c.source.as_ref() == Some(&own.source));
+        let place = place.ok_or_else(|| Error::new(ErrorKind::Internal, "the key is not written"))?;
+        found.columns.push((place, values.into_iter().map(Replaced::Value).collect()));
+    } else {
+        found.loaded = Some((PageColumn { name: own.target.clone(), data_type: own.target_type.clone() }, values));
+    }
+    Ok(())
+}
+
+/// Returns what the key map of an entity has for ids of the source.
+pub(super) async fn mapped(state: &dyn TargetState, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
     or_none(state.mapped(job, entity, sources).await)
 }
 
@@ -340,17 +398,29 @@ async fn draw(
     loads: bool,
 ) -> Result<Vec<Value<'static>>> {
     let transaction = batch.transaction(context).await?;
+    if loads {
+        return transaction.reserve(&entity.target, &own.target, count).await;
+    }
+    draw_from(context, transaction.as_mut(), entity, own, count).await
+}
+
+/// Draws ids that no row of the target has, also where rows came with numbers of their own.
+pub(super) async fn draw_from(
+    context: &Context,
+    transaction: &mut dyn SinkTransaction,
+    entity: &EntityPlan,
+    own: &GeneratedPlan,
+    count: usize,
+) -> Result<Vec<Value<'static>>> {
     let column = std::slice::from_ref(&own.target);
     let mut drawn: Vec<Value<'static>> = Vec::with_capacity(count);
     while drawn.len() < count {
         let mut some = transaction.reserve(&entity.target, &own.target, count - drawn.len()).await?;
-        if !loads {
-            // Where rows came with numbers of their own, a sequence may lie behind them.
-            let keys: Vec<Key> = some.iter().map(|value| Key::from_values([value])).collect();
-            let taken = transaction.existing(&entity.target, column, &keys).await?;
-            let mut keys = keys.iter();
-            some.retain(|_| keys.next().is_some_and(|key| !taken.contains(key)));
-        }
+        // A sequence may lie behind the rows.
+        let keys: Vec<Key> = some.iter().map(|value| Key::from_values([value])).collect();
+        let taken = transaction.existing(&entity.target, column, &keys).await?;
+        let mut keys = keys.iter();
+        some.retain(|_| keys.next().is_some_and(|key| !taken.contains(key)));
         drawn.extend(some);
         context.check_cancelled()?;
     }
@@ -358,7 +428,7 @@ async fn draw(
 }
 
 /// Returns the cells of a column as keys; NULL is none, and neither is what cannot be decoded: its row is refused.
-fn keys_of(page: &Page, column: &str) -> Result<Vec<Option<Key>>> {
+pub(super) fn keys_of(page: &Page, column: &str) -> Result<Vec<Option<Key>>> {
     let place =
         page.column_index(column).ok_or_else(|| Error::new(ErrorKind::Internal, format!("a page lacks the column {column}")))?;
     let (encoding, data_type) = (page.encoding(), &page.columns()[place].data_type);
@@ -473,7 +543,7 @@ pub(crate) async fn source_keys(
 
 /// Returns the ids that the target's rows of these keys have, by key.
 pub(super) async fn ids_of(
-    transaction: &mut dyn crate::sink::SinkTransaction,
+    transaction: &mut dyn SinkTransaction,
     entity: &EntityPlan,
     own: &GeneratedPlan,
     keys: &[Key],

@@ -18,6 +18,7 @@ mod entity;
 mod execute;
 mod fingerprint;
 mod folded;
+mod forget;
 mod keyless;
 pub(crate) mod keymap;
 mod knot;

@@ -12,7 +12,8 @@
 use super::cascade;
 use super::context::Context;
 use super::entity::EntityRun;
-use super::keymap::{ids_of, target_keys};
+use super::forget::Leaving;
+use super::keymap::target_keys;
 use super::knot::delete_together;
 use super::mark::mark;
 use super::read_back::ensure_gone;
@@ -23,9 +24,9 @@ use crate::job::{DeleteMode, Event, ExecutionState, LeftFilter, Level, VerifyMod
 use crate::plan::EntityPlan;
 use crate::sink::SinkTransaction;
 use crate::source::{PageRequest, Snapshot};
-use crate::state::{Checkpoint, Counters, GoneRow, KeyMapChanges, Scope, StateChanges};
+use crate::state::{Checkpoint, Counters, GoneRow, Scope, StateChanges};
 use crate::value::Key;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// Gone rows that are looked at, and deleted, together.
 pub(super) const AT_ONCE: usize = 1_000;
@@ -273,10 +274,7 @@ pub(super) async fn delete_rows(
     let marks = context.job.deletes.mode == DeleteMode::Soft && context.job.deletes.column.is_some();
     let going: Vec<Key> = own.iter().chain(others.iter().filter(|_| !marks)).cloned().collect();
     let sources: Vec<Key> = own_sources.into_iter().chain(other_sources.into_iter().filter(|_| !marks)).collect();
-    let ids = match entity.generated_beside_key() {
-        Some(generated) if !going.is_empty() => ids_of(transaction, entity, generated, &going).await?,
-        Some(_) | None => HashMap::new(),
-    };
+    let leaving = Leaving::look(entity, transaction, sources, going).await?;
     for keys in [Some(&own), Some(&others).filter(|_| !marks)].into_iter().flatten() {
         cascade::hold(context, entity, transaction, keys).await?;
     }
@@ -292,24 +290,7 @@ pub(super) async fn delete_rows(
             counted
         }
     };
-    if entity.generated.is_some() && !going.is_empty() {
-        // What a trigger has kept is still known.
-        let stays = transaction.existing(&entity.target, &entity.target_key, &going).await?;
-        let key_map = match entity.generated_beside_key() {
-            Some(_) => {
-                let gone = ids.into_iter().filter(|(key, _)| !stays.contains(key)).map(|(_, id)| id);
-                KeyMapChanges { gone_targets: gone.collect(), ..KeyMapChanges::default() }
-            }
-            None => {
-                let targets = target_keys(state, job, entity, &sources).await?;
-                let gone =
-                    sources.into_iter().zip(targets).filter(|(_, target)| target.as_ref().is_none_or(|t| !stays.contains(t)));
-                KeyMapChanges { gone: gone.map(|(source, _)| source).collect(), ..KeyMapChanges::default() }
-            }
-        };
-        let scope = Some(swept.scope.clone());
-        transaction.put_state(StateChanges { scope, key_map, ..StateChanges::default() }).await?;
-    }
+    leaving.forget(context, &swept.scope, transaction).await?;
     // A trigger may keep a row: then it stays the target's.
     if context.verify != VerifyMode::Counts && entity.target.triggers.is_empty() {
         ensure_gone(entity, transaction, &gone).await?;

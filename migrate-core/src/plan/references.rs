@@ -209,9 +209,11 @@ pub(super) fn plan(
         format!("{} → {}", names.join(" → "), names.first().map_or("", String::as_str))
     };
     let mut refusals: Vec<Refusal> = Vec::new();
-    // Rows without a key cannot be told from those that are there already, and ids that the target gives are not known beforehand.
-    let own_keys = |entity: &EntityPlan| entity.generated.is_none() && entity.translations.is_empty();
-    let possible = |knot: &&Vec<usize>| together && knot.iter().all(|i| !entities[*i].is_keyless() && own_keys(&entities[*i]));
+    // Rows without a key cannot be told from those that are there already, and those that are there are found by a key that is known before
+    // any id is given.
+    let findable =
+        |entity: &EntityPlan| !entity.is_keyless() && (entity.generated_beside_key().is_none() || !entity.translates_key());
+    let possible = |knot: &&Vec<usize>| together && knot.iter().all(|i| findable(&entities[*i]));
     let knots: Vec<Vec<usize>> = knots.iter().filter(possible).cloned().collect();
     for (number, ((edge, timing), (child, at))) in edges.iter().zip(timings).zip(places).enumerate() {
         let reference = &mut found[child][at].0;
@@ -451,15 +453,21 @@ fn from_job(child: &EntityPlan, parent: &EntityPlan, declared: &Reference) -> Re
     Ok(reference)
 }
 
-/// Returns the target's names of the source's columns, if all are written as they are.
+/// Returns the target's names of the source's columns, if all are written as they are, or are ids that the target gives in their place.
 fn to_target(entity: &EntityPlan, columns: &[String]) -> Option<Vec<String>> {
-    let find = |name: &String| entity.fed_by(name).map(|c| c.target.clone());
+    let find = |name: &String| match entity.generated_beside_key().filter(|own| &own.source == name) {
+        Some(own) => Some(own.target.clone()),
+        None => entity.fed_by(name).map(|c| c.target.clone()),
+    };
     columns.iter().map(find).collect()
 }
 
-/// Returns the source's names of the target's columns, if all are fed from there.
+/// Returns the source's names of the target's columns, if all are fed from there, or hold ids that the target gives in their place.
 fn to_source(entity: &EntityPlan, columns: &[String]) -> Option<Vec<String>> {
     let find = |name: &String| {
+        if let Some(own) = entity.generated_beside_key().filter(|own| &own.target == name) {
+            return Some(own.source.clone());
+        }
         let source = entity.columns.iter().find(|c| &c.target == name).and_then(|c| c.source.clone())?;
         entity.fed_by(&source).map(|_| source)
     };

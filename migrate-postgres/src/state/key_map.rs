@@ -55,7 +55,7 @@ async fn remove(connection: &mut PgConnection, scope: &Scope, sql: &'static str,
 }
 
 /// Reads entries by the ids of the source.
-pub(super) async fn by_source(
+pub(crate) async fn by_source(
     connection: &mut PgConnection,
     job: &str,
     entity: &str,

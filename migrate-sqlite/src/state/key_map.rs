@@ -32,7 +32,7 @@ pub(super) fn apply(connection: &Connection, scope: &Scope, changes: &KeyMapChan
 }
 
 /// Reads entries by the ids of the source.
-pub(super) fn by_source(connection: &Connection, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+pub(crate) fn by_source(connection: &Connection, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
     let query = "SELECT target_key FROM main._migrate_key_map WHERE job = ?1 AND entity = ?2 AND source_key = ?3";
     read(connection, job, entity, sources, query)
 }

@@ -8,6 +8,7 @@ mod schema;
 
 pub(crate) use changes::apply;
 pub(crate) use fence::check as check_fence;
+pub(crate) use key_map::by_source as mapped;
 
 use crate::error::SqliteContext;
 use crate::sink::Shared;

@@ -12,7 +12,6 @@ use super::WriteJob;
 use super::cells::Cells;
 use crate::error::SqliteContext;
 use crate::sql;
-use migrate_core::schema::ForeignKey;
 use migrate_core::sink::{Arrival, Tie};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
@@ -166,7 +165,7 @@ pub(crate) fn insert_aside(connection: &Connection, asides: &[Aside], ties: &[Ti
     for aside in asides {
         aside.mark_known(connection)?;
     }
-    index_parents(connection, asides)?;
+    index_parents(connection, asides, ties)?;
     loop {
         refuse_orphans(connection, asides, ties)?;
         connection.execute_batch("SAVEPOINT migrate_aside").during(doing)?;
@@ -195,13 +194,13 @@ pub(crate) fn insert_aside(connection: &Connection, asides: &[Aside], ties: &[Ti
 }
 
 /// Makes the rows that wait be found by what others refer to them by: a look at all of them for each would take for ever.
-fn index_parents(connection: &Connection, asides: &[Aside]) -> Result<()> {
-    for key in asides.iter().flat_map(|aside| &aside.job.target.foreign_keys) {
-        for other in asides.iter().filter(|other| other.job.target.name.eq_ignore_ascii_case(&key.parent.name)) {
-            let Some(columns) = other.compared(&key.parent_columns) else { continue };
+fn index_parents(connection: &Connection, asides: &[Aside], ties: &[Tie]) -> Result<()> {
+    for tie in ties {
+        for other in asides.iter().filter(|other| other.job.target.name.eq_ignore_ascii_case(&tie.parent.name)) {
+            let Some(columns) = other.compared(&tie.parent_columns) else { continue };
             let statement = format!(
                 "CREATE INDEX IF NOT EXISTS temp.{} ON {} ({})",
-                sql::ident(&format!("migrate aside {} by {}", other.place, key.parent_columns.join(", "))),
+                sql::ident(&format!("migrate aside {} by {}", other.place, tie.parent_columns.join(", "))),
                 sql::ident(&format!("migrate aside {}", other.place)),
                 columns.join(", ")
             );
@@ -220,21 +219,16 @@ pub(crate) fn clear_aside(connection: &Connection, asides: &[Aside]) -> Result<(
 /// Takes out, one after the other, rows whose parent is neither there nor waits; or only their references, where they may.
 fn refuse_orphans(connection: &Connection, asides: &[Aside], ties: &[Tie]) -> Result<()> {
     let mut statements = Vec::new();
-    for aside in asides {
-        for key in &aside.job.target.foreign_keys {
-            let Some(missing) = missing(asides, aside, key) else { continue };
-            let tie = (0..).zip(ties).find(|(_, tie): &(u32, &Tie)| {
-                tie.child == aside.place && tie.columns == key.columns && tie.parent == key.parent && !tie.open.is_empty()
-            });
-            let set = match tie {
-                None => "s = 2".to_owned(),
-                Some((number, tie)) => {
-                    let open = tie.open.iter().filter_map(|c| aside.column(c)).map(|c| format!(", {c} = NULL"));
-                    format!("n = n | {}{}", 1i64 << number, open.collect::<String>())
-                }
-            };
-            statements.push(format!("UPDATE {} AS {ROW} SET {set} WHERE {ROW}.s = 0 AND {missing}", aside.table()));
-        }
+    for (number, tie) in (0..).zip(ties) {
+        let Some(aside) = asides.iter().find(|aside| aside.place == tie.child) else { continue };
+        let Some(missing) = missing(asides, aside, tie) else { continue };
+        let set = if tie.open.is_empty() {
+            "s = 2".to_owned()
+        } else {
+            let open = tie.open.iter().filter_map(|c| aside.column(c)).map(|c| format!(", {c} = NULL"));
+            format!("n = n | {}{}", 1i64 << number, open.collect::<String>())
+        };
+        statements.push(format!("UPDATE {} AS {ROW} SET {set} WHERE {ROW}.s = 0 AND {missing}", aside.table()));
     }
     loop {
         let mut found = 0;
@@ -249,16 +243,16 @@ fn refuse_orphans(connection: &Connection, asides: &[Aside], ties: &[Tie]) -> Re
 
 /// The condition that a row set aside refers to a parent which the table lacks, and which does not wait either; `None` where the
 /// reference has a column that is not written.
-fn missing(asides: &[Aside], aside: &Aside, key: &ForeignKey) -> Option<String> {
-    let columns: Vec<String> = key.columns.iter().map(|c| Some(format!("{ROW}.{}", aside.column(c)?))).collect::<Option<_>>()?;
+fn missing(asides: &[Aside], aside: &Aside, tie: &Tie) -> Option<String> {
+    let columns: Vec<String> = tie.columns.iter().map(|c| Some(format!("{ROW}.{}", aside.column(c)?))).collect::<Option<_>>()?;
     let mut conditions: Vec<String> = columns.iter().map(|c| format!("{c} IS NOT NULL")).collect();
-    let parent = &key.parent.name;
+    let parent = &tie.parent.name;
     // The parent's column comes first: it is its collation and affinity that count.
-    let same = key.parent_columns.iter().zip(&columns).map(|(p, c)| format!("{} = {c}", sql::column(parent, p)));
+    let same = tie.parent_columns.iter().zip(&columns).map(|(p, c)| format!("{} = {c}", sql::column(parent, p)));
     let same = same.collect::<Vec<_>>().join(" AND ");
     conditions.push(format!("NOT EXISTS (SELECT 1 FROM {} WHERE {same})", sql::table(parent)));
     for other in asides.iter().filter(|other| other.job.target.name.eq_ignore_ascii_case(parent)) {
-        let Some(found) = other.compared(&key.parent_columns) else { continue };
+        let Some(found) = other.compared(&tie.parent_columns) else { continue };
         let same = found.iter().zip(&columns).map(|(p, c)| format!("{PARENT}.{p} = {c}")).collect::<Vec<_>>().join(" AND ");
         conditions
             .push(format!("NOT EXISTS (SELECT 1 FROM {} AS {PARENT} WHERE {PARENT}.s IN (0, 1) AND {same})", other.table()));

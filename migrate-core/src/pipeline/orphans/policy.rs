@@ -4,14 +4,14 @@ use super::{examples, find};
 use crate::diff::LedgerBlock;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::{DeleteMode, Job, OrphanPolicy};
-use crate::pipeline::keymap::target_keys;
+use crate::pipeline::keymap::{mapped, target_keys};
 use crate::plan::{EntityPlan, Orphaned, Plan, ReferencePlan, open_columns};
 use crate::sink::Sink;
 use crate::source::{Orphans, PageRequest, Snapshot};
 use crate::state::{Scope, TargetState};
 use crate::value::conform::conform;
 use crate::value::{DataType, Key, Value};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Different parents that may be missing for one reference: they are held in memory while a run lasts.
 const MOST: usize = 200_000;
@@ -133,17 +133,24 @@ impl Search<'_> {
         if parents.is_empty() || (parent.create && scopes.is_empty()) {
             return Ok(parents.into_iter().collect());
         }
-        let by_key = reference.source.as_ref().is_some_and(|source| source.parent_columns == parent.key);
-        let types: Vec<&DataType> =
-            reference.parent_columns.iter().filter_map(|name| parent.target.column(name).map(|c| &c.data_type)).collect();
+        let source_columns = reference.source.as_ref().map(|source| &source.parent_columns[..]).unwrap_or_default();
+        let by_key = source_columns == parent.key;
+        let by_id = parent.generated_beside_key().is_some_and(|own| source_columns == std::slice::from_ref(&own.source));
+        let mut columns = reference.parent_columns.clone();
+        columns.extend(parent.target_key.iter().filter(|_| by_id).cloned());
+        let types: Vec<&DataType> = columns.iter().filter_map(|name| parent.target.column(name).map(|c| &c.data_type)).collect();
         let mut target = self.sink.as_source().open_snapshot().await.context("side", "target")?;
-        let request = PageRequest::new(&parent.target, &reference.parent_columns, &reference.parent_columns);
-        let mut there = HashSet::new();
+        let request = PageRequest::new(&parent.target, &columns, &reference.parent_columns);
+        // Those that are there, by the keys that the ledger has for them.
+        let mut there: HashMap<Key, Key> = HashMap::new();
         for some in parents.chunks(AT_ONCE) {
             let mut keys: Vec<(Key, &Key)> = Vec::with_capacity(some.len());
             if by_key && parent.translates_key() {
                 let targets = target_keys(state, &job.name, parent, some).await?;
                 keys.extend(targets.into_iter().zip(some).filter_map(|(target, key)| Some((target?, key))));
+            } else if by_id {
+                let given = mapped(state, &job.name, &parent.name, some).await?;
+                keys.extend(some.iter().filter_map(|key| Some((given.get(key)?.clone(), key))));
             } else {
                 for key in some {
                     let values = key.values()?.into_iter().zip(&types).map(|(value, data_type)| conform(value, data_type));
@@ -154,26 +161,41 @@ impl Search<'_> {
             }
             let wanted: Vec<Key> = keys.iter().map(|(target, _)| target.clone()).collect();
             let page = target.read_rows(&request, &wanted).await.context("side", "target")?;
-            let held = page.rows().map(|row| spelled(row.values()?, &types)).collect::<Result<HashSet<Key>>>()?;
-            there.extend(keys.iter().filter(|(target, _)| held.contains(target)).map(|(_, key)| (*key).clone()));
+            let mut held: HashMap<Key, Key> = HashMap::with_capacity(page.row_count());
+            for row in page.rows() {
+                let values = row.values()?;
+                let (referred, key) = values.split_at(reference.parent_columns.len());
+                held.insert(spelled(referred, &types)?, spelled(key, &key_types(parent))?);
+            }
+            for (target, key) in keys {
+                let Some(own) = held.get(&target) else { continue };
+                there.insert(if by_id { own } else { key }.clone(), key.clone());
+            }
         }
-        if by_key && job.deletes.mode == DeleteMode::Hard && !there.is_empty() {
+        if (by_key || by_id) && job.deletes.mode == DeleteMode::Hard && !there.is_empty() {
             // The source has lost them, and this very run is about to take them away.
             going(state, &scopes, &mut there).await?;
         }
+        let there: HashSet<Key> = there.into_values().collect();
         Ok(parents.into_iter().filter(|key| !there.contains(key)).collect())
     }
 }
 
-/// A row of the target as a key, its values in the columns' own types.
-fn spelled(values: Vec<Value<'_>>, types: &[&DataType]) -> Result<Key> {
-    let values = values.into_iter().zip(types);
-    let values: Vec<_> = values.map(|(value, data_type)| conform(value.clone(), data_type).unwrap_or(value)).collect();
+/// The types that the source has for an entity's key, which the ledger spells it in.
+fn key_types(entity: &EntityPlan) -> Vec<&DataType> {
+    entity.key.iter().filter_map(|name| entity.source.column(name).map(|c| &c.data_type)).collect()
+}
+
+/// Values of the target as a key, in these types.
+fn spelled(values: &[Value<'_>], types: &[&DataType]) -> Result<Key> {
+    let values = values.iter().zip(types);
+    let values: Vec<_> =
+        values.map(|(value, data_type)| conform(value.clone(), data_type).unwrap_or_else(|_| value.clone())).collect();
     Ok(Key::from_values(&values))
 }
 
 /// Takes out of some keys those that the ledger knows: rows of this job's own, which go once the source has lost them.
-async fn going(state: &dyn TargetState, scopes: &[Scope], keys: &mut HashSet<Key>) -> Result<()> {
+async fn going(state: &dyn TargetState, scopes: &[Scope], keys: &mut HashMap<Key, Key>) -> Result<()> {
     for scope in scopes {
         let mut after = None;
         loop {

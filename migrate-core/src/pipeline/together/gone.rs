@@ -5,8 +5,9 @@
 //! ```
 
 use super::super::context::Context;
+use super::super::forget::Leaving;
+use super::super::keymap::target_keys;
 use super::super::mark::unbind;
-use super::super::shape::target_key;
 use super::super::sweep::{AT_ONCE, Swept, Went, is_held, with_deleted};
 use crate::error::Result;
 use crate::job::{DeleteMode, Level};
@@ -30,7 +31,8 @@ struct Gone {
     scope: usize,
     id: i64,
     own: bool,
-    /// Its key in the target.
+    /// Its key, at the source and in the target.
+    source: Key,
     key: Key,
 }
 
@@ -74,11 +76,13 @@ async fn read(context: &Context, scopes: &[Swept<'_>]) -> Result<Vec<Gone>> {
             let listed = context.state.gone_rows(&swept.scope, before, AT_ONCE).await?;
             let Some((last, _)) = listed.last() else { break };
             before = Some(*last);
-            for (id, row) in listed {
-                // Rows that are only marked keep what they refer to.
-                if row.own || context.job.deletes.mode != DeleteMode::Soft {
-                    let key = target_key(&swept.run.entity, &Key::from_bytes(&row.key))?;
-                    rows.push(Gone { scope, id, own: row.own, key });
+            let entity = &swept.run.entity;
+            let sources: Vec<Key> = listed.iter().map(|(_, row)| Key::from_bytes(&row.key)).collect();
+            let keys = target_keys(context.state.as_ref(), &context.job.name, entity, &sources).await?;
+            for (((id, row), source), key) in listed.into_iter().zip(sources).zip(keys) {
+                // Rows that are only marked keep what they refer to; a row whose id the key map does not know is not there.
+                if let Some(key) = key.filter(|_| row.own || context.job.deletes.mode != DeleteMode::Soft) {
+                    rows.push(Gone { scope, id, own: row.own, source, key });
                 }
             }
             if rows.len() >= MOST {
@@ -99,7 +103,7 @@ async fn delete(context: &Context, scopes: &mut [Swept<'_>], rows: &[Gone], some
     };
     let mut transaction = context.sink.begin(&context.fence).await?;
     let tried = async {
-        let (mut requests, mut which) = (Vec::new(), Vec::new());
+        let (mut requests, mut which, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
         for (scope, swept) in scopes.iter().enumerate() {
             for own in [true, false] {
                 let (entity, keys) = (&swept.run.entity, of(scope, own));
@@ -109,11 +113,17 @@ async fn delete(context: &Context, scopes: &mut [Swept<'_>], rows: &[Gone], some
                 for chunk in keys.chunks(AT_ONCE) {
                     unbind(entity, transaction.as_mut(), chunk).await?;
                 }
+                let sources = some.iter().map(|at| &rows[*at]).filter(|row| row.scope == scope && row.own == own);
+                let sources = sources.map(|row| row.source.clone()).collect();
+                leaving.push((scope, Leaving::look(entity, transaction.as_mut(), sources, keys.clone()).await?));
                 requests.push(DeleteRequest { table: &entity.target, key: &entity.target_key, keys });
                 which.push((scope, own));
             }
         }
         let counts = transaction.delete_at_once(&requests).await?;
+        for (scope, leaving) in leaving {
+            leaving.forget(context, &scopes[scope].scope, transaction.as_mut()).await?;
+        }
         let mut went = vec![Went::default(); scopes.len()];
         for ((scope, own), count) in which.into_iter().zip(counts) {
             if own {

@@ -10,6 +10,7 @@
 //! else: rows that have changed, are there without the ledger's knowing, or are refused, which the target then tells why.
 
 mod gone;
+mod ids;
 mod record;
 mod scan;
 
@@ -17,14 +18,16 @@ pub(super) use gone::delete_at_once;
 
 use super::context::{Context, Purpose};
 use super::entity::EntityRun;
+use super::keymap::Translator;
 use super::retry::Backoff;
-use super::shape::Shaped;
+use super::shape::{Shaped, Shaper};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::job::{Event, Level, LogLine};
-use crate::plan::{EntityPlan, Plan, ReferenceCheck};
+use crate::plan::{EntityPlan, Plan, ReferenceCheck, ReferencePlan};
 use crate::sink::{SinkTransaction, Tie, WriteMode, WriteRequest};
 use crate::source::Snapshot;
 use crate::state::{Checkpoint, StateChanges};
+use crate::value::Page;
 use async_trait::async_trait;
 use record::Record;
 use scan::{Step, Visit, parts};
@@ -34,12 +37,15 @@ const MOST_OPEN: usize = 60;
 
 /// Brings in the new rows of the cycles among entities of one level.
 pub(super) async fn bring_in(context: &Context, plan: &Plan, runs: &mut [EntityRun], snapshot: &mut dyn Snapshot) -> Result<()> {
-    if context.purpose != Purpose::Run {
-        return Ok(());
-    }
     for (number, cycle) in plan.together.iter().enumerate() {
         let mut members: Vec<&mut EntityRun> = runs.iter_mut().filter(|run| run.entity.together == Some(number)).collect();
         if members.is_empty() {
+            continue;
+        }
+        if context.purpose != Purpose::Run {
+            if ids::are_replaced(&members) {
+                ids::foresee(context, &members, snapshot).await.map_err(Failure::into_error)?;
+            }
             continue;
         }
         context.emit(&Event::Step { entity: None, name: format!("new rows of the cycle {}", cycle.path) });
@@ -66,18 +72,31 @@ enum Failure {
     Target(Error),
 }
 
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Failure::Source(error) | Failure::Target(error) => error,
+        }
+    }
+}
+
 async fn bring_in_once(context: &Context, members: &mut [&mut EntityRun], snapshot: &mut dyn Snapshot) -> Result<(), Failure> {
     let mut transaction = None;
+    let replaced = ids::are_replaced(members);
+    let learned = replaced && ids::give(context, members, snapshot, &mut transaction).await?;
+    let mut rows = 0;
     for (place, run) in members.iter().enumerate() {
         for part in parts(run, &context.job.name) {
-            let mut visit = SetAside { context, entity: &run.entity, place, transaction: &mut transaction };
+            let translator = Translator::new(&run.entity, &context.job.name);
+            let (entity, rows) = (&run.entity, &mut rows);
+            let mut visit = SetAside { context, entity, place, transaction: &mut transaction, translator, rows };
             part.scan(context, run, snapshot, &mut visit).await?;
         }
     }
     let Some(mut transaction) = transaction else { return Ok(()) };
     let ties = ties(members);
-    let inserted = transaction.insert_aside(&ties).await.map_err(Failure::Target)?;
-    if inserted == 0 {
+    let inserted = if rows == 0 { 0 } else { transaction.insert_aside(&ties).await.map_err(Failure::Target)? };
+    if inserted == 0 && !learned {
         return transaction.rollback().await.map_err(Failure::Target);
     }
     let position = snapshot.position().to_string();
@@ -88,6 +107,9 @@ async fn bring_in_once(context: &Context, members: &mut [&mut EntityRun], snapsh
             part.scan(context, run, snapshot, &mut visit).await?;
             row = visit.end().await.map_err(Failure::Target)?;
         }
+    }
+    if replaced && inserted < rows {
+        ids::take_back(context, members, snapshot, transaction.as_mut()).await?;
     }
     transaction.commit(&StateChanges::default()).await.map_err(Failure::Target)?;
     for run in members.iter_mut() {
@@ -134,10 +156,21 @@ struct SetAside<'c> {
     place: usize,
     /// Begun with the first new row.
     transaction: &'c mut Option<Box<dyn SinkTransaction>>,
+    translator: Option<Translator>,
+    /// The rows set aside.
+    rows: &'c mut u64,
 }
 
 #[async_trait]
 impl Visit for SetAside<'_> {
+    async fn shape(&mut self, shaper: &mut Shaper, page: Page) -> Result<Shaped> {
+        match self.transaction {
+            Some(transaction) => ids::shape(&mut self.translator, transaction.as_mut(), shaper, page).await,
+            // Ids are given before any row is set aside.
+            None => shaper.shape(page),
+        }
+    }
+
     async fn step(&mut self, step: Step<'_>) -> Result<()> {
         let Step::Page { shaped, fresh } = step else { return Ok(()) };
         let rows = rows_of(shaped, fresh);
@@ -148,6 +181,7 @@ impl Visit for SetAside<'_> {
             *self.transaction = Some(self.context.sink.begin(&self.context.fence).await?);
         }
         let Some(transaction) = self.transaction else { return Ok(()) };
+        *self.rows += rows.len() as u64;
         let request = WriteRequest {
             table: &self.entity.target,
             key: &self.entity.target_key,
@@ -164,13 +198,14 @@ fn rows_of(shaped: &Shaped, fresh: &[bool]) -> Vec<u32> {
     shaped.rows.iter().zip(fresh).filter(|(_, fresh)| **fresh).filter_map(|(row, _)| row.place.as_ref().ok().copied()).collect()
 }
 
-/// The references of the rows set aside which the target checks as it is written to.
+/// The references of the rows set aside which the target checks as it is written to, or whose parents' ids it gives.
 fn ties(members: &[&mut EntityRun]) -> Vec<Tie> {
     let mut ties: Vec<Tie> = Vec::new();
     for (child, run) in members.iter().enumerate() {
         let entity = &run.entity;
         let written = |name: &String| entity.columns.iter().any(|c| &c.target == name);
-        for reference in entity.references.iter().filter(|reference| reference.check == ReferenceCheck::Live) {
+        let given = |r: &ReferencePlan| entity.translations.iter().any(|t| r.columns.contains(&t.target));
+        for reference in entity.references.iter().filter(|r| r.check == ReferenceCheck::Live || given(r)) {
             let open = reference.late.as_ref().map(|late| late.columns.clone()).unwrap_or_default();
             let tie = Tie {
                 child,

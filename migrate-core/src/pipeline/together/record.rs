@@ -2,17 +2,19 @@
 
 use super::super::context::Context;
 use super::super::entity::EntityRun;
+use super::super::keymap::{Translator, mask, masked};
+use super::super::shape::{Shaped, Shaper};
 use super::super::triggers::{SAMPLE, altered};
 use super::super::update::{column_sums, row_checksum};
 use super::scan::{Part, Step, Visit};
-use super::{miscounted, rows_of};
+use super::{ids, miscounted, rows_of};
 use crate::diff::{BlockMerge, Entry, LedgerEdit, Match};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Mode;
 use crate::sink::{Arrival, Outcome, SinkTransaction, Tie};
 use crate::source::Position;
 use crate::state::{Checkpoint, Counters, StateChanges, to_hex};
-use crate::value::{Key, Value};
+use crate::value::{Key, Page, Value};
 use async_trait::async_trait;
 use std::collections::{BTreeSet, HashMap};
 
@@ -29,6 +31,7 @@ pub(super) struct Record<'c> {
     place: usize,
     row: u64,
     position: String,
+    translator: Option<Translator>,
     transaction: &'c mut dyn SinkTransaction,
     /// Whether the ledger is emptied before the first row.
     reset: bool,
@@ -72,6 +75,7 @@ impl<'c> Record<'c> {
             place,
             row,
             position: position.to_string(),
+            translator: Translator::new(&run.entity, &context.job.name),
             transaction,
             reset: run.stale,
             range: None,
@@ -129,7 +133,7 @@ impl<'c> Record<'c> {
         checkpoint
     }
 
-    async fn page(&mut self, shaped: &super::Shaped, fresh: &[bool]) -> Result<()> {
+    async fn page(&mut self, shaped: &Shaped, fresh: &[bool]) -> Result<()> {
         let rows = rows_of(shaped, fresh);
         let arrivals = if rows.is_empty() { Vec::new() } else { self.arrivals(rows.len()).await? };
         self.row += rows.len() as u64;
@@ -154,6 +158,8 @@ impl<'c> Record<'c> {
             }
             inserted.push(place);
             let mut values = shaped.page.row(place as usize).values()?;
+            // A page may have one column more, that of the ids.
+            values.truncate(entity.columns.len());
             let open = (0..).zip(self.ties).filter(|(at, tie)| tie.child == self.place && arrival.open & (1u64 << at) != 0);
             let open: BTreeSet<&String> = open.flat_map(|(_, tie): (u32, &Tie)| &tie.open).collect();
             for (value, column) in values.iter_mut().zip(&entity.columns) {
@@ -162,6 +168,8 @@ impl<'c> Record<'c> {
                 }
             }
             let checksum = if open.is_empty() { row.checksum } else { row_checksum(&values) };
+            let id = shaped.ids.as_ref().filter(|_| entity.generated_beside_key().is_some()).and_then(|ids| ids.source(place));
+            let checksum = masked(checksum, &mask(id));
             let columns = update.then(|| column_sums(&values));
             range.merge.look_up(&row.key, &checksum);
             range.merge.keep(row.key.clone(), checksum, Outcome::Inserted, false);
@@ -217,6 +225,10 @@ impl Range {
 
 #[async_trait]
 impl Visit for Record<'_> {
+    async fn shape(&mut self, shaper: &mut Shaper, page: Page) -> Result<Shaped> {
+        ids::shape(&mut self.translator, self.transaction, shaper, page).await
+    }
+
     async fn step(&mut self, step: Step<'_>) -> Result<()> {
         match step {
             Step::Range { blocks, after, last } => {

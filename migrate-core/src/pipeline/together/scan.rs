@@ -6,9 +6,10 @@ use super::super::shape::{Shaped, Shaper};
 use super::Failure;
 use crate::diff::{BLOCK_ROWS, Entry, LedgerBlock};
 use crate::error::{Error, Result};
+use crate::sink::Outcome;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Scope, TargetState};
-use crate::value::{Key, KeyRange};
+use crate::value::{Key, KeyRange, Page};
 use async_trait::async_trait;
 use std::collections::HashSet;
 
@@ -40,6 +41,11 @@ pub(super) enum Step<'s> {
 /// Hears of the rows. Whoever hears of them twice, from one snapshot, hears the same.
 #[async_trait]
 pub(super) trait Visit: Send {
+    /// Shapes a page, which is then handed over.
+    async fn shape(&mut self, shaper: &mut Shaper, page: Page) -> Result<Shaped> {
+        shaper.shape(page)
+    }
+
     async fn step(&mut self, step: Step<'_>) -> Result<()>;
 }
 
@@ -72,7 +78,7 @@ impl Part {
             let blocks = read_blocks(context.state.as_ref(), &self.scope, after).await.map_err(Failure::Target)?;
             let Some(end) = blocks.last() else { break };
             let (ordinal, last_key, last) = (end.ordinal, end.last_key.clone(), blocks.len() < BLOCKS);
-            small = Some((ordinal, end.entries.clone())).filter(|(_, entries)| last && entries.len() < BLOCK_ROWS / 2);
+            small = (last && end.entries.len() < BLOCK_ROWS / 2).then(|| (ordinal, entries_of(end, &context.execution)));
             let range = KeyRange { after: from, up_to: Some(last_key.clone()) };
             let known: HashSet<Key> = blocks.iter().flat_map(|block| &block.entries).map(|entry| entry.key.clone()).collect();
             let (read, unknown) = self.look(run, snapshot, &range, &known, left).await.map_err(Failure::Source)?;
@@ -141,7 +147,7 @@ impl Part {
             let page = snapshot.read_page(&request).await;
             let mut page = page.map_err(|error: Error| Failure::Source(error.with("entity", &entity.name)))?;
             let next = page.next.take();
-            let shaped = shaper.shape(page).map_err(Failure::Target)?;
+            let shaped = visit.shape(&mut shaper, page).await.map_err(Failure::Target)?;
             let unknown = |key: &Key| known.is_none_or(|known| !known.contains(key));
             let fresh: Vec<bool> = (0u64..).zip(&shaped.rows).map(|(at, row)| at < left && unknown(&row.key)).collect();
             left -= left.min(shaped.rows.len() as u64);
@@ -153,6 +159,15 @@ impl Part {
             }
         }
     }
+}
+
+/// Returns a block's entries; what another execution did to the rows is not this one's doing.
+fn entries_of(block: &LedgerBlock, execution: &str) -> Vec<Entry> {
+    let mut entries = block.entries.clone();
+    if block.execution != execution {
+        entries.iter_mut().for_each(|entry| entry.outcome = Outcome::Unchanged);
+    }
+    entries
 }
 
 async fn read_blocks(state: &dyn TargetState, scope: &Scope, after: Option<i64>) -> Result<Vec<LedgerBlock>> {

@@ -1,7 +1,7 @@
 //! Ids that the target gives: found for a page before it is shaped, and taken note of once its rows are written.
 
 use super::super::context::Purpose;
-use super::super::keymap::{RowIds, giving, ids_of, mask, masked, pretended};
+use super::super::keymap::{RowIds, giving, ids_of, mapped, mask, masked, pretended};
 use super::super::shape::Shaped;
 use super::super::update::shown;
 use super::Walk;
@@ -75,6 +75,13 @@ impl Walk {
                 }
                 // Kept out by a trigger, or not the job's to write: nobody can refer to it.
                 None => {}
+            }
+        }
+        if self.context.purpose == Purpose::Run && !found.is_empty() {
+            let sources: Vec<Key> = found.iter().map(|(source, _)| source.clone()).collect();
+            let before = mapped(self.context.state.as_ref(), &self.context.job.name, &entity.name, &sources).await?;
+            if found.iter().any(|(source, target)| before.get(source).is_some_and(|before| before != target)) {
+                self.reassigned.store(true, Ordering::Relaxed);
             }
         }
         if let Some(translator) = &mut self.translator {

@@ -96,6 +96,8 @@ pub(super) struct Walk {
     unreadable: bool,
     /// Told when rows were written without their parents.
     incomplete: Arc<AtomicBool>,
+    /// Told when an id of the source is another row's than before.
+    reassigned: Arc<AtomicBool>,
     /// Rows without their parents that may still be named in the log: none before all entities were walked.
     named: usize,
     sequence: u64,
@@ -142,6 +144,8 @@ pub(super) struct Start {
     pub(super) refused: Arc<AtomicBool>,
     /// Takes note of rows that were written without their parents.
     pub(super) incomplete: Arc<AtomicBool>,
+    /// Takes note of ids of the source that are other rows' than before.
+    pub(super) reassigned: Arc<AtomicBool>,
     /// Whether all entities were walked before.
     pub(super) again: bool,
 }
@@ -191,6 +195,7 @@ impl Walk {
             mirror: Mirror::new(plan.entity.clone()),
             unreadable: false,
             incomplete: start.incomplete,
+            reassigned: start.reassigned,
             named: if start.again { NAMED } else { 0 },
             sequence: start.sequence,
             in_doubt: false,
