@@ -2,6 +2,7 @@
 
 mod adopt;
 mod bad_input;
+mod bind_queries;
 mod cascades;
 mod command_line;
 mod comparison;
@@ -28,6 +29,7 @@ mod orphans;
 mod plans;
 mod quarantine;
 mod real_data;
+mod real_graphs;
 mod references;
 mod remapped_ids;
 mod rights;
@@ -38,6 +40,7 @@ mod stages;
 mod strategies;
 mod tls;
 mod together;
+mod together_new_ids;
 mod transforms;
 mod type_matrix;
 mod updates;

@@ -109,6 +109,34 @@ fn where_a_parent_is_deleted_its_children_are_freed_of_it_first() {
 }
 
 #[test]
+fn where_a_parent_under_a_new_id_is_deleted_its_children_are_freed_of_it_first() {
+    for pair in PAIRS {
+        let project = Project::new();
+        let (source, target) = (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
+        source
+            .run(&SOURCE.replace("name text);\n    CREATE TABLE player", "name text NOT NULL UNIQUE);\n    CREATE TABLE player"));
+        let id = match pair.1 {
+            Engine::Postgres(_) => "integer GENERATED ALWAYS AS IDENTITY (START 98) PRIMARY KEY",
+            Engine::Sqlite => "INTEGER PRIMARY KEY AUTOINCREMENT",
+        };
+        target.run(&format!(
+            "CREATE TABLE team (id {id}, name text NOT NULL UNIQUE);
+             CREATE TABLE player (id integer PRIMARY KEY, name text, team integer REFERENCES team (id));"
+        ));
+        let settings = "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"100%\" }";
+        let job = job(settings, "null").replace("\"team\"\n", "\"team\"\nkey = [\"name\"]\ngenerated = [\"id\"]\n");
+        project.write_job(&source.url(), &target.url(), &job.replace("entity = \"team\"", "entity = \"team\", key = [\"id\"]"));
+        // The target has a 98 and a 99 too, which are none of the source's.
+        assert_eq!(players(&project.copy(), &["inserted", "orphans"]), [5, 2], "{pair:?}");
+        source.run("DELETE FROM team WHERE id = 2");
+        let report = project.copy();
+        assert_eq!(players(&report, &["updated", "unchanged", "orphans"]), [1, 4, 3], "{pair:?}");
+        assert_eq!(report["entities"][0]["deleted"], 1, "{pair:?}: {report}");
+        assert_eq!((target.count("team"), teams(&target, &["team IS NULL"])), (1, vec![4]), "{pair:?}");
+    }
+}
+
+#[test]
 fn rows_without_a_parent_are_kept_in_quarantine_until_it_comes() {
     for pair in PAIRS {
         for constrained in [true, false] {

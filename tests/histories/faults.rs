@@ -3,11 +3,13 @@
 use async_trait::async_trait;
 use migrate_core::job::CancelToken;
 use migrate_core::schema::{DatabaseSchema, TableSchema};
-use migrate_core::sink::{CreateRequest, OnStep, SchemaPlan, SinkCapabilities, TablePlan, WriteRequest};
+use migrate_core::sink::{
+    Arrival, CreateRequest, DeleteRequest, OnPage, OnStep, SchemaPlan, SinkCapabilities, TablePlan, Tie, WriteRequest,
+};
 use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges};
-use migrate_core::{Error, ErrorKind, Key, Outcome, Page, Result, Sink, SinkTransaction, Source, TargetState};
-use std::collections::HashSet;
+use migrate_core::{Error, ErrorKind, Key, Outcome, Page, Result, Sink, SinkTransaction, Source, TargetState, Value};
+use std::collections::{HashMap, HashSet};
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -172,6 +174,38 @@ impl SinkTransaction for FatedTransaction {
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
         self.fate.around(self.inner.delete(table, key, keys)).await
+    }
+
+    async fn can_read_back(&mut self, table: &TableSchema) -> Result<bool> {
+        self.inner.can_read_back(table).await
+    }
+
+    async fn read_loaded(&mut self, request: &PageRequest<'_>, take: &mut OnPage<'_>) -> Result<bool> {
+        self.inner.read_loaded(request, take).await
+    }
+
+    async fn reserve(&mut self, table: &TableSchema, column: &str, count: usize) -> Result<Vec<Value<'static>>> {
+        self.fate.around(self.inner.reserve(table, column, count)).await
+    }
+
+    async fn mapped(&mut self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+        self.inner.mapped(job, entity, sources).await
+    }
+
+    async fn set_aside(&mut self, place: usize, request: WriteRequest<'_>) -> Result<()> {
+        self.fate.around(self.inner.set_aside(place, request)).await
+    }
+
+    async fn insert_aside(&mut self, ties: &[Tie]) -> Result<u64> {
+        self.fate.around(self.inner.insert_aside(ties)).await
+    }
+
+    async fn arrivals(&mut self, place: usize, first: u64, count: usize) -> Result<Vec<Arrival>> {
+        self.inner.arrivals(place, first, count).await
+    }
+
+    async fn delete_at_once(&mut self, requests: &[DeleteRequest<'_>]) -> Result<Vec<u64>> {
+        self.fate.around(self.inner.delete_at_once(requests)).await
     }
 
     async fn clear(&mut self, table: &TableSchema) -> Result<u64> {

@@ -1,29 +1,24 @@
 //! Plays a history on real databases, and compares what they hold with the model after each sync.
 
 use crate::case::{Allowed, Case, Content, Edit, Extra, Fault, NUMBERS, Round, Shape, TargetEdit};
-use crate::faults::{Fate, FatedSink};
+use crate::faults::Fate;
 use crate::keys::{Keys, Kind};
 use crate::model::Model;
+use crate::run::{Checked, Runs, compare};
 use crate::side::Side;
-use migrate_core::Sink;
 use migrate_core::job::{
-    CancelToken, DeleteGuard, DeleteMode, Deletes, DriftPolicy, Entity, ExecutionState, Job, MemoryRecorder, QuarantineLimit,
-    RunOptions, Strategy,
+    CancelToken, DeleteGuard, DeleteMode, Deletes, DriftPolicy, Entity, Job, QuarantineLimit, RunOptions, Strategy,
 };
-use migrate_core::pipeline::{Pipeline, RunReport};
+use migrate_core::pipeline::RunReport;
 use migrate_core::state::Counters;
 use std::sync::Arc;
-
-type Checked<T = ()> = Result<T, String>;
 
 /// One table on both sides, and the job between them.
 struct History<'s> {
     source: &'s mut Side,
     target: &'s mut Side,
     table: &'s str,
-    job: Job,
-    options: RunOptions,
-    recorder: Arc<MemoryRecorder>,
+    runs: Runs,
     model: Model,
     /// Whether plans foresee all that becomes of the rows.
     foreseen: bool,
@@ -52,7 +47,7 @@ pub(crate) async fn play(case: &Case, keys: Keys, shape: Shape, source: &mut Sid
     // A plan takes a key that is spelled anew for another one, also where the target does not.
     let foreseen = matches!(shape.extra, Extra::Nothing | Extra::Narrow)
         && (matches!(shape.kind, Kind::Integer | Kind::Text(_)) || !keys.target_folds());
-    let mut history = History { source, target, table, job, options, recorder: Arc::default(), model, foreseen };
+    let mut history = History { source, target, table, runs: Runs { job, options, recorder: Arc::default() }, model, foreseen };
     history.set_up(case, &shape).await?;
     for (number, round) in case.rounds.iter().enumerate() {
         let edits = history.edit(&round.edits, &|_| true).await;
@@ -106,26 +101,26 @@ impl History<'_> {
     /// Syncs, through a fault or without, and compares; then syncs once more, which must write nothing.
     async fn sync(&mut self, planned: bool, fault: Option<&Fault>) -> Checked {
         let planned = if planned && self.foreseen && fault.is_none() {
-            let preview = self.pipeline(self.target.sink(), &self.recorder)?.preview(&CancelToken::new()).await;
+            let preview = self.runs.pipeline(self.source, self.target.sink())?.preview(&CancelToken::new()).await;
             Some(preview.map_err(|error| format!("the plan: {error}"))?.changes[0].counters)
         } else {
             None
         };
         let settled = self.model.settled_classes();
         let first = match fault {
-            Some(fault) => self.struck_run(fault).await?,
-            None => Some(self.finished_run().await?),
+            Some(fault) => self.runs.struck(self.source, self.target, Fate::new(fault.action, fault.nth)).await?,
+            None => Some(self.runs.finished(self.source, self.target).await?),
         };
         let broken = first.is_none();
         let report = match (first, fault) {
             (Some(report), _) => report,
             (None, Some(fault)) if !fault.forgotten => {
                 self.edit(&between(fault), &|class| settled.contains(&class)).await?;
-                self.finished_run().await?
+                self.runs.finished(self.source, self.target).await?
             }
             (None, _) => {
-                self.recorder = Arc::default();
-                self.finished_run().await?
+                self.runs.recorder = Arc::default();
+                self.runs.finished(self.source, self.target).await?
             }
         };
         let expected = self.model.sync();
@@ -138,7 +133,7 @@ impl History<'_> {
             return Err(format!("the plan counts {planned:?}\nthe run {counters:?}"));
         }
         let before = self.versions().await?;
-        let again = balanced(&self.finished_run().await?, expected.read)?;
+        let again = balanced(&self.runs.finished(self.source, self.target).await?, expected.read)?;
         if again.inserted + again.updated + again.deleted > 0 {
             return Err(format!("the second run writes: {again:?}"));
         }
@@ -150,52 +145,10 @@ impl History<'_> {
         Ok(())
     }
 
-    fn pipeline(&self, sink: Arc<dyn Sink>, recorder: &Arc<MemoryRecorder>) -> Checked<Pipeline> {
-        Pipeline::builder(self.job.clone())
-            .source(self.source.source())
-            .target(sink)
-            .recorder(recorder.clone())
-            .options(self.options.clone())
-            .build()
-            .map_err(|error| error.to_string())
-    }
-
-    /// Runs into a fault; returns the report where the run has come to its end all the same.
-    async fn struck_run(&self, fault: &Fault) -> Checked<Option<RunReport>> {
-        let fate = Fate::new(fault.action, fault.nth);
-        let sink = Arc::new(FatedSink { inner: self.target.sink(), fate: fate.clone() });
-        let pipeline = self.pipeline(sink, &self.recorder)?;
-        let report = tokio::select! {
-            report = pipeline.run(&fate.cancel) => report,
-            () = fate.vanished.notified() => return Ok(None),
-        };
-        match report {
-            Ok(report) if is_finished(&report) => Ok(Some(report)),
-            Ok(_) | Err(_) if fate.has_struck() => Ok(None),
-            Ok(report) => Err(format!("a run fails: {:?}", report.error)),
-            Err(error) => Err(format!("a run does not begin: {error:?}")),
-        }
-    }
-
-    /// Runs to the end.
-    async fn finished_run(&self) -> Checked<RunReport> {
-        let report = self.pipeline(self.target.sink(), &self.recorder)?.run(&CancelToken::new()).await;
-        let report = report.map_err(|error| format!("a run does not begin: {error:?}"))?;
-        if is_finished(&report) { Ok(report) } else { Err(format!("a run fails: {:?}", report.error)) }
-    }
-
     async fn compare(&mut self, when: &str) -> Checked {
         let mut found = self.target.rows(&self.model.query(self.table)).await?;
         found.sort();
-        let expected = self.model.printed();
-        if found == expected {
-            return Ok(());
-        }
-        let only = |these: &[Vec<Option<String>>], others: &[Vec<Option<String>>]| {
-            let rows = these.iter().filter(|row| !others.contains(row)).map(|row| format!("\n    {row:?}"));
-            rows.collect::<String>()
-        };
-        Err(format!("{when} the target differs; expected:{}\n  found:{}", only(&expected, &found), only(&found, &expected)))
+        compare(when, &self.model.printed(), &found)
     }
 
     /// Returns what tells whether rows were written anew, where the engine can tell.
@@ -204,15 +157,6 @@ impl History<'_> {
             return Ok(Vec::new());
         }
         self.target.rows(&format!("SELECT ctid::text, xmin::text FROM {} ORDER BY ctid", self.table)).await
-    }
-}
-
-/// Returns whether a run has come to its end; the table may hold nothing but rows that do not fit.
-fn is_finished(report: &RunReport) -> bool {
-    match report.status {
-        ExecutionState::Succeeded | ExecutionState::Partial => true,
-        ExecutionState::Failed => report.error.as_deref() == Some("every row was refused"),
-        _ => false,
     }
 }
 

@@ -7,13 +7,16 @@
 mod case;
 mod faults;
 mod found;
+mod graphs;
 mod history;
 mod keys;
 mod model;
+mod run;
 mod side;
 
 use case::Case;
 use migrate_tests::{Engine, PAIRS, Postgres};
+use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use side::{Side, engine_name};
 use std::cell::RefCell;
@@ -49,22 +52,39 @@ impl Pair {
         Pair { engines, servers: (server(engines.0), server(engines.1)), folder, played: 0 }
     }
 
-    async fn play(&mut self, case: &Case) -> Result<(), String> {
+    /// Returns a name for the next tables.
+    fn next(&mut self) -> String {
         self.played += 1;
-        let table = format!("t{}", self.played);
+        format!("t{}", self.played)
+    }
+
+    /// Names the file of the tables at hand.
+    fn file(&self, role: &str) -> Side {
+        Side::sqlite(self.folder.path(), &format!("t{}-{role}.sqlite", self.played))
+    }
+
+    async fn play(&mut self, case: &Case) -> Result<(), String> {
+        let table = self.next();
         let (shape, keys) = case.shape.settled(self.engines.0, self.engines.1);
-        let file = |role: &str| Side::sqlite(self.folder.path(), &format!("{table}-{role}.sqlite"));
-        let (mut from, mut to) = (file("source"), file("target"));
+        let (mut from, mut to) = (self.file("source"), self.file("target"));
         let source = self.servers.0.as_mut().unwrap_or(&mut from);
         let target = self.servers.1.as_mut().unwrap_or(&mut to);
         let result = history::play(case, keys, shape, source, target, &table).await;
         for side in [source, target] {
-            match side {
-                Side::Postgres { .. } => side.run(&[format!("DROP TABLE IF EXISTS {table}")]).await?,
-                Side::Sqlite(file) => drop(std::fs::remove_file(file.path())),
-            }
+            Self::clear(side, &format!("DROP TABLE IF EXISTS {table}")).await?;
         }
         result
+    }
+
+    /// Takes away what was played on.
+    async fn clear(side: &mut Side, drop: &str) -> Result<(), String> {
+        match side {
+            Side::Postgres { .. } => side.run(&[drop.to_owned()]).await,
+            Side::Sqlite(file) => {
+                let _ = std::fs::remove_file(file.path());
+                Ok(())
+            }
+        }
     }
 }
 
@@ -87,26 +107,36 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
-fn histories_agree(pair: usize) {
+/// Plays, on one of the [`PAIRS`], its share of as many cases as are asked for.
+fn agree<C: std::fmt::Debug>(
+    pair: usize,
+    (what, variable, ordinary): (&str, &str, u32),
+    cases: impl Strategy<Value = C>,
+    play: impl AsyncFn(&mut Pair, &C) -> Result<(), String>,
+) {
     let engines = PAIRS[pair];
     let seed = number("MIGRATE_PROPERTY_SEED").unwrap_or(SEED);
-    let cases = number("MIGRATE_HISTORIES").and_then(|n| u32::try_from(n).ok()).unwrap_or(HISTORIES);
-    let cases = (cases * SHARES[pair]).div_ceil(16);
+    let all = number(variable).and_then(|n| u32::try_from(n).ok()).unwrap_or(ordinary);
+    let share = (all * SHARES[pair]).div_ceil(16);
     let name = format!("{} → {}", engine_name(engines.0), engine_name(engines.1));
-    println!("{name}: {cases} histories, MIGRATE_PROPERTY_SEED={seed}");
+    println!("{name}: {share} {what}, MIGRATE_PROPERTY_SEED={seed}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8] = pair as u8;
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 120, ..Config::default() };
+    let config = Config { cases: share, failure_persistence: None, max_shrink_iters: 120, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let runtime = runtime();
     let played = RefCell::new(Pair::new(engines, &runtime));
-    let result = runner.run(&case::case(), |case| runtime.block_on(played.borrow_mut().play(&case)).map_err(TestCaseError::fail));
+    let result = runner.run(&cases, |case| runtime.block_on(play(&mut played.borrow_mut(), &case)).map_err(TestCaseError::fail));
     match result {
         Ok(()) => {}
         Err(TestError::Fail(reason, case)) => panic!("{name}: {reason}\n{case:?}\nMIGRATE_PROPERTY_SEED={seed}"),
         Err(TestError::Abort(reason)) => panic!("{name}: {reason}"),
     }
+}
+
+fn histories_agree(pair: usize) {
+    agree(pair, ("histories", "MIGRATE_HISTORIES", HISTORIES), case::case(), async |pair, case| pair.play(case).await);
 }
 
 #[test]

@@ -32,16 +32,23 @@ struct Shared {
     happened: AtomicU64,
     /// Bytes of COPY data, or commits, since the fault happened last.
     seen: AtomicU64,
+    /// Statements that clients have sent.
+    statements: AtomicU64,
 }
 
 impl Proxy {
+    /// Listens in front of the server of this url, and breaks nothing.
+    pub fn counting(url: &str) -> Self {
+        Self::new(url, Fault::SwallowCommit(1), 0)
+    }
+
     /// Listens in front of the server of this url; the fault happens at most so many times.
     pub fn new(url: &str, fault: Fault, times: u64) -> Self {
         let upstream = host(url).to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("the port is known");
-        let (left, happened, seen) = (AtomicU64::new(times), AtomicU64::new(0), AtomicU64::new(0));
-        let shared = Arc::new(Shared { upstream, fault, left, happened, seen });
+        let [left, happened, seen, statements] = [times, 0, 0, 0].map(AtomicU64::new);
+        let shared = Arc::new(Shared { upstream, fault, left, happened, seen, statements });
         let served = shared.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -55,6 +62,12 @@ impl Proxy {
     /// Returns a url with the proxy in the server's place.
     pub fn url(&self, url: &str) -> String {
         url.replacen(host(url), &self.address.to_string(), 1)
+    }
+
+    /// Returns how many statements were sent to the server, but for the settings of sessions, which come and go: simple queries, and
+    /// executions of prepared ones.
+    pub fn statements(&self) -> u64 {
+        self.shared.statements.load(Ordering::SeqCst)
     }
 
     /// Returns how often the fault has happened.
@@ -110,6 +123,9 @@ impl Shared {
             client.read_exact(&mut tag)?;
             let body = message(client)?;
             let bytes = framed(Some(tag[0]), &body);
+            if tag[0] == b'E' || tag[0] == b'Q' && !body.starts_with(b"SET ") {
+                self.statements.fetch_add(1, Ordering::SeqCst);
+            }
             let commit = tag[0] == b'Q' && body == b"COMMIT\0";
             match self.fault {
                 Fault::CutCopy(after) if tag[0] == b'd' && self.due(body.len() as u64, after) => {

@@ -13,7 +13,12 @@ impl Random {
         let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
         let seed = given.unwrap_or_else(now) | 1;
         println!("{name}: MIGRATE_PROPERTY_SEED={seed}");
-        Random { state: seed }
+        Random::new(seed)
+    }
+
+    /// Takes a seed.
+    pub fn new(seed: u64) -> Self {
+        Random { state: seed | 1 }
     }
 
     /// Returns a number below a bound.

@@ -1,0 +1,62 @@
+//! Short cases that once went wrong.
+
+use super::case::{Case, Cut, Ids, Null, Reference, Table, Target};
+use super::play_on_all_pairs;
+use crate::faults::Action;
+use migrate_core::job::{Mode, OrphanPolicy};
+
+fn reference(child: usize, parent: usize, null: Null) -> Reference {
+    Reference { child, parent, null, deferred: false, policy: None }
+}
+
+fn table(rows: i64, ids: Ids) -> Table {
+    Table { composite: false, ids, rows }
+}
+
+fn case(tables: &[Table], references: &[Reference]) -> Case {
+    Case {
+        tables: tables.to_vec(),
+        references: references.to_vec(),
+        checked: false,
+        target: Target::Empty,
+        mode: Mode::Replace,
+        deletes: false,
+        fails: false,
+        batch_rows: 1,
+        page_bytes: 200,
+        first: Vec::new(),
+        second: Vec::new(),
+        edits: [0; 3],
+        seed: 2359708436814925622,
+    }
+}
+
+#[test]
+fn rows_that_were_refused_for_want_of_a_parent_come_in_with_it_where_each_is_the_others_and_is_checked_at_the_commit() {
+    let quarantined = Reference { policy: Some(OrphanPolicy::Quarantine), deferred: true, ..reference(0, 1, Null::All) };
+    let tables = [table(29, Ids::Kept), table(1, Ids::Kept), table(1, Ids::Kept)];
+    play_on_all_pairs(&case(&tables, &[quarantined, reference(1, 0, Null::None)]));
+}
+
+#[test]
+fn an_id_of_the_source_that_is_another_rows_now_is_so_to_rows_of_its_own_table_too() {
+    let mut case = case(
+        &[table(12, Ids::ByCode), table(8, Ids::Kept), table(28, Ids::Kept)],
+        &[
+            reference(0, 0, Null::All),
+            reference(2, 0, Null::All),
+            reference(1, 0, Null::All),
+            reference(0, 0, Null::All),
+            reference(2, 0, Null::All),
+        ],
+    );
+    case.second = vec![Cut { action: Action::Vanish, nth: 8 }];
+    (case.deletes, case.edits, case.seed) = (true, [2, 8, 1], 18093314352108955445);
+    play_on_all_pairs(&case);
+}
+
+#[test]
+fn the_job_file_may_name_a_reference_to_ids_that_the_target_gives_beside_a_key() {
+    let named = Reference { policy: Some(OrphanPolicy::Null), ..reference(0, 1, Null::All) };
+    play_on_all_pairs(&case(&[table(9, Ids::Kept), table(3, Ids::ByCode)], &[named]));
+}
