@@ -7,6 +7,7 @@ mod cascades;
 mod command_line;
 mod comparison;
 mod crearis;
+mod created_ids;
 mod created_tables;
 mod cursors;
 mod cycles;

@@ -326,7 +326,9 @@ impl Translator {
                 known.extend(mapped(state, &self.job, &self.entity.name, some).await?);
             }
         }
-        let new = sources.iter().filter(|source| !known.contains_key(*source) && **source != none).count();
+        // Nobody refers to a row without an id, which is loaded with one all the same.
+        let gets_none = |source: &Key| own.keyed && *source == none;
+        let new = sources.iter().filter(|source| !known.contains_key(*source) && !gets_none(source)).count();
         let mut drawn = match give {
             Give::Pretend => None,
             Give::Draw(_, _) if new == 0 => None,
@@ -336,13 +338,13 @@ impl Translator {
         for source in &sources {
             let (value, fresh) = match known.get(source) {
                 Some(target) => (only_value(target)?, false),
-                None if *source == none => (Value::Null, false),
+                None if gets_none(source) => (Value::Null, false),
                 None => match &mut drawn {
                     Some(drawn) => (
                         drawn.next().ok_or_else(|| Error::new(ErrorKind::Internal, "fewer ids were drawn than rows are new"))?,
-                        true,
+                        *source != none,
                     ),
-                    None => (pretended(&own.target_type, source), true),
+                    None => (pretended(&own.target_type, source), *source != none),
                 },
             };
             found.drawn.push(fresh.then(|| Key::from_values([&value])));

@@ -256,7 +256,9 @@ async fn plan_tables(
         let key = key_of(&draft.chosen.entity, &table);
         let refined = TransformPlan::new(&draft.chosen.entity, &table, &key, code.get(draft.chosen.entity.name()))?;
         let after = refined.as_ref().map_or(&table, TransformPlan::table);
-        let mut projected = columns::project(&draft.chosen.entity, after, refined.as_ref(), &mut draft.notes);
+        let entity = keys::as_created(&draft.chosen.entity);
+        let mut projected = columns::project(&entity, after, refined.as_ref(), &mut draft.notes);
+        keys::ask_for_ids(&entity, &mut projected);
         if let Some(mark) = mark {
             columns::add_mark(&mut projected, mark);
         }
@@ -460,10 +462,17 @@ async fn refuse(refusals: &[Refusal], job: &str, sink: &dyn Sink) -> Result<()> 
         for entity in &refusal.entities {
             let filled = exists && state.checkpoints(job, entity).await?.iter().any(|(_, c)| c.done);
             if !filled {
-                let message = format!(
-                    "existing tables refer to one another in a cycle, which cannot be filled row by row: {}; let the job create them, or drop these references for the load",
-                    refusal.path
-                );
+                let message = match refusal.by_new_ids {
+                    true => format!(
+                        "tables refer to one another in a cycle by ids that the target gives and columns that are never NULL, so that no row \
+                         can be the first: {}; let one of the columns be NULL for a while",
+                        refusal.path
+                    ),
+                    false => format!(
+                        "existing tables refer to one another in a cycle, which cannot be filled row by row: {}; let the job create them, or drop these references for the load",
+                        refusal.path
+                    ),
+                };
                 return Err(Error::new(ErrorKind::Schema, message).with("entity", entity));
             }
         }

@@ -210,9 +210,9 @@ fn pair(
     let mut missing = Vec::new();
     let moved = |c: &&ColumnSchema| !entity.columns.exclude.contains(&c.name) && !entity.columns.set.contains_key(&c.name);
     // A table that is created for the entity has its columns in order, some perhaps under names that the engine can hold.
-    let count = source.columns.iter().filter(moved).count();
+    let count = created_columns(entity, source).count();
     let by_place = create && target.columns.len() == count + entity.columns.set.len();
-    for (place, column) in source.columns.iter().filter(moved).enumerate() {
+    for (place, column) in created_columns(entity, source).enumerate().filter(|(_, column)| moved(column)) {
         let renamed = entity.columns.rename.get(&column.name);
         let wanted = renamed.unwrap_or(&column.name);
         let found = if by_place { target.columns.get(place) } else { find_column(target, wanted, renamed.is_none())? };
@@ -295,6 +295,23 @@ fn pair(
         return fail("no column of the target is fed".to_owned());
     }
     Ok(plans)
+}
+
+/// The source's columns that a table which is created for the entity has, in order: those that are moved, and the one that the target gives.
+fn created_columns<'s>(entity: &'s Entity, source: &'s TableSchema) -> impl Iterator<Item = &'s ColumnSchema> {
+    let given = |name: &String| entity.generated.contains(name);
+    let columns = source.columns.iter().filter(|c| !entity.columns.set.contains_key(&c.name));
+    columns.filter(move |c| given(&c.name) || !entity.columns.exclude.contains(&c.name))
+}
+
+/// Returns the column of a table that is created for the entity which is made for a column of the source.
+pub(super) fn created_column<'t>(
+    entity: &Entity,
+    source: &TableSchema,
+    target: &'t TableSchema,
+    column: &str,
+) -> Option<&'t ColumnSchema> {
+    created_columns(entity, source).position(|own| own.name == column).and_then(|place| target.columns.get(place))
 }
 
 /// Refuses columns that cannot take the source's values, unless they get ids that the target gives.

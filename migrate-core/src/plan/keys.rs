@@ -5,13 +5,14 @@
 //! is a reference and a key at once, which others refer to in turn.
 
 use super::entity::EntityPlan;
+use super::fit::{Fit, fit};
 use super::names;
 use super::references::ReferencePlan;
 use crate::binding::Bond;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hint;
 use crate::job::{Entities, Entity, Job, RunOptions};
-use crate::schema::{DatabaseSchema, TableName, TableSchema};
+use crate::schema::{DatabaseSchema, Identity, TableName, TableSchema};
 use crate::sink::TablePlan;
 use crate::value::DataType;
 use serde::Serialize;
@@ -54,6 +55,29 @@ pub(super) fn without_generated(entity: &Entity, source: &TableSchema, key: &[St
     entity
 }
 
+/// Returns the entity as its table is created for it: with the column that the target gives.
+pub(super) fn as_created(entity: &Entity) -> Entity {
+    let mut entity = entity.clone();
+    let generated = std::mem::take(&mut entity.generated);
+    entity.columns.exclude.retain(|column| !generated.contains(column));
+    entity.generated = generated;
+    entity
+}
+
+/// Asks, of a table that is to be created, that it gives the values of the entity's column by itself.
+pub(super) fn ask_for_ids(entity: &Entity, table: &mut TableSchema) {
+    let Some(column) = entity.generated.first() else { return };
+    let name = entity.columns.rename.get(column).unwrap_or(column);
+    let Some(own) = table.columns.iter_mut().find(|own| &own.name == name) else { return };
+    if !matches!(own.identity, Some(Identity::Always | Identity::RowId { .. })) {
+        (own.identity, own.nullable) = (Some(Identity::ByDefault), false);
+    }
+    // Where the source's numbers have come to says nothing of those that are given anew.
+    if let Some(numbering) = &mut own.numbering {
+        numbering.reached = None;
+    }
+}
+
 /// Checks an entity's column that the target is to give the values of, and returns what is known of it.
 ///
 /// # Errors
@@ -73,15 +97,6 @@ pub(super) fn generated(
         let hint = hint::nearest(column, source.columns.iter().map(|c| c.name.as_str()));
         return wrong(ErrorKind::Config, format!("{} has no column \"{column}\"{hint}", source.name));
     }
-    if table.create {
-        return wrong(
-            ErrorKind::Unsupported,
-            format!(
-                "the table {} is not there, and what the job creates has the source's values in {column}; create the table first",
-                table.table.name
-            ),
-        );
-    }
     if !source.is_unique(std::slice::from_ref(column)) {
         return wrong(ErrorKind::Schema, format!("no unique index of the source covers {column} alone, so that it is no id"));
     }
@@ -90,9 +105,23 @@ pub(super) fn generated(
         return wrong(ErrorKind::Config, format!("a row must be known by a key of its own, or by {column} alone; give key"));
     }
     let name = entity.columns.rename.get(column).unwrap_or(column);
-    let Some(target) = super::columns::find_column(&table.table, name, true)? else {
+    let found = match table.create {
+        true => super::columns::created_column(entity, source, &table.table, column),
+        false => super::columns::find_column(&table.table, name, true)?,
+    };
+    let Some(target) = found else {
         return wrong(ErrorKind::Schema, format!("the target's table {} has no column {name}", table.table.name));
     };
+    if table.create && target.identity.is_none() && target.default.is_none() {
+        return wrong(
+            ErrorKind::Unsupported,
+            format!(
+                "the table {} is not there, and one that the job creates cannot give the values of {name}, of the type {}, by itself; \
+                 create the table first",
+                table.table.name, target.native_type
+            ),
+        );
+    }
     if target.identity.is_none() && target.default.is_none() {
         return wrong(
             ErrorKind::Schema,
@@ -102,10 +131,11 @@ pub(super) fn generated(
         );
     }
     if !table.table.is_unique(target_key) {
+        let side = if table.create { "source" } else { "target" };
         return wrong(
             ErrorKind::Schema,
             format!(
-                "no unique index of the target covers ({}), so that rows could not be found again to learn their ids",
+                "no unique index of the {side} covers ({}), so that rows could not be found again to learn their ids",
                 target_key.join(", ")
             ),
         );
@@ -119,6 +149,8 @@ struct Giver {
     column: String,
     table: TableName,
     target: String,
+    /// What the ids are, where the table is there.
+    data_type: Option<DataType>,
 }
 
 /// A column of an entity, by the entity's name.
@@ -153,6 +185,7 @@ pub(super) fn translate(
             entity: chosen.entity.name().to_owned(),
             column: column.clone(),
             target: found.map_or(wanted, |column| &column.name).clone(),
+            data_type: found.map(|column| column.data_type.clone()),
             table,
         });
     }
@@ -267,10 +300,19 @@ fn apply(entity: &mut EntityPlan, origins: &BTreeMap<Column, usize>, givers: &[G
                 format!("the column {source} refers to ids that the target gives, and a transformation makes its values");
             return Err(Error::new(ErrorKind::Unsupported, message).with("entity", &entity.name).with("field", "transform"));
         }
+        let giver = &givers[*origin];
+        if let Some(given) = giver.data_type.as_ref().filter(|given| entity.create && !takes(&column.target_type, given)) {
+            let message = format!(
+                "the table {} is not there, and one that the job creates has the type {} in {}, which does not hold the ids of {}, of the \
+                 type {given}; create the table first",
+                entity.target.name, column.target_type, column.target, giver.entity
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message).with("entity", &entity.name).with("field", "references"));
+        }
         translations.push(TranslationPlan {
             source: source.clone(),
             target: column.target.clone(),
-            entity: givers[*origin].entity.clone(),
+            entity: giver.entity.clone(),
             late: false,
         });
     }
@@ -313,6 +355,13 @@ fn apply(entity: &mut EntityPlan, origins: &BTreeMap<Column, usize>, givers: &[G
         ));
     }
     Ok(())
+}
+
+/// Whether a column can hold ids of a type.
+fn takes(column: &DataType, ids: &DataType) -> bool {
+    // Cells that carry their own type are judged when they come by.
+    let dynamic = [column, ids].iter().any(|side| matches!(side, DataType::Dynamic { .. }));
+    dynamic || fit(ids, column) != Fit::Never
 }
 
 /// Returns how firmly a reference is held, where ids have to be known before its rows can be written.

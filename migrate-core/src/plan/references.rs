@@ -148,6 +148,8 @@ pub(super) struct Refusal {
     pub(super) entities: Vec<String>,
     /// The cycle, spelled out.
     pub(super) path: String,
+    /// Whether the cycle is one of ids that the target gives.
+    pub(super) by_new_ids: bool,
     /// What is wrong where not a cycle but the order of the job's stages is: no run can begin so.
     pub(super) against: Option<String>,
 }
@@ -165,7 +167,8 @@ impl Refusal {
             parent.name,
             child.name,
         );
-        Refusal { entities: vec![child.name.clone(), parent.name.clone()], path: String::new(), against: Some(message) }
+        let entities = vec![child.name.clone(), parent.name.clone()];
+        Refusal { entities, path: String::new(), by_new_ids: false, against: Some(message) }
     }
 }
 
@@ -256,7 +259,8 @@ pub(super) fn plan(
             (Bond::Rigid | Bond::Nullable, Timing::Late | Timing::Together) => {
                 reference.binding = Binding::InCycle;
                 let names = [edge.child, edge.parent].map(|i| entities[i].name.clone());
-                refusals.push(Refusal { entities: names.to_vec(), path: path(edge.child, &edges), against: None });
+                let by_new_ids = [edge.child, edge.parent].iter().any(|i| !own_keys(&entities[*i]));
+                refusals.push(Refusal { entities: names.to_vec(), path: path(edge.child, &edges), by_new_ids, against: None });
             }
         }
     }

@@ -60,6 +60,8 @@ fn map_column(column: &ColumnSchema, name: &str, table: &mut TableSchema, notes:
     let identity = match &column.identity {
         Some(Identity::Always) if numbered => Some(Identity::Always),
         Some(_) if numbered => Some(Identity::ByDefault),
+        // The job asks for values that the table gives by itself.
+        Some(_) if types::given(&mapped.data_type).is_some() => None,
         Some(_) => {
             notes.push(column_note(name, format_args!("is not numbered by PostgreSQL: its type is {}", mapped.native)));
             None
@@ -82,6 +84,7 @@ fn map_column(column: &ColumnSchema, name: &str, table: &mut TableSchema, notes:
         }
         _ => None,
     };
+    let default = default.or_else(|| column.identity.as_ref().and_then(|_| types::given(&mapped.data_type)));
     if let Some(collation) = column.collation.as_deref().filter(|c| !c.eq_ignore_ascii_case("BINARY")) {
         notes.push(column_note(
             name,

@@ -71,6 +71,8 @@ fn take_column(column: &ColumnSchema, name: &str, context: &Context<'_>, notes: 
         }
         own.default = None;
     }
+    // No engine numbers anything but whole numbers: the job asks for values that the table gives by itself.
+    let asked_for = own.identity.is_some() && !is_whole(&own);
     take_identity(&mut own, notes);
     own.numbering = super::numbering(&own);
     if let Some(default) = &own.default
@@ -78,6 +80,9 @@ fn take_column(column: &ColumnSchema, name: &str, context: &Context<'_>, notes: 
     {
         notes.push(column_note(name, format_args!("its default is not carried over: it needs {what}")));
         own.default = None;
+    }
+    if asked_for && own.default.is_none() {
+        own.default = types::given(&own.data_type);
     }
     if let Some(collation) = &own.collation
         && let Some(what) = context.left_behind(collation)
@@ -92,13 +97,17 @@ fn take_column(column: &ColumnSchema, name: &str, context: &Context<'_>, notes: 
 fn take_identity(column: &mut ColumnSchema, notes: &mut Vec<String>) {
     let draws = column.default.as_deref().is_some_and(draws_from_sequence);
     match &column.identity {
+        Some(Identity::Always | Identity::ByDefault) if !is_whole(column) => {
+            column.identity = None;
+            if draws {
+                column.default = None;
+            }
+        }
         Some(Identity::Always | Identity::ByDefault) => column.default = None,
         Some(Identity::Sequence { .. }) => {
             let name = column.name.clone();
-            let whole = matches!(column.data_type, DataType::Int16 | DataType::Int32 | DataType::Int64)
-                && matches!(column.native_type.as_str(), "smallint" | "integer" | "bigint");
             // An identity column allows no NULL, which a nullable column may hold.
-            let fits = whole && !column.nullable;
+            let fits = is_whole(column) && !column.nullable;
             column.default = None;
             column.identity = fits.then_some(Identity::ByDefault);
             notes.push(column_note(
@@ -117,6 +126,12 @@ fn take_identity(column: &mut ColumnSchema, notes: &mut Vec<String>) {
         }
         None => {}
     }
+}
+
+/// Whether a column is of a type that can be an identity.
+fn is_whole(column: &ColumnSchema) -> bool {
+    matches!(column.data_type, DataType::Int16 | DataType::Int32 | DataType::Int64)
+        && matches!(column.native_type.as_str(), "smallint" | "integer" | "bigint")
 }
 
 fn draws_from_sequence(default: &str) -> bool {

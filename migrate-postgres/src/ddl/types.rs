@@ -178,6 +178,11 @@ fn fraction(precision: Option<u32>) -> (Option<u32>, String) {
     }
 }
 
+/// What a column that cannot be numbered has as its default to give new values by itself, where there is anything.
+pub(super) fn given(data_type: &DataType) -> Option<String> {
+    (*data_type == DataType::Uuid).then(|| "gen_random_uuid()".to_owned())
+}
+
 /// Whether a type name means one of PostgreSQL's own types, or an array of one, on any server.
 pub(super) fn is_built_in(name: &str) -> bool {
     let mut base = name.trim().to_lowercase();

@@ -109,6 +109,7 @@ fn column(source: &ColumnSchema, table: &TableSchema, notes: &mut Vec<String>) -
     }
     let numbered = source.identity.is_some() && !(integer(&logical) && single_key(table, name));
     if numbered {
+        default = None;
         notes.push(format!("column {name} is numbered by the source; SQLite numbers a single integer primary key only"));
     }
     if let Some(numbering) = source.numbering.as_ref().filter(|n| !numbered && !n.is_plain()) {

@@ -3,7 +3,7 @@
 use super::tokens::tokenize;
 use super::{PLACEHOLDER_COLUMN, has_columns, listed, own_name};
 use crate::declared_type;
-use migrate_core::schema::{ColumnSchema, TableKind, TableName, TableSchema};
+use migrate_core::schema::{ColumnSchema, Identity, TableKind, TableName, TableSchema};
 use migrate_core::sink::CreateRequest;
 use migrate_core::value::DataType;
 
@@ -74,6 +74,7 @@ pub(super) fn adopt(request: &CreateRequest<'_>, name: TableName, notes: &mut Ve
             table.foreign_keys.push(reference);
         }
     }
+    number(&mut table, notes);
     if table.primary_key.is_none() {
         for column in &mut table.columns {
             column.identity = None;
@@ -93,6 +94,28 @@ pub(super) fn adopt(request: &CreateRequest<'_>, name: TableName, notes: &mut Ve
         notes.push(format!("the source has no column of its own; the target gets the empty column {PLACEHOLDER_COLUMN}"));
     }
     table
+}
+
+/// Makes a column that the job wants to be numbered the table's row number, where it can be; else nothing gives its values.
+fn number(table: &mut TableSchema, notes: &mut Vec<String>) {
+    let asked_for = |column: &ColumnSchema| column.identity.as_ref().is_some_and(|own| !matches!(own, Identity::RowId { .. }));
+    let Some(place) = table.columns.iter().position(asked_for) else { return };
+    let key = [table.columns[place].name.clone()];
+    let alone = table.primary_key.as_ref().is_some_and(|primary| primary.columns == key);
+    let strict = table.options.iter().any(|option| option == "STRICT");
+    let column = &mut table.columns[place];
+    (column.identity, column.default) = (None, None);
+    if !alone || column.portable_type != DataType::Int64 {
+        return;
+    }
+    let declared = declared_type::parse("INTEGER", strict);
+    (column.data_type, column.portable_type) = (declared.data_type, declared.portable_type);
+    (column.native_type, column.identity) = ("INTEGER".to_owned(), Some(Identity::RowId { autoincrement: false }));
+    let clustered = |option: &String| option.eq_ignore_ascii_case("WITHOUT ROWID");
+    if table.options.iter().any(clustered) {
+        table.options.retain(|option| !clustered(option));
+        notes.push(format!("WITHOUT ROWID is not carried over: the table numbers its rows by {}", key[0]));
+    }
 }
 
 /// A column of a view: its values are there, what made them is not.
