@@ -448,12 +448,17 @@ fn from_job(child: &EntityPlan, parent: &EntityPlan, declared: &Reference) -> Re
             Error::new(ErrorKind::Config, message)
         })
     };
-    let mut reference = unchecked(parent, moved(&declared.columns, child)?, moved(key, parent)?, None);
+    // Ids that the target gives are referred to, though they are not copied.
+    let given = parent.generated.as_ref().filter(|own| key[..] == [own.source.clone()]).map(|own| vec![own.target.clone()]);
+    let is_given = given.is_some();
+    let parent_columns = given.map_or_else(|| moved(key, parent), Ok)?;
+    let mut reference = unchecked(parent, moved(&declared.columns, child)?, parent_columns, None);
     reference.declared = true;
     reference.when = declared.when.clone();
     reference.orphans = declared.orphans;
-    reference.source =
-        Some(SourceReference { columns: declared.columns.clone(), parent_columns: key.clone(), guaranteed: false });
+    let (columns, parent_columns) = (declared.columns.clone(), key.clone());
+    // The source's ids say nothing of the target's rows.
+    reference.source = (!is_given).then_some(SourceReference { columns, parent_columns, guaranteed: false });
     Ok(reference)
 }
 
