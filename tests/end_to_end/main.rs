@@ -35,6 +35,7 @@ mod references;
 mod remapped_ids;
 mod rights;
 mod secrets;
+mod sets;
 mod shared_targets;
 mod source_digests;
 mod stages;

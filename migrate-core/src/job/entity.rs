@@ -83,6 +83,10 @@ pub struct Entity {
     /// The source's columns that identify a row; the primary key if not said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,
+    /// The source's columns that say which parent a row belongs to, such as `order_id`, where rows have no key of their own: whenever the rows
+    /// of a parent are others than the target's, those go and the source's come in their place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replace_per: Vec<String>,
     /// The source's column whose values the target gives anew, such as `id`: it is not copied. What the target has given is kept there, and
     /// columns of other entities that refer to the source's values are written with those.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -144,6 +148,13 @@ impl Entity {
     #[must_use]
     pub fn with_key(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.key = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Says which of the source's columns tell what parent a row belongs to; a parent's rows are replaced together.
+    #[must_use]
+    pub fn with_replace_per(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.replace_per = columns.into_iter().map(Into::into).collect();
         self
     }
 
@@ -235,7 +246,22 @@ impl Entity {
         if let Some(column) = self.key.iter().find(|column| !key.insert(*column)) {
             return wrong(format!("the key names the column \"{column}\" twice"));
         }
+        let mut parent = BTreeSet::new();
+        if let Some(column) = self.replace_per.iter().find(|column| !parent.insert(*column)) {
+            return wrong(format!("replace_per names the column \"{column}\" twice"));
+        }
+        for (field, given) in [("key", !self.key.is_empty()), ("generated", !self.generated.is_empty())] {
+            if given && !self.replace_per.is_empty() {
+                return wrong(format!(
+                    "an entity has replace_per or {field}, not both: rows that are replaced together have no key of their own; leave an id \
+                     that is not to be copied out with columns.exclude"
+                ));
+            }
+        }
         for column in &self.columns.exclude {
+            if self.replace_per.contains(column) {
+                return wrong(format!("the column \"{column}\" is part of replace_per and cannot be excluded"));
+            }
             if self.columns.rename.contains_key(column) {
                 return wrong(format!("the column \"{column}\" is both renamed and excluded"));
             }

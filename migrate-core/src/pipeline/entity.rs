@@ -8,6 +8,7 @@ use super::orphans::placeholder::holds_others;
 use super::parts;
 use super::reader::{BYTES_AHEAD, ReadPlan};
 use super::rebase::Rebase;
+use super::sets::Sets;
 use super::strategy::Synced;
 use super::walk::{Start, Walk};
 use crate::error::{Error, ErrorKind, Result};
@@ -199,7 +200,9 @@ impl EntityRun {
             read = read.min(limit);
         }
         context.emit(&Event::EntityStarted { entity: entity.name.clone(), rows: Some(read), before: self.before(context) });
-        let (mut counters, snapshot) = if entity.is_keyless() {
+        let (mut counters, snapshot) = if entity.set.is_some() {
+            self.run_sets(context, snapshot, read).await?
+        } else if entity.is_keyless() {
             self.run_keyless(context, snapshot, read).await?
         } else {
             self.run_parts(context, snapshot).await?
@@ -277,6 +280,19 @@ impl EntityRun {
             in_doubt: false,
         };
         let counters = load.run(snapshot.as_mut()).await?;
+        Ok((counters, snapshot))
+    }
+
+    async fn run_sets(
+        &self,
+        context: &Context,
+        mut snapshot: Box<dyn Snapshot>,
+        rows: u64,
+    ) -> Result<(Counters, Box<dyn Snapshot>)> {
+        let plan = self.read_plan(context, 0, KeyRange::ALL);
+        let position = snapshot.position().to_string();
+        let mut sets = Sets::new(context.clone(), plan, position, self.start(0, context, Synced::default()), rows)?;
+        let counters = sets.run(snapshot.as_mut()).await?;
         Ok((counters, snapshot))
     }
 

@@ -355,7 +355,7 @@ async fn look_up(context: &Context, plan: &Plan, entity: &crate::plan::EntityPla
             "the target holds rows of this entity that came from another source, or with the source's ids; they would be there twice",
         );
     }
-    if unknown && entity.is_keyless() && context.job.mode == Mode::Replace {
+    if unknown && entity.is_keyless() && entity.set.is_none() && context.job.mode == Mode::Replace {
         return refuse(
             "the target's table holds rows of others, and without a key they cannot be told apart; empty it, or give a key",
         );

@@ -40,6 +40,12 @@ pub(super) fn fingerprint(plan: &Plan, entity: &EntityPlan) -> String {
             keys.push_str(&text);
         }
     }
+    if let Some(set) = &entity.set {
+        let _ = writeln!(keys, "replaced per: {:?}", set.source);
+        for column in entity.columns.iter().filter(|column| set.target.contains(&column.target)) {
+            let _ = writeln!(keys, "{:?} {} {} {:?}", column.source, column.target, column.target_type, column.constant);
+        }
+    }
     if let Some(own) = &entity.generated {
         // A ledger of rows that have the source's ids is none of rows that have others.
         let _ = writeln!(if own.keyed { &mut keys } else { &mut rows }, "given by the target: {} {}", own.source, own.target);
@@ -47,7 +53,9 @@ pub(super) fn fingerprint(plan: &Plan, entity: &EntityPlan) -> String {
     for translation in &entity.translations {
         let text = format!("replaced: {} {} {}\n", translation.source, translation.target, translation.entity);
         rows.push_str(&text);
-        if entity.key.contains(&translation.source) {
+        if entity.key.contains(&translation.source)
+            || entity.set.as_ref().is_some_and(|set| set.source.contains(&translation.source))
+        {
             keys.push_str(&text);
         }
     }

@@ -34,6 +34,7 @@ mod rebase;
 mod report;
 mod respelled;
 mod retry;
+pub(crate) mod sets;
 pub(crate) mod shape;
 mod strategy;
 mod sweep;

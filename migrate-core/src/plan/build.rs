@@ -12,6 +12,7 @@ use super::keyless;
 use super::keys;
 use super::names::{self, Chosen};
 use super::references::{self, Cycles, Refusal};
+use super::sets;
 use super::shared;
 use super::stages;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -149,6 +150,7 @@ async fn draft(
         references::plan(job, &mut entities, &schema, &source_schema, &target_schema, can, &mut notes)?;
     keys::settle(&mut entities);
     cascades::find(job, &mut entities, &target_schema);
+    sets::refuse(&entities, sink)?;
     let stages = stages::of(&entities);
     let plan = Plan {
         job: job.name.clone(),
@@ -348,9 +350,12 @@ fn mentions(text: &str, name: &str) -> bool {
     })
 }
 
-/// The columns that identify a row: those that the job names, else the source's own key.
+/// The columns that identify a row: those that the job names, else the source's own key; none where rows are replaced together.
 fn key_of(entity: &Entity, source: &TableSchema) -> Vec<String> {
-    if entity.key.is_empty() { source.natural_key().unwrap_or_default() } else { entity.key.clone() }
+    match (&entity.key[..], &entity.replace_per[..]) {
+        ([], []) => source.natural_key().unwrap_or_default(),
+        (key, _) => key.to_vec(),
+    }
 }
 
 fn plan_entity(
@@ -392,7 +397,10 @@ fn plan_entity(
     }
     let generated = keys::generated(&entity, source, table, &key, &target_key)?;
     notes.extend(table.notes.iter().cloned());
-    if key.is_empty() {
+    let set = sets::plan(&entity, &columns)?;
+    if let Some(set) = &set {
+        notes.extend(sets::notes(job, set));
+    } else if key.is_empty() {
         notes.extend(keyless::notes(job, options));
     } else if !table.create && !table.table.is_unique(&target_key) {
         notes.push(format!("no unique index of the target covers the key ({})", target_key.join(", ")));
@@ -432,6 +440,7 @@ fn plan_entity(
         key,
         target_key,
         apart,
+        set,
         columns,
         filter: entity.filter.clone(),
         row_estimate: source.row_estimate,

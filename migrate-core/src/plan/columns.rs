@@ -23,7 +23,8 @@ pub(super) fn check_names(entity: &Entity, source: &TableSchema, after: Option<&
         .keys()
         .map(|c| ("columns.rename", c))
         .chain(entity.columns.exclude.iter().map(|c| ("columns.exclude", c)))
-        .chain(entity.key.iter().map(|c| ("key", c)));
+        .chain(entity.key.iter().map(|c| ("key", c)))
+        .chain(entity.replace_per.iter().map(|c| ("replace_per", c)));
     for (field, column) in named {
         let source = after.filter(|_| field != "key").unwrap_or(source);
         if source.column(column).is_none() {

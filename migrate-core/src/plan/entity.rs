@@ -5,6 +5,7 @@ use super::drift::{Drift, DriftAction};
 use super::keys::{GeneratedPlan, TranslationPlan};
 use super::orphans::{Orphaned, Placeholder};
 use super::references::ReferencePlan;
+use super::sets::SetPlan;
 use crate::filter::Filter;
 use crate::job::CursorColumn;
 use crate::schema::{ColumnSchema, TableName, TableSchema};
@@ -43,6 +44,9 @@ pub struct EntityPlan {
     pub apart: Vec<String>,
     /// Whether an index of the source guarantees that the key is unique.
     pub key_is_unique: bool,
+    /// What rows have in common that are replaced together, where the entity has no key and the job says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<SetPlan>,
     /// The columns that are written, in order.
     pub columns: Vec<ColumnPlan>,
     /// The source's condition, as the job says it.

@@ -323,8 +323,8 @@ fn apply(entity: &mut EntityPlan, origins: &BTreeMap<Column, usize>, givers: &[G
     if own.is_some() && entity.transform.is_some() {
         return refuse("an entity whose ids the target gives cannot have a transformation");
     }
-    if !translations.is_empty() && entity.is_keyless() {
-        return refuse("a table without a key cannot refer to rows whose ids the target gives; give a key");
+    if !translations.is_empty() && entity.is_keyless() && entity.set.is_none() {
+        return refuse("a table without a key cannot refer to rows whose ids the target gives; give a key, or replace_per");
     }
     if let Some(own) = own
         && translations.iter().any(|translation| translation.entity != entity.name && translation.source == own.source)

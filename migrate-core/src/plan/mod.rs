@@ -14,6 +14,7 @@ mod keys;
 mod names;
 mod orphans;
 mod references;
+mod sets;
 mod shared;
 mod stages;
 
@@ -26,6 +27,7 @@ pub use graph::{GraphEntity, GraphReference, ReferenceGraph};
 pub use keys::{GeneratedPlan, TranslationPlan};
 pub(crate) use orphans::{Orphaned, Placeholder, open as open_columns};
 pub use references::{Binding, ReferenceCheck, ReferencePlan, SourceReference, TogetherPlan};
+pub use sets::SetPlan;
 pub use stages::StagePlan;
 
 use crate::error::{Error, Result};

@@ -35,8 +35,8 @@ pub(super) fn refuse_shared_rows(entities: &[EntityPlan]) -> Result<()> {
             });
             let both = format!("entities \"{}\" and \"{}\" both feed the table {}", other.name, one.name, one.target.name);
             let wrong = |message: &str| Err(Error::new(ErrorKind::Config, format!("{both}, {message}")));
-            if one.is_keyless() || other.is_keyless() {
-                return wrong("which takes a key for each");
+            if [one, other].iter().any(|entity| entity.is_keyless() && entity.set.is_none()) {
+                return wrong("which takes a key for each, or replace_per");
             }
             if !apart {
                 return wrong(

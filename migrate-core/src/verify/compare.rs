@@ -3,13 +3,15 @@
 use super::bucket::{Buckets, place};
 use super::report::{BrokenRow, Difference, DifferenceKind, EntityVerification};
 use super::side::{Side, SideRow};
+use crate::diff::LedgerBlock;
 use crate::error::Result;
 use crate::pipeline::Cell;
 use crate::pipeline::keymap::source_keys;
+use crate::pipeline::sets::parent_of;
 use crate::plan::EntityPlan;
 use crate::sink::Sink;
 use crate::source::Source;
-use crate::state::{TargetState, to_hex};
+use crate::state::{Scope, TargetState, to_hex};
 use crate::value::canonical::{self, Checksum};
 use crate::value::{Key, Value, text};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -19,6 +21,8 @@ use std::sync::Arc;
 const ROWS_AT_ONCE: u64 = 100_000;
 /// Differences that are listed with their key and columns.
 const LISTED: usize = 100;
+/// Ledger blocks that are read together.
+const BLOCKS_AT_ONCE: usize = 32;
 /// Keys that are read again together.
 const KEYS_AT_ONCE: usize = 500;
 
@@ -60,9 +64,10 @@ pub(super) async fn verify_entity(
     let mut refused = 0;
     let mut take_source = |page: super::side::SideRows| {
         refused += page.refused.len() as u64 + page.unknown;
-        page.rows.iter().for_each(|row| source_sums.add(&row.key, &row.checksum));
+        page.rows.iter().for_each(|row| source_sums.add(row.group(), &row.checksum));
     };
-    let mut take_target = |page: super::side::SideRows| page.rows.iter().for_each(|row| target_sums.add(&row.key, &row.checksum));
+    let mut take_target =
+        |page: super::side::SideRows| page.rows.iter().for_each(|row| target_sums.add(row.group(), &row.checksum));
     tokio::try_join!(there.read_all(of_source.as_mut(), &mut take_source), here.read_all(of_target.as_mut(), &mut take_target))?;
     drop((of_source, of_target));
     report.quarantined = refused;
@@ -104,7 +109,7 @@ struct Found {
 
 impl Found {
     fn take(&mut self, page: super::side::SideRows, buckets: &HashSet<usize>) {
-        for row in page.rows.into_iter().filter(|row| buckets.contains(&place(&row.key))) {
+        for row in page.rows.into_iter().filter(|row| buckets.contains(&place(row.group()))) {
             let SideRow { key, own_key, checksum, .. } = row;
             self.rows.entry(key).or_insert((own_key, checksum, 0)).2 += 1;
         }
@@ -125,7 +130,8 @@ impl Look<'_> {
             )?;
         }
         if self.entity.is_keyless() {
-            self.count_copies(&there, &here);
+            let strangers = self.strangers(&there, &here).await?;
+            self.count_copies(&there, &here, &strangers);
             return Ok(());
         }
         // Rows that were refused are not missing, and what the target holds of an earlier version of them is not extra.
@@ -218,13 +224,37 @@ impl Look<'_> {
         differing.map(|(column, (is, was))| Cell::new(&column.target, is, was)).collect()
     }
 
+    /// Returns the sets of the target that the source has no row of and the job has never brought: they are others'.
+    async fn strangers(&self, there: &Found, here: &Found) -> Result<HashSet<Key>> {
+        if self.entity.set.is_none() {
+            return Ok(HashSet::new());
+        }
+        let of_source: HashSet<&Key> = there.rows.values().map(|(parent, ..)| parent).collect();
+        let parents = here.rows.values().map(|(parent, ..)| parent);
+        let mut strangers: HashSet<Key> = parents.filter(|parent| !of_source.contains(parent)).cloned().collect();
+        let scope = Scope { job: self.job.to_owned(), entity: self.entity.name.clone(), partition: 0 };
+        let mut after = None;
+        let remembers = self.state.exists().await?;
+        while remembers && !strangers.is_empty() {
+            let blocks = self.state.ledger_blocks(&scope, after, BLOCKS_AT_ONCE).await?;
+            let Some(last) = blocks.last() else { break };
+            after = Some(last.ordinal);
+            for block in &blocks {
+                for entry in LedgerBlock::unpack(block)?.entries {
+                    strangers.remove(&Key::from_bytes(parent_of(&entry.key)?));
+                }
+            }
+        }
+        Ok(strangers)
+    }
+
     /// Rows of a table without a key are told apart by their content alone.
-    fn count_copies(&mut self, there: &Found, here: &Found) {
+    fn count_copies(&mut self, there: &Found, here: &Found, strangers: &HashSet<Key>) {
         let count = |rows: &HashMap<Key, (Key, Checksum, u64)>, key: &Key| rows.get(key).map_or(0, |(_, _, count)| *count);
         for (key, (_, _, wanted)) in &there.rows {
             self.report.missing += wanted.saturating_sub(count(&here.rows, key));
         }
-        for (key, (_, _, found)) in &here.rows {
+        for (key, (_, _, found)) in here.rows.iter().filter(|(_, (parent, ..))| !strangers.contains(parent)) {
             self.report.extra += found.saturating_sub(count(&there.rows, key));
         }
     }

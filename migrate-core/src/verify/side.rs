@@ -35,8 +35,17 @@ pub(super) struct SideRow {
     /// The key as this side spells it.
     pub(super) own_key: Key,
     pub(super) checksum: Checksum,
+    /// Whether the row is one of a set, which `own_key` then says: it has no key at all.
+    of_set: bool,
     /// The row's values, if asked for.
     pub(super) values: Vec<Value<'static>>,
+}
+
+impl SideRow {
+    /// Returns what the row is summed up by: rows of one set together.
+    pub(super) fn group(&self) -> &Key {
+        if self.of_set { &self.own_key } else { &self.key }
+    }
 }
 
 /// What a page holds.
@@ -161,6 +170,16 @@ impl Side {
             if !(self.strangers.is_empty() && self.placeholders.is_empty()) && self.is_strange(&at.values()?) {
                 continue;
             }
+            if let Some(set) = &self.entity.set {
+                let values = at.values()?;
+                let place = |name: &String| self.entity.columns.iter().position(|c| &c.target == name);
+                let parent = Key::from_values(set.target.iter().filter_map(place).map(|place| &values[place]));
+                let parent = canonical::checksum(parent.as_bytes());
+                let key = Key::from_bytes([parent, row.checksum].concat());
+                let own_key = Key::from_bytes(parent);
+                out.rows.push(SideRow { key, own_key, checksum: row.checksum, of_set: true, values: Vec::new() });
+                continue;
+            }
             let key = if self.entity.is_keyless() {
                 Key::from_bytes(row.checksum)
             } else if self.entity.translates_key() {
@@ -173,7 +192,7 @@ impl Side {
                 true => at.values()?.into_iter().map(Value::into_owned).collect(),
                 false => Vec::new(),
             };
-            out.rows.push(SideRow { key, own_key: row.key.clone(), checksum: row.checksum, values });
+            out.rows.push(SideRow { key, own_key: row.key.clone(), checksum: row.checksum, of_set: false, values });
         }
         Ok(out)
     }

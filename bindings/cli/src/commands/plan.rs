@@ -93,7 +93,11 @@ fn print_schema(plan: &Plan, environments: &Environments) {
 }
 
 fn row(place: usize, entity: &EntityPlan) -> Vec<String> {
-    let key = if entity.is_keyless() { "none".to_owned() } else { output::name(&entity.key.join(", ")) };
+    let key = match &entity.set {
+        Some(set) => format!("sets per {}", output::name(&set.source.join(", "))),
+        None if entity.is_keyless() => "none".to_owned(),
+        None => output::name(&entity.key.join(", ")),
+    };
     let rows = match (&entity.filter, entity.row_estimate) {
         (None, Some(rows)) => format!("~{}", output::count(rows)),
         (Some(_), _) => "filtered".to_owned(),

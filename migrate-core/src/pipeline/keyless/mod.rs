@@ -26,10 +26,33 @@ use crate::filter::Filter;
 use crate::job::{Event, Mode};
 use crate::sink::{SinkTransaction, WriteMode, WriteRequest};
 use crate::source::{PageRequest, Snapshot};
-use crate::state::{Checkpoint, Counters, QuarantinedRow, SourceColumn, StateChanges};
+use crate::state::{Checkpoint, Counters, QuarantinedRow, Scope, SourceColumn, StateChanges};
 use crate::value::{Key, Page, Value};
 use counts::Counts;
 use known::Sum;
+
+/// Returns a page's refused rows, and counts them. They have no key: each goes by its number among the refused.
+pub(super) fn refused_rows<'s>(
+    context: &'s Context,
+    scope: &'s Scope,
+    shaped: &'s Shaped,
+    count: &'s mut u64,
+) -> impl Iterator<Item = QuarantinedRow> + 's {
+    let refused = shaped.rows.iter().enumerate().filter_map(|(at, row)| Some((at, row.place.as_ref().err()?)));
+    refused.map(|(at, refusal)| {
+        *count += 1;
+        let number = Value::Int(i64::try_from(*count).unwrap_or(i64::MAX));
+        QuarantinedRow {
+            execution: context.execution.clone(),
+            scope: scope.clone(),
+            key: Key::from_values([&number]).as_bytes().to_vec(),
+            column: refusal.column.clone(),
+            reason: refusal.reason.clone(),
+            row: whole_row(&shaped.source, at),
+            columns: shaped.source.columns().iter().map(|c| c.name.clone()).collect(),
+        }
+    })
+}
 
 /// The load of one entity without a key.
 pub(super) struct Keyless {
@@ -45,7 +68,7 @@ pub(super) struct Keyless {
 }
 
 /// Returns whether refused rows weigh so much that they are written ahead of the commit.
-fn is_much(quarantine: &[QuarantinedRow]) -> bool {
+pub(super) fn is_much(quarantine: &[QuarantinedRow]) -> bool {
     quarantine.iter().map(|refused| refused.row.len()).sum::<usize>() >= REFUSED_BYTES
 }
 
@@ -230,21 +253,7 @@ impl Keyless {
 
     /// Takes note of a page's refused rows.
     fn refuse(&self, shaped: &Shaped, counters: &mut Counters, quarantine: &mut Vec<QuarantinedRow>) {
-        for (at, row) in shaped.rows.iter().enumerate() {
-            let Err(refusal) = &row.place else { continue };
-            counters.quarantined += 1;
-            let number = Value::Int(i64::try_from(counters.quarantined).unwrap_or(i64::MAX));
-            quarantine.push(QuarantinedRow {
-                execution: self.context.execution.clone(),
-                scope: self.plan.scope.clone(),
-                // The row has no key: it goes by its number among the refused.
-                key: Key::from_values([&number]).as_bytes().to_vec(),
-                column: refusal.column.clone(),
-                reason: refusal.reason.clone(),
-                row: whole_row(&shaped.source, at),
-                columns: shaped.source.columns().iter().map(|c| c.name.clone()).collect(),
-            });
-        }
+        quarantine.extend(refused_rows(&self.context, &self.plan.scope, shaped, &mut counters.quarantined));
     }
 
     /// Writes refused rows ahead of the commit; `first` says that nothing was written of the scope's state yet.
