@@ -44,9 +44,9 @@ impl Sets {
                 for entry in block.entries {
                     let Some(set) = tally.entry(parent_of(&entry.key)?) else { continue };
                     set.own = by_this && entry.outcome == Outcome::Inserted;
-                    set.known = trusted || !altered;
+                    set.known = true;
                     if altered {
-                        set.was_sum = u128::from_be_bytes(entry.checksum);
+                        set.was_sum = if trusted { u128::from_be_bytes(entry.checksum) } else { !set.now_sum };
                     }
                 }
             }

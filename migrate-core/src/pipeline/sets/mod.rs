@@ -132,7 +132,11 @@ impl Sets {
                 seen.quarantined += shaped.rows.iter().filter(|row| row.place.is_err()).count() as u64;
             }
             for row in &shaped.rows {
-                let Ok(place) = row.place else { continue };
+                let Ok(place) = row.place else {
+                    // Its parent may be let in by a later walk.
+                    self.start.refused.fetch_or(row.lacks_parent, Ordering::Relaxed);
+                    continue;
+                };
                 let parent = self.parent_of(&shaped.page, place)?;
                 let Some(set) = tally.entry(parent) else { continue };
                 set.now = set.now.checked_add(1).ok_or_else(|| self.too_many())?;
