@@ -81,6 +81,29 @@ pub trait Sink: fmt::Debug + Send + Sync {
 
     /// Returns the target as a source, to read back what is there.
     fn as_source(&self) -> Arc<dyn Source>;
+
+    /// Opens a place where a run can be made in full, constraints and triggers included, of which nothing stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] by default.
+    async fn rehearse(&self) -> Result<Box<dyn Rehearsal>> {
+        Err(cannot("this target cannot be rehearsed").with("target", self.name()))
+    }
+}
+
+/// A run that leaves nothing; see [`Sink::rehearse`]. Dropping it ends it as well.
+#[async_trait]
+pub trait Rehearsal: Send + Sync {
+    /// Returns the target as the rehearsal sees it: everything that is written there is seen there, and by nobody else.
+    ///
+    /// Its commits check what those of a run would. No fence of the real target is taken; one transaction writes at a time.
+    fn sink(&self) -> Arc<dyn Sink>;
+
+    /// Returns what the rehearsal does to the real target all the same, such as locks that it holds, and where it differs from a run.
+    fn notes(&self) -> Vec<String>;
+
+    /// Undoes everything, also after an error.
+    async fn end(self: Box<Self>) -> Result<()>;
 }
 
 /// Hears the name of a step before it starts; see [`Sink::finish`].

@@ -26,7 +26,7 @@ struct Shared {
 }
 
 /// What the database holds, behind its lock.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Data {
     pub(super) tables: Tables,
     pub(super) state: State,
@@ -55,6 +55,13 @@ impl MemoryDatabase {
     /// Returns the faults planned for this database.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
+    }
+
+    /// Returns a database that holds the same, and fails at the same calls, but shares no change.
+    pub(super) fn copied(&self) -> Self {
+        let data = self.lock().clone();
+        let (number, faults) = (self.shared.number, self.shared.faults.clone());
+        MemoryDatabase { shared: Arc::new(Shared { number, data: Mutex::new(data), faults }) }
     }
 
     /// Creates a table with its keys and references.

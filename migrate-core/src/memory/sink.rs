@@ -8,7 +8,7 @@ use super::table::MemoryTable;
 use super::transaction::MemoryTransaction;
 use crate::error::Result;
 use crate::schema::{DatabaseSchema, TableKind, TableSchema};
-use crate::sink::{CreateRequest, OnStep, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan};
+use crate::sink::{CreateRequest, OnStep, Rehearsal, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan};
 use crate::source::Source;
 use crate::state::{Fence, TargetState, UnfinishedTable};
 use async_trait::async_trait;
@@ -144,6 +144,30 @@ impl Sink for MemorySink {
 
     fn as_source(&self) -> Arc<dyn Source> {
         Arc::new(MemorySource::new(self.database.clone()))
+    }
+
+    async fn rehearse(&self) -> Result<Box<dyn Rehearsal>> {
+        Ok(Box::new(MemoryRehearsal { copy: self.database.copied() }))
+    }
+}
+
+/// A copy of the database, to be thrown away.
+struct MemoryRehearsal {
+    copy: MemoryDatabase,
+}
+
+#[async_trait]
+impl Rehearsal for MemoryRehearsal {
+    fn sink(&self) -> Arc<dyn Sink> {
+        Arc::new(MemorySink::new(self.copy.clone()))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        vec!["it was written to a copy in memory".to_owned()]
+    }
+
+    async fn end(self: Box<Self>) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -79,17 +79,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             result = Box::pin(attempt_once(&context, &plan)) => result,
             () = cancel.aborting() => Err(Error::new(ErrorKind::Cancelled, "the run was aborted")),
         };
-        let (status, error) = match &result {
-            Ok(counters) if counters.quarantined > 0 && counters.quarantined == counters.read => {
-                (ExecutionState::Failed, Some("every row was refused".to_owned()))
-            }
-            Ok(counters) if counters.quarantined > 0 || counters.conflicts > 0 || counters.pending > 0 => {
-                (ExecutionState::Partial, None)
-            }
-            Ok(_) => (ExecutionState::Succeeded, None),
-            Err(error) if error.kind() == ErrorKind::Cancelled => (ExecutionState::Cancelled, None),
-            Err(error) => (ExecutionState::Failed, Some(describe(error))),
-        };
+        let (status, error) = ending(&result);
         if let Err(failed) = recording.finish(status, error.clone()).await {
             tracing::warn!(execution = id, "the record could not be completed: {failed:?}");
         }
@@ -116,8 +106,23 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
     }
 }
 
+/// Returns how an attempt has ended, and why, if not well.
+pub(super) fn ending(result: &Result<Counters>) -> (ExecutionState, Option<String>) {
+    match result {
+        Ok(counters) if counters.quarantined > 0 && counters.quarantined == counters.read => {
+            (ExecutionState::Failed, Some("every row was refused".to_owned()))
+        }
+        Ok(counters) if counters.quarantined > 0 || counters.conflicts > 0 || counters.pending > 0 => {
+            (ExecutionState::Partial, None)
+        }
+        Ok(_) => (ExecutionState::Succeeded, None),
+        Err(error) if error.kind() == ErrorKind::Cancelled => (ExecutionState::Cancelled, None),
+        Err(error) => (ExecutionState::Failed, Some(describe(error))),
+    }
+}
+
 /// Checks, before anything is written, that everything can be read and written.
-async fn check_rights(pipeline: &Pipeline, plan: &Plan) -> Result<()> {
+pub(super) async fn check_rights(pipeline: &Pipeline, plan: &Plan) -> Result<()> {
     if plan.entities.iter().any(|e| e.create) {
         pipeline.sink.check_creatable().await.context("side", "target")?;
     }

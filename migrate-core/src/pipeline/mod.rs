@@ -43,7 +43,7 @@ mod triggers;
 mod update;
 mod walk;
 
-pub use dry::{Cell, Change, EntityPreview, Preview, Sample};
+pub use dry::{Cell, Change, EntityPreview, Preview, RefusedCell, RefusedRow, Rehearsed, RehearsedEntity, Remark, Sample};
 
 pub use report::{CheckReport, EntityReport, Finding, LinkState, OpenLink, OpenReference, RunReport};
 
@@ -128,12 +128,25 @@ impl Pipeline {
 
     /// Plans a run to the last row: reads both sides as a run would, and says what it would change. Writes nothing anywhere.
     ///
-    /// What the target's constraints and triggers would do to the rows is not foreseen.
+    /// What the target's constraints and triggers would do to the rows is not foreseen; [`Pipeline::rehearse`] finds that out.
     ///
     /// # Errors
     /// As [`Pipeline::plan`], and those of reading; [`ErrorKind::Refused`] where a guard would stop the run.
     pub async fn preview(&self, cancel: &CancelToken) -> Result<Preview> {
         dry::preview(self, cancel).await
+    }
+
+    /// Plans a run as [`Pipeline::preview`] does, and then makes it where nothing of it stays, so that the target's own constraints and
+    /// triggers have their say: [`Preview::rehearsal`]. The plan's hash is the same with and without it.
+    ///
+    /// A PostgreSQL target is written to in one transaction that is always rolled back. Until then it holds the locks of all rows that it
+    /// writes; numbers that were drawn from sequences are lost. A SQLite target is written to in a temporary copy.
+    ///
+    /// # Errors
+    /// As [`Pipeline::preview`]; [`ErrorKind::Unsupported`] where the target cannot be rehearsed. What would end the run is no error: it is
+    /// in [`Rehearsed::error`].
+    pub async fn rehearse(&self, cancel: &CancelToken) -> Result<Preview> {
+        dry::rehearse(self, cancel).await
     }
 
     /// Returns how far a run proves what it has written: what its options say, else its job.

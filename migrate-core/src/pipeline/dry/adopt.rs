@@ -45,7 +45,7 @@ pub(in crate::pipeline) async fn adopt(pipeline: &Pipeline, cancel: &CancelToken
     let sink = DrySink::remembering(pipeline.sink.clone());
     let tracker = Arc::new(ProgressTracker::new(pipeline.clock.clone()));
     let observer = Observers(vec![tracker.clone(), pipeline.observer.clone()]);
-    let context = context(pipeline, &sink, cancel, tracker.clone(), observer).await?;
+    let context = context(pipeline, Arc::new(sink.clone()), cancel, tracker.clone(), observer).await?;
     let context = Context { purpose: Purpose::Adopt, ..context };
     let result = tokio::select! {
         result = Box::pin(execute::attempt_once(&context, &plan)) => result.map(drop),

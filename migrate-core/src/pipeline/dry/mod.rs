@@ -5,10 +5,12 @@
 //!                    └──▶ DryState: what the target remembers, with this run's changes laid over it in memory
 //! ```
 //!
-//! Being the same walk, it counts what a run would do, and not something like it.
+//! Being the same walk, it counts what a run would do, and not something like it. What only the target itself can say, its constraints
+//! and triggers, a rehearsal finds out: the run itself, where nothing of it stays.
 
 mod adopt;
 mod preview;
+mod rehearse;
 mod sink;
 mod state;
 mod tally;
@@ -16,4 +18,6 @@ mod tally;
 pub(super) use adopt::adopt;
 pub(super) use preview::preview;
 pub use preview::{EntityPreview, Preview};
+pub(super) use rehearse::rehearse;
+pub use rehearse::{RefusedCell, RefusedRow, Rehearsed, RehearsedEntity, Remark};
 pub use tally::{Cell, Change, Sample};

@@ -1,5 +1,6 @@
 //! What a run would change, row by row.
 
+use super::rehearse::Rehearsed;
 use super::sink::DrySink;
 use super::tally::{Sample, Tally};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -8,6 +9,7 @@ use crate::pipeline::context::{Context, Purpose};
 use crate::pipeline::{Pipeline, execute};
 use crate::plan::{EntityPlan, Plan};
 use crate::schema::TableName;
+use crate::sink::Sink;
 use crate::state::{Counters, to_hex};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -33,6 +35,9 @@ pub struct Preview {
     pub estimated_seconds: f64,
     /// Bytes of rows that a run would write; about.
     pub estimated_bytes: u64,
+    /// What a rehearsal of the run has found, if one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsed>,
 }
 
 /// What would become of one entity's rows.
@@ -64,6 +69,7 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
             changes: Vec::new(),
             estimated_seconds: 0.0,
             estimated_bytes: 0,
+            rehearsal: None,
             plan,
         });
     }
@@ -77,7 +83,8 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
     let sink = DrySink::over(pipeline.sink.clone(), missing.clone(), &plan.schema).await.context("side", "target")?;
     let tracker = Arc::new(ProgressTracker::new(pipeline.clock.clone()));
     let observer = Observers(vec![tracker.clone(), pipeline.observer.clone()]);
-    let context = Context { missing, ..context(pipeline, &sink, cancel, tracker.clone(), observer).await? };
+    let context = context(pipeline, Arc::new(sink.clone()), cancel, tracker.clone(), observer).await?;
+    let context = Context { missing, ..context };
     let began = pipeline.clock.now();
     tokio::select! {
         result = Box::pin(execute::attempt_once(&context, &plan)) => result.map(drop)?,
@@ -104,6 +111,7 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
         changes,
         estimated_seconds: seconds + as_float(rows) / ROWS_PER_SECOND,
         estimated_bytes: tally.tables.values().map(|t| t.bytes).sum(),
+        rehearsal: None,
         plan,
     })
 }
@@ -115,12 +123,11 @@ fn as_float(count: u64) -> f64 {
 
 pub(super) async fn context(
     pipeline: &Pipeline,
-    sink: &DrySink,
+    sink: Arc<dyn Sink>,
     cancel: &CancelToken,
     tracker: Arc<ProgressTracker>,
     observer: Observers,
 ) -> Result<Context> {
-    use crate::sink::Sink;
     let (job, state) = (&pipeline.job, sink.state());
     // Rows that an execution to be resumed has inserted are its own, for the next attempt as for this preview of it.
     let unfinished = pipeline.recorder.unfinished(&job.name, &job.source, &job.target).await?;
@@ -134,7 +141,7 @@ pub(super) async fn context(
     Ok(Context {
         job: job.clone(),
         source: pipeline.source.clone(),
-        sink: Arc::new(sink.clone()),
+        sink,
         fence: state.acquire(&job.name, &holder).await?,
         state,
         execution,
