@@ -15,6 +15,7 @@ mod introspect;
 mod locks;
 mod native;
 mod refine;
+mod rehearsal;
 mod sink;
 mod snapshot;
 mod source;

@@ -2,6 +2,7 @@
 
 use crate::config::{Access, SqliteConfig};
 use crate::error::SqliteContext;
+use crate::rehearsal::SqliteRehearsal;
 use crate::source::SqliteSource;
 use crate::state::SqliteState;
 use crate::thread::{Answer, Worker};
@@ -9,7 +10,7 @@ use crate::transaction::SqliteTransaction;
 use crate::{ddl, introspect, locks};
 use async_trait::async_trait;
 use migrate_core::schema::{DatabaseSchema, TableKind, TableSchema};
-use migrate_core::sink::{CreateRequest, OnStep, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan};
+use migrate_core::sink::{CreateRequest, OnStep, Rehearsal, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan};
 use migrate_core::source::Source;
 use migrate_core::state::{Fence, TargetState};
 use migrate_core::{Error, ErrorKind, Result};
@@ -230,6 +231,10 @@ impl Sink for SqliteSink {
 
     fn as_source(&self) -> Arc<dyn Source> {
         Arc::new(SqliteSource::new(self.shared.config.clone()))
+    }
+
+    async fn rehearse(&self) -> Result<Box<dyn Rehearsal>> {
+        Ok(Box::new(SqliteRehearsal::open(&self.shared.config).await?))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A temporary copy of a database, as one read transaction sees it.
 
+use crate::config::sibling;
 use crate::error::SqliteContext;
 use migrate_core::error::{Error, ErrorKind, Result};
 use rusqlite::backup::{Backup, StepResult};
@@ -17,12 +18,23 @@ const COPYING: &str = "making a temporary copy";
 /// A file that is removed when this is dropped; where the system allows it, its name goes as soon as it is open, so that even a
 /// killed process leaves nothing behind.
 #[derive(Debug)]
-struct Removed(PathBuf);
+pub(crate) struct Removed(PathBuf);
+
+impl Removed {
+    /// Returns where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Removed {
     fn drop(&mut self) {
         // It may be gone already.
         let _ = std::fs::remove_file(&self.0);
+        for suffix in ["-wal", "-shm", "-journal"] {
+            // Beside a copy that was written to; most often there is none.
+            let _ = std::fs::remove_file(sibling(&self.0, suffix));
+        }
     }
 }
 
@@ -45,31 +57,49 @@ pub(super) fn copy(from: &Connection, stop: impl Fn() -> bool) -> Result<Tempora
     connection
         .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE")
         .during(COPYING)?;
-    {
-        let backup = Backup::new(from, &mut connection).during(COPYING)?;
-        loop {
-            if stop() {
-                return Err(Error::new(ErrorKind::Cancelled, "the temporary copy was stopped"));
-            }
-            match backup.step(STEP).during(COPYING)? {
-                StepResult::Done => break,
-                StepResult::More => {}
-                // The transaction that is copied holds its lock already.
-                _ => {
-                    return Err(Error::new(
-                        ErrorKind::Busy,
-                        "the SQLite database is locked by another connection while making a temporary copy",
-                    ));
-                }
-            }
-        }
-    }
+    fill(&mut connection, from, &stop)?;
     if cfg!(unix) {
         // The open descriptor keeps the content.
         let _ = std::fs::remove_file(&file.0);
     }
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF").during(COPYING)?;
     Ok(TemporaryCopy { connection, _file: file })
+}
+
+/// Copies what the connection's transaction sees into a file that can be written to.
+///
+/// # Errors
+/// As [`copy`].
+pub(crate) fn copy_to_write(from: &Connection, file: &Removed, stop: impl Fn() -> bool) -> Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(file.path(), flags).during(COPYING)?;
+    connection.execute_batch("PRAGMA synchronous = OFF").during(COPYING)?;
+    fill(&mut connection, from, &stop)
+}
+
+fn fill(connection: &mut Connection, from: &Connection, stop: &dyn Fn() -> bool) -> Result<()> {
+    let backup = Backup::new(from, connection).during(COPYING)?;
+    loop {
+        if stop() {
+            return Err(Error::new(ErrorKind::Cancelled, "the temporary copy was stopped"));
+        }
+        match backup.step(STEP).during(COPYING)? {
+            StepResult::Done => return Ok(()),
+            StepResult::More => {}
+            // The transaction that is copied holds its lock already.
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    "the SQLite database is locked by another connection while making a temporary copy",
+                ));
+            }
+        }
+    }
+}
+
+/// Creates an empty file in the folder for temporary files.
+pub(crate) fn temporary() -> Result<Removed> {
+    create(&std::env::temp_dir())
 }
 
 fn create(folder: &Path) -> Result<Removed> {

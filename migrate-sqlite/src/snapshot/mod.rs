@@ -6,6 +6,7 @@ mod query;
 mod stream;
 mod view;
 
+pub(crate) use copy::{Removed, copy_to_write, temporary};
 pub(crate) use query::{PARAMETER, bind_expression, expression_sql, page_columns};
 
 use crate::codec;
