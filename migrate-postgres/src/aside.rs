@@ -68,6 +68,11 @@ impl Aside {
         Ok(Aside { place, table: table.clone(), facts, stage, key: key.to_vec(), rows: 0 })
     }
 
+    /// The temporary table, quoted.
+    pub(crate) fn qualified(&self) -> &str {
+        &self.stage.qualified
+    }
+
     /// Whether rows with these columns can join those that are there.
     pub(crate) fn takes(&self, table: &TableName, columns: &[String]) -> bool {
         &self.table == table && self.stage.columns == columns

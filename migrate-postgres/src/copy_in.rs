@@ -25,6 +25,8 @@ enum Message {
     /// All rows of a page, as they stand. Pages share their arena, so nothing is copied.
     Page(Page),
     Finish,
+    /// Take back what was sent.
+    Abandon,
 }
 
 /// What a COPY left behind: its connection, where it can be used on, and the server's number of rows.
@@ -37,6 +39,8 @@ pub(crate) struct CopyIn {
     layout: Layout,
     buffer: Vec<u8>,
     rows: u64,
+    /// The connection of a task that has ended before its time.
+    left: Option<PgConnection>,
 }
 
 /// Where a COPY writes to.
@@ -64,7 +68,7 @@ impl CopyIn {
         if layout.is_binary() {
             buffer.extend_from_slice(BINARY_HEADER);
         }
-        Ok(CopyIn { sender, task, layout, buffer, rows: 0 })
+        Ok(CopyIn { sender, task, layout, buffer, rows: 0, left: None })
     }
 
     /// Returns how many rows were given so far.
@@ -122,7 +126,10 @@ impl CopyIn {
         }
         // The task has ended before its time, and knows why.
         match (&mut self.task).await {
-            Ok((_, Err(error))) => Err(error),
+            Ok((connection, Err(error))) => {
+                self.left = connection;
+                Err(error)
+            }
             Ok((_, Ok(_))) | Err(_) => Err(Error::new(ErrorKind::Internal, "a COPY ended before its rows")),
         }
     }
@@ -133,14 +140,27 @@ impl CopyIn {
             self.buffer.extend_from_slice(BINARY_TRAILER);
         }
         if let Err(error) = self.flush().await {
-            return (None, Err(error));
+            return (self.left.take(), Err(error));
         }
         if let Err(error) = self.send(Message::Finish).await {
-            return (None, Err(error));
+            return (self.left.take(), Err(error));
         }
         match (&mut self.task).await {
             Ok(ended) => ended,
             Err(_) => (None, Err(Error::new(ErrorKind::ConnectionLost, "a COPY's task was ended"))),
+        }
+    }
+}
+
+impl CopyIn {
+    /// Ends the COPY without its rows and returns its connection, where it is fit for use. The transaction has failed with it.
+    pub(crate) async fn abandon(mut self) -> Option<PgConnection> {
+        if self.left.is_some() || self.sender.send(Message::Abandon).await.is_err() {
+            return self.left.take();
+        }
+        match (&mut self.task).await {
+            Ok((connection, _)) => connection,
+            Err(_) => None,
         }
     }
 }
@@ -158,6 +178,7 @@ async fn run(mut connection: PgConnection, sql: String, table: String, mut messa
         // The server said no and stands ready: its error was read to the end.
         Err(Ending::Refused(error)) => (Some(connection), Err(from_copy(error, &table))),
         Err(Ending::Broken(error)) => (None, Err(from_sqlx(error))),
+        Err(Ending::Abandoned) => (Some(connection), Err(Error::new(ErrorKind::Cancelled, "a COPY was taken back"))),
         Err(Ending::GivenUp) => (None, Err(Error::new(ErrorKind::Cancelled, "a COPY was given up"))),
     }
 }
@@ -165,6 +186,8 @@ async fn run(mut connection: PgConnection, sql: String, table: String, mut messa
 enum Ending {
     Refused(sqlx::Error),
     Broken(sqlx::Error),
+    /// The server has taken note.
+    Abandoned,
     GivenUp,
 }
 
@@ -188,6 +211,11 @@ async fn copy(
             Some(Message::Bytes(bytes)) => send_in_chunks(&mut copy, &bytes).await,
             Some(Message::Page(page)) => send_in_chunks(&mut copy, page.data()).await,
             Some(Message::Finish) => break,
+            Some(Message::Abandon) => {
+                // Without a trailer, and before all of it is undone. To fail it would leave an answer unread if the server has
+                // refused a row meanwhile.
+                return Err(copy.finish().await.map_or_else(Ending::of, |_| Ending::Abandoned));
+            }
             None => return Err(Ending::GivenUp),
         };
         // Whatever went wrong here, the COPY was not brought to its end.

@@ -75,7 +75,8 @@ pub(crate) async fn finish(pool: &Pool, plan: &SchemaPlan, fence: &Fence, progre
                     execute(connection, comment).await?;
                 }
             }
-            let left = advance(connection, table).await?;
+            // No rollback moves a sequence back; that of a new table goes with it.
+            let left = if table.create || pool.lone().is_none() { advance(connection, table).await? } else { Vec::new() };
             if table.create {
                 execute(connection, format!("ANALYZE {}", quote_table(name))).await?;
                 forget_unfinished(connection, fence, name).await?;

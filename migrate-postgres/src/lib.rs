@@ -30,6 +30,7 @@ mod orphans;
 mod pool;
 mod prepare;
 mod read_loaded;
+mod rehearsal;
 mod select;
 mod sequences;
 mod sink;

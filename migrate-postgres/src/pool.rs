@@ -3,10 +3,11 @@
 use crate::config::PostgresConfig;
 use crate::connection::{SessionRole, connect, execute};
 use crate::error::from_sqlx;
+use crate::rehearsal::Lone;
 use migrate_core::state::Fence;
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::postgres::PgConnection;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What tells one server session from all others, later ones with the same process id included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(crate) struct Pool {
     idle: Mutex<Vec<Session>>,
     /// Sessions whose end the server may not have noticed yet.
     lost: Mutex<Vec<SessionId>>,
+    /// The session of a rehearsal: whatever belongs to the run is done there.
+    lone: Option<Arc<Lone>>,
 }
 
 /// Sessions that are kept while nobody needs them.
@@ -45,7 +48,17 @@ const MOST_IDLE: usize = 8;
 
 impl Pool {
     pub(crate) fn new(config: PostgresConfig) -> Self {
-        Pool { config, idle: Mutex::default(), lost: Mutex::default() }
+        Pool { config, idle: Mutex::default(), lost: Mutex::default(), lone: None }
+    }
+
+    /// The pool of a rehearsal.
+    pub(crate) fn of(config: PostgresConfig, lone: Arc<Lone>) -> Self {
+        Pool { lone: Some(lone), ..Pool::new(config) }
+    }
+
+    /// Returns the session of the rehearsal, if it is one.
+    pub(crate) fn lone(&self) -> Option<&Arc<Lone>> {
+        self.lone.as_ref()
     }
 
     pub(crate) fn config(&self) -> &PostgresConfig {
@@ -126,6 +139,13 @@ impl Pool {
         .await
         .map_err(from_sqlx)?;
         Ok(Session { connection, registration: Registration { id: SessionId { pid, started }, fence: None } })
+    }
+}
+
+impl Registration {
+    /// Of a session that no fence knows.
+    pub(crate) fn none() -> Self {
+        Registration { id: SessionId { pid: 0, started: String::new() }, fence: None }
     }
 }
 

@@ -35,6 +35,17 @@ pub(crate) async fn in_transaction<T>(
     fence: &Fence,
     work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
 ) -> Result<T> {
+    if let Some(lone) = pool.lone() {
+        let mut loan = lone.lend_apart().await?;
+        let done = async {
+            execute(&mut loan.connection, "SET LOCAL search_path = ''").await?;
+            let value = work(&mut loan.connection).await?;
+            execute(&mut loan.connection, "RESET search_path").await?;
+            Ok(value)
+        }
+        .await;
+        return loan.settle(done).await;
+    }
     let mut session = pool.begin(fence).await?;
     let id = session.registration.id.clone();
     let done = async {

@@ -7,15 +7,19 @@ use crate::select::{columns_of, page_columns, select_list};
 use migrate_core::Result;
 use migrate_core::sink::OnPage;
 use migrate_core::source::PageRequest;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
-/// Hands over the rows of a table that this transaction has written. Each row of a heap says which transaction that was; `blocks` is how
+/// The transaction at hand, as each row has it; it has written already, so that it has a number.
+pub(crate) const OWN: &str = "SELECT pg_catalog.pg_current_xact_id()::pg_catalog.xid::pg_catalog.text";
+
+/// Hands over the rows of a table that this transaction has written; `own` asks for its number. Each row of a heap says which transaction that was; `blocks` is how
 /// many blocks the table had before, and `rows` how many were loaded.
 ///
 /// Loaded rows are mostly appended, so the table's end is read first; where some have found room before it, so is the rest.
 pub(crate) async fn read_loaded(
     connection: &mut PgConnection,
-    facts: &Facts,
+    (facts, own): (&Facts, &str),
     (blocks, rows): (i64, u64),
     request: &PageRequest<'_>,
     take: &mut OnPage<'_>,
@@ -23,11 +27,9 @@ pub(crate) async fn read_loaded(
     let columns = columns_of(request.table, request.columns)?;
     let packing =
         || Packing { columns: page_columns(&columns), key: Vec::new(), max_rows: request.max_rows, max_bytes: request.max_bytes };
-    // A constant, so that the plan may rest on it; the transaction has written already, so that it has an id.
-    let (own,): (String,) = sqlx::query_as("SELECT pg_catalog.pg_current_xact_id()::pg_catalog.xid::pg_catalog.text")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(from_sqlx)?;
+    // A constant, so that the plan may rest on it.
+    let query = sqlx::query_as(AssertSqlSafe(own)).persistent(false);
+    let (own,): (String,) = query.fetch_one(&mut *connection).await.map_err(from_sqlx)?;
     let list = select_list(&columns);
     let sql = |place: &str| {
         format!(

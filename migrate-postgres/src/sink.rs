@@ -5,6 +5,7 @@ use crate::connection::{SessionRole, connect};
 use crate::ddl;
 use crate::introspect;
 use crate::pool::Pool;
+use crate::rehearsal::{LoneSource, PgRehearsal, RehearsedTransaction};
 use crate::source::PostgresSource;
 use crate::state::{PostgresState, is_state_table};
 use crate::transaction::PgTransaction;
@@ -12,7 +13,7 @@ use crate::{finish, prepare};
 use async_trait::async_trait;
 use migrate_core::Result;
 use migrate_core::schema::{DatabaseSchema, TableKind, TableSchema};
-use migrate_core::sink::{CreateRequest, OnStep, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan};
+use migrate_core::sink::{CreateRequest, OnStep, Rehearsal, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan};
 use migrate_core::source::Source;
 use migrate_core::state::{Fence, TargetState};
 use std::pin::pin;
@@ -34,7 +35,11 @@ pub struct PostgresSink {
 impl PostgresSink {
     /// Creates a sink that connects when it is first used.
     pub fn new(config: PostgresConfig) -> Self {
-        PostgresSink { pool: Arc::new(Pool::new(config)) }
+        PostgresSink::over(Pool::new(config))
+    }
+
+    pub(crate) fn over(pool: Pool) -> Self {
+        PostgresSink { pool: Arc::new(pool) }
     }
 
     /// Creates a sink and makes sure that the server can be reached.
@@ -61,7 +66,8 @@ impl Sink for PostgresSink {
     }
 
     fn capabilities(&self) -> SinkCapabilities {
-        SinkCapabilities::with_writers(WRITERS).with_together()
+        let writers = if self.pool.lone().is_some() { 1 } else { WRITERS };
+        SinkCapabilities::with_writers(writers).with_together()
     }
 
     async fn schema(&self) -> Result<DatabaseSchema> {
@@ -118,7 +124,11 @@ impl Sink for PostgresSink {
     }
 
     async fn begin(&self, fence: &Fence) -> Result<Box<dyn SinkTransaction>> {
-        Ok(Box::new(PgTransaction::begin(Arc::clone(&self.pool), fence).await?))
+        let pool = Arc::clone(&self.pool);
+        match self.pool.lone() {
+            Some(lone) => Ok(Box::new(RehearsedTransaction::begin(pool, lone.clone(), fence).await?)),
+            None => Ok(Box::new(PgTransaction::begin(pool, fence).await?)),
+        }
     }
 
     async fn finish(&self, plan: &SchemaPlan, fence: &Fence, progress: &OnStep<'_>) -> Result<()> {
@@ -144,6 +154,13 @@ impl Sink for PostgresSink {
     }
 
     fn as_source(&self) -> Arc<dyn Source> {
-        Arc::new(PostgresSource::new(self.pool.config().clone()))
+        match self.pool.lone() {
+            Some(lone) => Arc::new(LoneSource::new(lone.clone(), &self.pool)),
+            None => Arc::new(PostgresSource::new(self.pool.config().clone())),
+        }
+    }
+
+    async fn rehearse(&self) -> Result<Box<dyn Rehearsal>> {
+        Ok(Box::new(PgRehearsal::open(self.pool.config()).await?))
     }
 }

@@ -10,7 +10,7 @@ use crate::select::{
     columns_of, conditions, from_item, null_key, order_by, page_columns, select_list, select_list_of, some_keys,
 };
 use crate::sql::{quote_ident, quote_list, quote_table};
-use crate::view::View;
+use crate::view::{Session, View};
 use async_trait::async_trait;
 use migrate_core::filter::{Filter, Parameter};
 use migrate_core::job::CursorColumn;
@@ -135,18 +135,6 @@ impl PgSnapshot {
         Ok(())
     }
 
-    async fn count(&self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64> {
-        let from = from_item(table);
-        let mut session = self.view.session(table, filter, &[]).await?;
-        let condition = session.render_filter(&from, filter).await?;
-        let wher = condition.0.map(|c| format!(" WHERE ({c}\n)")).unwrap_or_default();
-        let sql = format!("SELECT pg_catalog.count(*) FROM {from}{wher}");
-        let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut session.connection).await.map_err(of_reading)?;
-        let count: i64 = row.try_get(0).map_err(of_reading)?;
-        self.view.give_back(session);
-        Ok(count.unsigned_abs())
-    }
-
     async fn split(&self, request: &PageRequest<'_>, parts: usize) -> Result<Vec<Key>> {
         let key = columns_of(request.table, request.key)?;
         let sampled = match request.table.kind {
@@ -211,6 +199,34 @@ impl PgSnapshot {
     }
 }
 
+/// Counts the rows of a table.
+pub(crate) async fn count(session: &mut Session, table: &TableSchema, filter: Option<&Filter>) -> Result<u64> {
+    let from = from_item(table);
+    let condition = session.render_filter(&from, filter).await?;
+    let wher = condition.0.map(|c| format!(" WHERE ({c}\n)")).unwrap_or_default();
+    let sql = format!("SELECT pg_catalog.count(*) FROM {from}{wher}");
+    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut session.connection).await.map_err(of_reading)?;
+    let count: i64 = row.try_get(0).map_err(of_reading)?;
+    Ok(count.unsigned_abs())
+}
+
+/// Reads rows by their keys.
+pub(crate) async fn rows_by_key(session: &mut Session, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
+    let columns = columns_of(request.table, request.columns)?;
+    let key = columns_of(request.table, request.key)?;
+    let mut builder = PageBuilder::new(page_columns(&columns), ENCODING);
+    let from = from_item(request.table);
+    let condition = session.render_filter(&from, request.filter).await?;
+    let and = condition.0.map(|c| format!(" AND ({c}\n)")).unwrap_or_default();
+    let list = select_list_of(&session.selected(request.table, &columns).await?);
+    for some in keys.chunks(KEYS_PER_STATEMENT) {
+        let wanted = some_keys(some, &key, request.table)?;
+        let sql = format!("COPY (SELECT {list} FROM {from} WHERE {wanted}{and}) TO STDOUT (FORMAT BINARY)");
+        collect(&mut session.connection, &sql, &mut builder, columns.len()).await.context("table", &request.table.name)?;
+    }
+    Ok(builder.finish(None))
+}
+
 /// Chooses up to `parts - 1` of so many ascending keys, evenly.
 fn even_places(keys: usize, parts: usize) -> Vec<usize> {
     let wanted = (parts - 1).min(keys);
@@ -254,22 +270,13 @@ impl Snapshot for PgSnapshot {
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
         let columns = columns_of(request.table, request.columns)?;
         let key = columns_of(request.table, request.key)?;
-        let mut builder = PageBuilder::new(page_columns(&columns), ENCODING);
         if keys.is_empty() {
-            return Ok(builder.finish(None));
+            return Ok(PageBuilder::new(page_columns(&columns), ENCODING).finish(None));
         }
-        let from = from_item(request.table);
         let mut session = self.view.session(request.table, request.filter, &key).await?;
-        let condition = session.render_filter(&from, request.filter).await?;
-        let and = condition.0.map(|c| format!(" AND ({c}\n)")).unwrap_or_default();
-        let list = select_list_of(&session.selected(request.table, &columns).await?);
-        for some in keys.chunks(KEYS_PER_STATEMENT) {
-            let wanted = some_keys(some, &key, request.table)?;
-            let sql = format!("COPY (SELECT {list} FROM {from} WHERE {wanted}{and}) TO STDOUT (FORMAT BINARY)");
-            collect(&mut session.connection, &sql, &mut builder, columns.len()).await.context("table", &request.table.name)?;
-        }
+        let page = rows_by_key(&mut session, request, keys).await?;
         self.view.give_back(session);
-        Ok(builder.finish(None))
+        Ok(page)
     }
 
     async fn survey(&mut self, request: &PageRequest<'_>, since: Option<&str>) -> Result<Survey> {
@@ -289,7 +296,10 @@ impl Snapshot for PgSnapshot {
     }
 
     async fn count_rows(&mut self, table: &TableSchema, filter: Option<&Filter>) -> Result<u64> {
-        self.count(table, filter).await.context("table", &table.name)
+        let mut session = self.view.session(table, filter, &[]).await?;
+        let count = count(&mut session, table, filter).await.context("table", &table.name)?;
+        self.view.give_back(session);
+        Ok(count)
     }
 
     async fn split_keys(&mut self, request: &PageRequest<'_>, parts: usize) -> Result<Vec<Key>> {

@@ -76,7 +76,7 @@ impl Stage {
             Err(error) => return (None, Err(error)),
         };
         if let Err(error) = copy.write(request.page, request.rows, true).await {
-            return (None, Err(error));
+            return (copy.abandon().await, Err(error));
         }
         let sent = copy.rows();
         let (connection, copied) = copy.finish().await;

@@ -10,7 +10,8 @@ use crate::error::{from_sqlx, of_commit};
 use crate::facts::Facts;
 use crate::ids;
 use crate::pool::{Pool, Registration, Session, check_fence};
-use crate::read_loaded::read_loaded;
+use crate::read_loaded::{OWN, read_loaded};
+use crate::rehearsal::{MARKED, Stages};
 use crate::sql::quote_list;
 use crate::stage::{Stage, counted};
 use crate::state::{self, with_session};
@@ -54,6 +55,8 @@ pub(crate) struct PgTransaction {
     state: Vec<StateChanges>,
     /// Bytes of ledgers among it.
     state_bytes: usize,
+    /// Asks which transaction rows are written by.
+    own: &'static str,
 }
 
 struct Lent {
@@ -71,19 +74,52 @@ impl PgTransaction {
     /// Begins a transaction on a session that the fence knows of.
     pub(crate) async fn begin(pool: Arc<Pool>, fence: &Fence) -> Result<Self> {
         let Session { connection, registration } = pool.begin(fence).await?;
-        Ok(PgTransaction {
+        let mut transaction = PgTransaction::within(pool, fence, Stages::default());
+        transaction.session = Some(Lent { registration, connection: Some(connection) });
+        transaction.own = OWN;
+        Ok(transaction)
+    }
+
+    /// A transaction within another one, of a rehearsal: it is lent its session, for one call at a time.
+    pub(crate) fn within(pool: Arc<Pool>, fence: &Fence, stages: Stages) -> Self {
+        PgTransaction {
             pool,
             fence: fence.clone(),
-            session: Some(Lent { registration, connection: Some(connection) }),
+            session: None,
             copy: None,
             facts: HashMap::new(),
-            stages: HashMap::new(),
+            stages: stages.known,
             asides: Vec::new(),
-            staged: 0,
+            staged: stages.made,
             loaded: HashMap::new(),
             state: Vec::new(),
             state_bytes: 0,
-        })
+            own: MARKED,
+        }
+    }
+
+    /// Takes a session for a call.
+    pub(crate) fn lend(&mut self, connection: PgConnection) {
+        self.session = Some(Lent { registration: Registration::none(), connection: Some(connection) });
+    }
+
+    /// Gives the session back, where it is fit for use, with no COPY under way.
+    pub(crate) async fn reclaim(&mut self) -> Option<PgConnection> {
+        let session = self.session.take();
+        match self.copy.take() {
+            Some(open) => open.copy.abandon().await,
+            None => session?.connection,
+        }
+    }
+
+    /// The temporary tables that serve the next transaction as well.
+    pub(crate) fn stages(&self) -> Stages {
+        Stages { known: self.stages.clone(), made: self.staged }
+    }
+
+    /// The temporary tables that serve this transaction only, quoted.
+    pub(crate) fn asides(&self) -> Vec<String> {
+        self.asides.iter().map(|aside| aside.qualified().to_owned()).collect()
     }
 
     fn take_connection(&mut self) -> Result<PgConnection> {
@@ -97,12 +133,13 @@ impl PgTransaction {
     }
 
     /// Ends the COPY that is open, if one is, and returns the connection.
-    async fn connection(&mut self) -> Result<&mut PgConnection> {
+    pub(crate) async fn connection(&mut self) -> Result<&mut PgConnection> {
         self.finish_copy().await?;
         self.session.as_mut().and_then(|s| s.connection.as_mut()).ok_or_else(unusable)
     }
 
-    async fn finish_copy(&mut self) -> Result<()> {
+    /// Ends the COPY that is open, if one is.
+    pub(crate) async fn finish_copy(&mut self) -> Result<()> {
         let Some(open) = self.copy.take() else { return Ok(()) };
         let sent = open.copy.rows();
         let before = self.loaded.get(&open.table).copied().unwrap_or_default();
@@ -201,14 +238,20 @@ impl PgTransaction {
         Ok(count.unsigned_abs())
     }
 
-    async fn write_state(&mut self, changes: &StateChanges) -> Result<()> {
-        let (fence, before) = (self.fence.clone(), std::mem::take(&mut self.state));
+    /// Writes the state that waits, and this.
+    pub(crate) async fn write_changes(&mut self, changes: &StateChanges) -> Result<()> {
+        let before = std::mem::take(&mut self.state);
         let connection = self.connection().await?;
         for changes in before {
             state::write(connection, &changes).await?;
         }
-        state::write(connection, changes).await?;
-        check_fence(connection, &fence).await
+        state::write(connection, changes).await
+    }
+
+    async fn write_state(&mut self, changes: &StateChanges) -> Result<()> {
+        self.write_changes(changes).await?;
+        let fence = self.fence.clone();
+        check_fence(self.connection().await?, &fence).await
     }
 }
 
@@ -349,7 +392,7 @@ impl SinkTransaction for PgTransaction {
         let rows = self.loaded.get(&request.table.name).copied().unwrap_or_default();
         let mut connection = self.take_connection()?;
         // As in `read_rows`: what has failed does not come back.
-        read_loaded(&mut connection, &facts, (blocks, rows), request, take)
+        read_loaded(&mut connection, (&facts, self.own), (blocks, rows), request, take)
             .await
             .map_err(|e| e.with("table", &request.table.name))?;
         self.return_connection(Some(connection));

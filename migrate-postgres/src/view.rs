@@ -50,26 +50,7 @@ impl View {
             Some(session) => session,
             None => self.join().await?,
         };
-        let mut path = operator_schemas(key).join(", ");
-        if runs_users_sql(table, filter) {
-            path = format!("role's own, {path}");
-        }
-        if path != session.path {
-            let own = path.strip_prefix("role's own, ");
-            let extra = own.unwrap_or(&path);
-            let sql = match (own, extra) {
-                (None, "") => "SET search_path = ''".to_owned(),
-                (None, extra) => format!("SET search_path = {extra}"),
-                (Some(_), "") => "RESET search_path".to_owned(),
-                (Some(_), extra) => format!(
-                    "RESET search_path; SELECT pg_catalog.set_config('search_path', \
-                     pg_catalog.concat_ws(', ', NULLIF(pg_catalog.current_setting('search_path'), ''), {}), false)",
-                    quote_literal(extra)
-                ),
-            };
-            execute(&mut session.connection, sql).await?;
-            session.path = path;
-        }
+        session.prepare(table, filter, key).await?;
         Ok(session)
     }
 
@@ -113,6 +94,31 @@ impl Session {
     pub(crate) async fn of_role(mut connection: PgConnection) -> Result<Self> {
         execute(&mut connection, "RESET search_path").await?;
         Ok(Session { connection, path: "role's own, ".to_owned() })
+    }
+
+    /// Sets the search path up for queries on a table.
+    pub(crate) async fn prepare(&mut self, table: &TableSchema, filter: Option<&Filter>, key: &[&ColumnSchema]) -> Result<()> {
+        let mut path = operator_schemas(key).join(", ");
+        if runs_users_sql(table, filter) {
+            path = format!("role's own, {path}");
+        }
+        if path != self.path {
+            let own = path.strip_prefix("role's own, ");
+            let extra = own.unwrap_or(&path);
+            let sql = match (own, extra) {
+                (None, "") => "SET search_path = ''".to_owned(),
+                (None, extra) => format!("SET search_path = {extra}"),
+                (Some(_), "") => "RESET search_path".to_owned(),
+                (Some(_), extra) => format!(
+                    "RESET search_path; SELECT pg_catalog.set_config('search_path', \
+                     pg_catalog.concat_ws(', ', NULLIF(pg_catalog.current_setting('search_path'), ''), {}), false)",
+                    quote_literal(extra)
+                ),
+            };
+            execute(&mut self.connection, sql).await?;
+            self.path = path;
+        }
+        Ok(())
     }
 
     /// Binds a filter's parameters and returns the condition.

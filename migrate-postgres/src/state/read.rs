@@ -36,7 +36,8 @@ impl TargetState for PostgresState {
     }
 
     async fn initialize(&self) -> Result<()> {
-        fence::with_session(&self.pool, async |connection| tables::create(connection).await).await
+        let within = self.pool.lone().is_some();
+        fence::with_session(&self.pool, async |connection| tables::create(connection, within).await).await
     }
 
     fn initialize_sql(&self, writer: Option<&str>) -> String {

@@ -187,11 +187,14 @@ pub(super) fn check_version(version: i32) -> Result<()> {
 }
 
 /// Makes the tables if they are missing, and adds to those of an older version. Several processes may try at once.
-pub(super) async fn create(connection: &mut PgConnection) -> Result<()> {
+pub(super) async fn create(connection: &mut PgConnection, within: bool) -> Result<()> {
     match version(connection).await? {
         Some(version) if version >= VERSION => return check_version(version),
         Some(_) => check_ownership(connection).await?,
         None => check_rights(connection).await?,
+    }
+    if within {
+        return create_in_transaction(connection).await;
     }
     execute(connection, "BEGIN").await?;
     let made = create_in_transaction(connection).await;
