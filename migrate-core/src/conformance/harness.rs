@@ -34,6 +34,8 @@ pub enum Feature {
     ForeignKeys,
     /// Several transactions write at once.
     ConcurrentWriters,
+    /// A run can be made of which nothing stays: [`crate::Sink::rehearse`].
+    Rehearsals,
 }
 
 /// An adapter under test.

@@ -12,6 +12,7 @@
 
 mod check;
 mod harness;
+mod rehearsal_cases;
 mod sample;
 mod sink_cases;
 mod source_cases;
@@ -222,5 +223,11 @@ cases! { $
         another_process_cannot_prepare_or_finish;
         every_value_survives_or_is_refused;
         odd_names_are_created;
+    }
+    rehearsal_cases [Sink] {
+        a_rehearsal_sees_what_it_writes_and_leaves_nothing [Rehearsals];
+        a_transaction_of_a_rehearsal_that_fails_leaves_those_before_it [Rehearsals];
+        tables_that_a_rehearsal_creates_are_gone_after_it [Rehearsals];
+        a_dropped_rehearsal_leaves_nothing [Rehearsals];
     }
 }
