@@ -32,6 +32,7 @@ mod quarantine;
 mod real_data;
 mod real_graphs;
 mod references;
+mod rehearsals;
 mod remapped_ids;
 mod rights;
 mod secrets;

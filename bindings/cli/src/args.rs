@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Runs a job; goes on where an earlier run of it has stopped
     Run(RunArguments),
     /// Shows what a run would do, row by row, and does nothing
+    ///
+    /// What the target's constraints and triggers would make of the rows is not foreseen; --rehearse finds that out. Exit codes: 0 for a
+    /// plan, with or without changes; with --rehearse as the run's: 3 if rows would be refused, 1 if it would fail.
     Plan(PlanArguments),
     /// Shows which entity refers to which, and in which order they load
     Graph(GraphArguments),
@@ -174,7 +177,14 @@ pub(crate) struct PlanArguments {
     /// Compares the schemas only, and reads no rows
     #[arg(long)]
     pub(crate) schema_only: bool,
-    /// Shows the values of changed columns
+    /// Makes the run in full as well, constraints and triggers included, and takes all of it back
+    ///
+    /// On PostgreSQL in one transaction that is rolled back: until then it locks every row that it writes, and tables to which columns
+    /// are added as a whole; numbers drawn from sequences are lost. On SQLite in a temporary copy of the target, for which there must be
+    /// room. Says which rows would be refused, and why.
+    #[arg(long, conflicts_with = "schema_only")]
+    pub(crate) rehearse: bool,
+    /// Shows the values of changed columns, and of refused rows
     #[arg(long)]
     pub(crate) show_values: bool,
     /// Writes the plan, as JSON, to a file as well
@@ -185,7 +195,7 @@ pub(crate) struct PlanArguments {
 impl PlanArguments {
     /// A plan of a job, to the last row and without values.
     pub(crate) fn of(job: JobArguments) -> Self {
-        PlanArguments { job, schema_only: false, show_values: false, out: None }
+        PlanArguments { job, schema_only: false, rehearse: false, show_values: false, out: None }
     }
 }
 

@@ -8,6 +8,7 @@ mod init;
 mod links;
 mod plan;
 mod quarantine;
+mod rehearsal;
 mod run;
 mod target;
 mod verify;

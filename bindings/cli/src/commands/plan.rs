@@ -1,8 +1,8 @@
 //! `plan`: what a run would do.
 
-use super::{Environments, Prepared, locate, prepare};
+use super::{Environments, Prepared, locate, prepare, rehearsal};
 use crate::args::{Global, PlanArguments};
-use crate::failure::{DONE, Failure};
+use crate::failure::{self, DONE, Failure};
 use crate::output::{self, EntityLine, Table};
 use crate::{connect, interrupt};
 use migrate_core::job::CancelToken;
@@ -21,6 +21,7 @@ pub(super) async fn plan(global: &Global, arguments: &PlanArguments) -> Result<u
         builder = builder.recorder(store);
     }
     let pipeline = builder.build()?;
+    let mut code = DONE;
     let document = if arguments.schema_only {
         let plan = interrupt::unless_stopped(&cancel, pipeline.plan()).await.map_err(|error| locate(error, &environments))?;
         if !global.json {
@@ -28,18 +29,29 @@ pub(super) async fn plan(global: &Global, arguments: &PlanArguments) -> Result<u
         }
         serialize(&plan)?
     } else {
-        let preview = interrupt::unless_stopped(&cancel, pipeline.preview(&cancel)).await;
+        let preview = match arguments.rehearse {
+            true => interrupt::unless_stopped(&cancel, pipeline.rehearse(&cancel)).await,
+            false => interrupt::unless_stopped(&cancel, pipeline.preview(&cancel)).await,
+        };
         let preview = preview.map_err(|error| locate(error, &environments))?;
         if !global.json {
             print_schema(&preview.plan, &environments);
             if preview.plan.check_drift().is_ok() {
                 print_changes(&preview, arguments.show_values);
             }
+            if let Some(rehearsed) = &preview.rehearsal {
+                rehearsal::print(rehearsed, arguments.show_values);
+            }
+        }
+        if let Some(rehearsed) = &preview.rehearsal {
+            code = failure::code_of_run(rehearsed.status, rehearsed.error_kind);
         }
         let mut document = serialize(&preview)?;
         if !arguments.show_values {
             let entities = document["changes"].as_array_mut().into_iter().flatten();
             super::hide_values(entities.filter_map(|entity| entity.get_mut("samples")?.as_array_mut()).flatten());
+            let entities = document.pointer_mut("/rehearsal/entities").and_then(Value::as_array_mut).into_iter().flatten();
+            super::hide_values(entities.filter_map(|entity| entity.get_mut("refused")?.as_array_mut()).flatten());
         }
         document
     };
@@ -55,7 +67,7 @@ pub(super) async fn plan(global: &Global, arguments: &PlanArguments) -> Result<u
         output::print_line("");
         output::print_line("Nothing was written.");
     }
-    Ok(DONE)
+    Ok(code)
 }
 
 fn serialize(plan: &impl serde::Serialize) -> Result<Value, Failure> {
