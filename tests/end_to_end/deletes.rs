@@ -162,6 +162,8 @@ fn state_tables_of_the_first_version_gain_what_they_lack() {
         };
         target.run(&format!("DROP TABLE {table}; UPDATE {version} SET version = 1"));
         source.run("DELETE FROM t WHERE id = 2");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!(plan["changes"][0]["deleted"], 1, "a plan reads them as they are");
         assert_eq!(project.copy()["entities"][0]["deleted"], 1);
     }
 }

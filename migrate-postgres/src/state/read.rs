@@ -28,6 +28,12 @@ impl PostgresState {
     }
 }
 
+/// Says of a table that is not there that the state tables are of a version which had none: a plan reads them as they are.
+fn of_older(error: Error) -> Error {
+    let missing = error.context().iter().any(|(name, code)| *name == "sqlstate" && code == "42P01");
+    if missing { error.into_kind(ErrorKind::NotFound) } else { error }
+}
+
 #[async_trait]
 impl TargetState for PostgresState {
     async fn exists(&self) -> Result<bool> {
@@ -180,16 +186,19 @@ impl TargetState for PostgresState {
             .await
             .map_err(from_sqlx)
         })
-        .await?;
+        .await
+        .map_err(of_older)?;
         Ok(rows.into_iter().map(|(id, key, own)| (id, GoneRow { key, own })).collect())
     }
 
     async fn mapped(&self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
-        fence::with_session(&self.pool, async |connection| key_map::by_source(connection, job, entity, sources).await).await
+        let found = fence::with_session(&self.pool, async |c| key_map::by_source(c, job, entity, sources).await).await;
+        found.map_err(of_older)
     }
 
     async fn mapped_back(&self, job: &str, entity: &str, targets: &[Key]) -> Result<HashMap<Key, Key>> {
-        fence::with_session(&self.pool, async |connection| key_map::by_target(connection, job, entity, targets).await).await
+        let found = fence::with_session(&self.pool, async |c| key_map::by_target(c, job, entity, targets).await).await;
+        found.map_err(of_older)
     }
 
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {
