@@ -259,7 +259,7 @@ pub(super) fn plan(
             (Bond::Rigid | Bond::Nullable, Timing::Late | Timing::Together) => {
                 reference.binding = Binding::InCycle;
                 let names = [edge.child, edge.parent].map(|i| entities[i].name.clone());
-                let by_new_ids = [edge.child, edge.parent].iter().any(|i| !own_keys(&entities[*i]));
+                let by_new_ids = [edge.child, edge.parent].iter().map(|i| &entities[*i]).any(|e| !e.is_keyless() && !findable(e));
                 refusals.push(Refusal { entities: names.to_vec(), path: path(edge.child, &edges), by_new_ids, against: None });
             }
         }
@@ -448,17 +448,12 @@ fn from_job(child: &EntityPlan, parent: &EntityPlan, declared: &Reference) -> Re
             Error::new(ErrorKind::Config, message)
         })
     };
-    // Ids that the target gives are referred to, though they are not copied.
-    let given = parent.generated.as_ref().filter(|own| key[..] == [own.source.clone()]).map(|own| vec![own.target.clone()]);
-    let is_given = given.is_some();
-    let parent_columns = given.map_or_else(|| moved(key, parent), Ok)?;
-    let mut reference = unchecked(parent, moved(&declared.columns, child)?, parent_columns, None);
+    let mut reference = unchecked(parent, moved(&declared.columns, child)?, moved(key, parent)?, None);
     reference.declared = true;
     reference.when = declared.when.clone();
     reference.orphans = declared.orphans;
-    let (columns, parent_columns) = (declared.columns.clone(), key.clone());
-    // The source's ids say nothing of the target's rows.
-    reference.source = (!is_given).then_some(SourceReference { columns, parent_columns, guaranteed: false });
+    reference.source =
+        Some(SourceReference { columns: declared.columns.clone(), parent_columns: key.clone(), guaranteed: false });
     Ok(reference)
 }
 
