@@ -81,7 +81,9 @@ fn killed_runs_resume(from: Engine, to: Engine) {
         }
         let project = Project::new();
         let target = Database::new(to, project.path(), "target");
-        project.write_job(&source.url(), &target.url(), "mode = \"replace\"\nentities = \"*\"\n");
+        // Each entity in several parts, where both sides can, or in one.
+        let parts = if round % 4 < 2 { "parallel = 3\npart_bytes = 1\n" } else { "" };
+        project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\n{parts}entities = \"*\"\n"));
         // WHEN the process is killed, once or several times before it gets to the end
         let kills = if random.below(4) == 0 { 2 } else { 1 };
         for kill in 0..kills {

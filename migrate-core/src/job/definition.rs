@@ -70,6 +70,10 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub batch_rows: Option<u64>,
+    /// Bytes of an entity, as the source guesses them, that are worth a part of their own: 64 MiB if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub part_bytes: Option<u64>,
     /// Entities, or parts of them, copied at the same time at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -230,9 +234,12 @@ impl Job {
 
     fn check(&self) -> Result<()> {
         let wrong = |message: String| Err(Error::new(ErrorKind::Config, message));
-        for (field, value) in
-            [("page_bytes", self.page_bytes), ("batch_bytes", self.batch_bytes), ("batch_rows", self.batch_rows)]
-        {
+        for (field, value) in [
+            ("page_bytes", self.page_bytes),
+            ("batch_bytes", self.batch_bytes),
+            ("batch_rows", self.batch_rows),
+            ("part_bytes", self.part_bytes),
+        ] {
             if value == Some(0) {
                 return wrong(format!("{field} is 0, but must be at least 1"));
             }

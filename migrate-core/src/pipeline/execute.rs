@@ -181,7 +181,7 @@ pub(super) fn limits(pipeline: &Pipeline) -> Limits {
         deletes: options.max_deletes.unwrap_or(job.deletes.max),
         quarantined: options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
         rows: options.limit,
-        part_bytes: options.part_bytes.unwrap_or(PART_BYTES),
+        part_bytes: options.part_bytes.or(job.part_bytes).unwrap_or(PART_BYTES),
         bytes: 0,
         multiset: size(options.multiset_rows.unwrap_or(MULTISET_ROWS).clamp(1, MULTISET_ROWS)),
         walks: 1,
