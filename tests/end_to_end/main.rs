@@ -22,6 +22,7 @@ mod keyless;
 mod kills;
 mod late_binding;
 mod links;
+mod made_together;
 mod memory;
 mod mirubato;
 mod mirubato_seed;

@@ -3,7 +3,7 @@
 use super::Plan;
 use super::cascades;
 use super::columns;
-use super::drift::{self, Judged};
+use super::drift;
 use super::entity::EntityPlan;
 use super::evolve;
 use super::expressions;
@@ -15,12 +15,13 @@ use super::references::{self, Cycles, Refusal};
 use super::sets;
 use super::shared;
 use super::stages;
+use super::tables::{Draft, Planned, plan_tables};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::{Filter, Parameter};
 use crate::hint;
 use crate::job::{Entity, Job, RunOptions, stage};
-use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema, TypeKind, TypeSchema};
-use crate::sink::{CreateRequest, SchemaPlan, Sink, TablePlan};
+use crate::schema::{DatabaseSchema, TableName, TableSchema, TypeKind, TypeSchema};
+use crate::sink::{SchemaPlan, Sink};
 use crate::source::Source;
 use crate::state::TargetState;
 use crate::transform::{TransformPlan, Transformers};
@@ -72,6 +73,7 @@ async fn draft(
     let unfinished = if remembers { state.unfinished_tables(&job.name).await? } else { Vec::new() };
     let (chosen, mut notes) = names::choose(job, options, &source_schema)?;
     let default = sink.default_schema();
+    let chosen = names::with_sharers(job, options, chosen, &source_schema, &target_schema, default.as_deref(), &unfinished)?;
     let mut params = job.params.clone();
     params.extend(options.params.clone());
     let computed = expressions::computed(&chosen, &params, source).await?;
@@ -109,19 +111,18 @@ async fn draft(
         let message = format!("there is no entity \"{unknown}\" to transform{}", hint::nearest(unknown, names()));
         return Err(Error::new(ErrorKind::Config, message));
     }
-    shared::refuse_shared_new_tables(
-        drafts.iter().map(|d| (d.chosen.entity.name(), &d.name, d.existing.is_some() && d.started.is_none())),
-    )?;
     // Only a target that exists has an identity, and only one with the table can be copied into itself.
     if drafts.iter().any(|d| d.existing.is_some()) && identity == sink.as_source().identity().await.context("side", "target")? {
         refuse_itself(&drafts)?;
     }
-    let mut created =
-        plan_tables(&mut drafts, code, &source_schema, &target_schema, source, sink, job.deletes.column.as_deref()).await?;
+    let mark = job.deletes.column.as_deref();
+    let planned = plan_tables(&mut drafts, code, &source_schema, &target_schema, source, sink, mark).await?;
+    let mut drafts: Vec<(Draft<'_>, Planned)> = drafts.into_iter().zip(planned).collect();
+    drafts.retain(|(draft, _)| !draft.chosen.left_out);
     let same_engine = source.name() == sink.name();
     let mut entities = Vec::with_capacity(drafts.len());
     let mut schema = SchemaPlan::default();
-    for (draft, table) in drafts.iter_mut().zip(&mut created) {
+    for (draft, Planned { plan: table, .. }) in &mut drafts {
         let from = draft.transform.as_ref().map_or(draft.chosen.table, |transform| transform.table());
         let missing =
             evolve::Missing { entity: &draft.chosen.entity, from, refines: draft.transform.is_none(), database: &source_schema };
@@ -129,13 +130,21 @@ async fn draft(
             add_types(&mut schema.types, &source_schema, &added, &added, same_engine);
         }
     }
-    for (draft, table) in drafts.into_iter().zip(created) {
+    for (draft, mut planned) in drafts {
+        let table = &mut planned.plan;
         if table.create {
             add_types(&mut schema.types, &source_schema, draft.chosen.table, &table.table, same_engine);
         }
+        let made = table.create && schema.table(&table.table.name).is_some();
+        if made {
+            // Said of the entity before.
+            table.notes.clear();
+        }
         let (name, judged) = (draft.chosen.entity.name().to_owned(), draft.judged.clone());
-        let entity = plan_entity(draft, &table, job, options, &params).map_err(|error| judged.explain(&name, error))?;
-        schema.tables.push(table);
+        let entity = plan_entity(draft, &planned, job, options, &params).map_err(|error| judged.explain(&name, error))?;
+        if !made {
+            schema.tables.push(planned.plan);
+        }
         entities.push(entity);
     }
     shared::refuse_shared_rows(&entities)?;
@@ -146,8 +155,7 @@ async fn draft(
     let can = sink.capabilities().together;
     keys::translate(job, &mut entities, &source_schema, &target_schema, default.as_deref())?;
     entities.iter().try_for_each(columns::refuse_unfit)?;
-    let Cycles { together, refusals } =
-        references::plan(job, &mut entities, &schema, &source_schema, &target_schema, can, &mut notes)?;
+    let Cycles { together, refusals } = references::plan(job, &mut entities, &source_schema, &target_schema, can, &mut notes)?;
     keys::settle(&mut entities);
     cascades::find(job, &mut entities, &target_schema);
     sets::refuse(&entities, sink)?;
@@ -182,16 +190,6 @@ async fn note_trigger_columns(job: &str, entities: &mut [EntityPlan], state: &dy
     Ok(())
 }
 
-struct Draft<'a> {
-    chosen: Chosen<'a>,
-    name: TableName,
-    transform: Option<Arc<TransformPlan>>,
-    existing: Option<TableSchema>,
-    started: Option<TablePlan>,
-    judged: Judged,
-    notes: Vec<String>,
-}
-
 /// A table cannot be copied into itself; into another of the same database it can.
 fn refuse_itself(drafts: &[Draft<'_>]) -> Result<()> {
     for draft in drafts {
@@ -208,101 +206,20 @@ fn refuse_itself(drafts: &[Draft<'_>]) -> Result<()> {
 fn refuse_dangling(entities: &[EntityPlan], schema: &SchemaPlan, target: &DatabaseSchema) -> Result<()> {
     let made = schema.tables.iter().map(|planned| &planned.table.name);
     let known: Vec<&TableName> = target.tables.iter().map(|table| &table.name).chain(made).collect();
-    for (entity, planned) in entities.iter().zip(&schema.tables).filter(|(_, planned)| !planned.create) {
-        for reference in &planned.table.foreign_keys {
+    for entity in entities.iter().filter(|entity| !entity.create) {
+        for reference in &entity.target.foreign_keys {
             let parent = &reference.parent;
             if !known.iter().any(|name| name.name.eq_ignore_ascii_case(&parent.name)) {
                 let columns = reference.columns.join(", ");
                 let message = format!(
                     "the table {} refers by ({columns}) to {parent}, which does not exist at the target; no row can be written into it",
-                    planned.table.name
+                    entity.target.name
                 );
                 return Err(Error::new(ErrorKind::Schema, message).with("entity", &entity.name));
             }
         }
     }
     Ok(())
-}
-
-/// Returns what becomes of each draft's table, in order.
-async fn plan_tables(
-    drafts: &mut [Draft<'_>],
-    code: &Transformers,
-    source_schema: &DatabaseSchema,
-    target_schema: &DatabaseSchema,
-    source: &dyn Source,
-    sink: &dyn Sink,
-    mark: Option<&str>,
-) -> Result<Vec<TablePlan>> {
-    let missing = |d: &Draft<'_>| d.existing.is_none() && d.started.is_none();
-    let mut refined: Vec<TableSchema> = drafts.iter().filter(|d| missing(d)).map(|d| d.chosen.table.clone()).collect();
-    source.refine(&mut refined).await.context("side", "source")?;
-    let mut refined = refined.into_iter();
-    let names: BTreeMap<TableName, TableName> = drafts.iter().map(|d| (d.chosen.table.name.clone(), d.name.clone())).collect();
-    let renames: BTreeMap<TableName, BTreeMap<String, String>> =
-        drafts.iter().map(|d| (d.chosen.table.name.clone(), d.chosen.entity.columns.rename.clone())).collect();
-    let mut plans = Vec::with_capacity(drafts.len());
-    for draft in drafts {
-        if let Some(started) = draft.started.take().filter(|_| draft.existing.is_some()) {
-            plans.push(started);
-            continue;
-        }
-        if let Some(table) = draft.existing.take() {
-            check_usable(&table).context("entity", draft.chosen.entity.name())?;
-            plans.push(TablePlan { table, create: false, added: Vec::new(), notes: Vec::new() });
-            continue;
-        }
-        let table = refined.next().unwrap_or_else(|| draft.chosen.table.clone());
-        draft.notes.extend(table.not_described.iter().map(|what| format!("{what} is not carried over")));
-        // The columns that are moved as they are have been looked at more closely.
-        let key = key_of(&draft.chosen.entity, &table);
-        let refined = TransformPlan::new(&draft.chosen.entity, &table, &key, code.get(draft.chosen.entity.name()))?;
-        let after = refined.as_ref().map_or(&table, TransformPlan::table);
-        let entity = keys::as_created(&draft.chosen.entity);
-        let mut projected = columns::project(&entity, after, refined.as_ref(), &mut draft.notes);
-        keys::ask_for_ids(&entity, &mut projected);
-        if let Some(mark) = mark {
-            columns::add_mark(&mut projected, mark);
-        }
-        projected.foreign_keys.retain_mut(|key| {
-            if let Some(renamed) = renames.get(&key.parent) {
-                for column in &mut key.parent_columns {
-                    if let Some(new) = renamed.get(column) {
-                        column.clone_from(new);
-                    }
-                }
-            }
-            match names.get(&key.parent) {
-                Some(name) => key.parent = name.clone(),
-                None => match target_schema.tables.iter().find(|t| t.name.name == key.parent.name) {
-                    Some(table) => key.parent = table.name.clone(),
-                    None => {
-                        let columns = key.columns.join(", ");
-                        draft.notes.push(format!(
-                            "foreign key ({columns}) is not carried over: {} is neither moved nor in the target",
-                            key.parent
-                        ));
-                        return false;
-                    }
-                },
-            }
-            true
-        });
-        let request = CreateRequest { engine: source.name(), database: source_schema, table: &projected, name: &draft.name };
-        plans.push(sink.plan_table(&request).context("entity", draft.chosen.entity.name())?);
-    }
-    Ok(plans)
-}
-
-fn check_usable(table: &TableSchema) -> Result<()> {
-    let what = match table.kind {
-        TableKind::Table | TableKind::Partitioned | TableKind::Partition => return Ok(()),
-        TableKind::View => "a view",
-        TableKind::MaterializedView => "a materialised view",
-        TableKind::Foreign => "a foreign table",
-        TableKind::Virtual => "a virtual table",
-    };
-    Err(Error::new(ErrorKind::Schema, format!("the target {} is {what}, which rows cannot be copied into", table.name)))
 }
 
 /// Adds the types that a table's columns need, and the table that is `made` of it, with those that they are made of first; and the
@@ -351,7 +268,7 @@ fn mentions(text: &str, name: &str) -> bool {
 }
 
 /// The columns that identify a row: those that the job names, else the source's own key; none where rows are replaced together.
-fn key_of(entity: &Entity, source: &TableSchema) -> Vec<String> {
+pub(super) fn key_of(entity: &Entity, source: &TableSchema) -> Vec<String> {
     match (&entity.key[..], &entity.replace_per[..]) {
         ([], []) => source.natural_key().unwrap_or_default(),
         (key, _) => key.to_vec(),
@@ -360,16 +277,17 @@ fn key_of(entity: &Entity, source: &TableSchema) -> Vec<String> {
 
 fn plan_entity(
     draft: Draft<'_>,
-    table: &TablePlan,
+    planned: &Planned,
     job: &Job,
     options: &RunOptions,
     params: &BTreeMap<String, Parameter>,
 ) -> Result<EntityPlan> {
     let Draft { chosen, transform, judged, mut notes, .. } = draft;
-    let Chosen { entity, table: source } = chosen;
+    let Chosen { entity, table: source, .. } = chosen;
+    let Planned { plan: table, placed } = planned;
     let after = transform.as_ref().map_or(source, |transform| transform.table());
     notes.extend(judged.drift.iter().map(|drift| drift.note()));
-    let mut columns = columns::pair_all(&entity, after, table, job.deletes.column.as_deref(), &judged, &mut notes)?;
+    let mut columns = columns::pair_all(&entity, after, planned, job.deletes.column.as_deref(), &judged, &mut notes)?;
     for column in &mut columns {
         let made = column.source.as_deref().zip(transform.as_deref()).and_then(|(name, transform)| transform.constant(name));
         if let Some(made) = made {
@@ -388,8 +306,10 @@ fn plan_entity(
             }
         }
     }
-    let apart = if table.create { Vec::new() } else { shared::telling_apart(job, &entity, &columns) };
-    if !table.create && !key.is_empty() {
+    // A table that is made for one entity alone has its key.
+    let alone = table.create && placed.is_none();
+    let apart = if alone { Vec::new() } else { shared::telling_apart(job, &entity, &columns) };
+    if !alone && !key.is_empty() {
         target_key.extend(shared::beyond_the_key(&table.table, &target_key, &apart, &columns));
     }
     if !table.create {

@@ -3,15 +3,16 @@
 use super::drift::Judged;
 use super::entity::{ColumnPlan, EntityPlan};
 use super::fit::{Fit, fit};
+use super::tables::Planned;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use crate::hint;
 use crate::job::{CursorColumn, Entity, Job, RunOptions, Strategy};
 use crate::schema::{ColumnSchema, TableSchema};
-use crate::sink::TablePlan;
 use crate::transform::TransformPlan;
 use crate::value::conform::conform;
 use crate::value::{Affinity, DataType, Value};
+use std::collections::BTreeMap;
 
 /// Checks that every column the entity names exists at the source.
 ///
@@ -134,12 +135,13 @@ pub(super) fn add_mark(table: &mut TableSchema, mark: &str) {
 pub(super) fn pair_all(
     entity: &Entity,
     source: &TableSchema,
-    table: &TablePlan,
+    planned: &Planned,
     mark: Option<&str>,
     judged: &Judged,
     notes: &mut Vec<String>,
 ) -> Result<Vec<ColumnPlan>> {
-    let Some(mark) = mark else { return pair(entity, source, &table.table, table.create, judged, notes) };
+    let (table, made) = (&planned.plan, made(planned));
+    let Some(mark) = mark else { return pair(entity, source, &table.table, made, judged, notes) };
     let wrong = |message: &str| {
         Err(Error::new(ErrorKind::Config, message.to_owned())
             .with("entity", entity.name())
@@ -152,7 +154,7 @@ pub(super) fn pair_all(
     };
     let mut others = table.table.clone();
     others.columns.retain(|c| c.name != mark);
-    let mut plans = pair(entity, source, &others, table.create, judged, notes)?;
+    let mut plans = pair(entity, source, &others, made, judged, notes)?;
     let unmarked = match (column.nullable, &column.data_type) {
         (true, _) => Value::Null,
         (false, DataType::Bool) => Value::Bool(false),
@@ -195,12 +197,31 @@ fn constant_column(name: &str, value: &Parameter) -> ColumnSchema {
     }
 }
 
+/// How a table has come by its columns.
+#[derive(Clone, Copy)]
+enum Made<'a> {
+    /// It was there.
+    Before,
+    /// It is made for the entity.
+    Alone,
+    /// It is made for several, and calls their columns so.
+    Shared(&'a BTreeMap<String, String>),
+}
+
+fn made(planned: &Planned) -> Made<'_> {
+    match (planned.plan.create, &planned.placed) {
+        (_, Some(placed)) => Made::Shared(placed),
+        (true, None) => Made::Alone,
+        (false, None) => Made::Before,
+    }
+}
+
 /// Pairs the source's columns with those of the target's table, which exists or is about to.
 fn pair(
     entity: &Entity,
     source: &TableSchema,
     target: &TableSchema,
-    create: bool,
+    made: Made<'_>,
     judged: &Judged,
     notes: &mut Vec<String>,
 ) -> Result<Vec<ColumnPlan>> {
@@ -212,11 +233,16 @@ fn pair(
     let moved = |c: &&ColumnSchema| !entity.columns.exclude.contains(&c.name) && !entity.columns.set.contains_key(&c.name);
     // A table that is created for the entity has its columns in order, some perhaps under names that the engine can hold.
     let count = created_columns(entity, source).count();
-    let by_place = create && target.columns.len() == count + entity.columns.set.len();
+    let create = !matches!(made, Made::Before);
+    let by_place = matches!(made, Made::Alone) && target.columns.len() == count + entity.columns.set.len();
+    let named = |name: &str, fold: bool| match made {
+        Made::Shared(placed) => Ok(target.column(placed.get(name).map_or(name, String::as_str))),
+        Made::Before | Made::Alone => find_column(target, name, fold),
+    };
     for (place, column) in created_columns(entity, source).enumerate().filter(|(_, column)| moved(column)) {
         let renamed = entity.columns.rename.get(&column.name);
         let wanted = renamed.unwrap_or(&column.name);
-        let found = if by_place { target.columns.get(place) } else { find_column(target, wanted, renamed.is_none())? };
+        let found = if by_place { target.columns.get(place) } else { named(wanted, renamed.is_none())? };
         let Some(found) = found else {
             if !judged.left_out.contains(&column.name) {
                 missing.push(column.name.clone());
@@ -252,7 +278,7 @@ fn pair(
         });
     }
     for (place, (name, value)) in entity.columns.set.iter().enumerate() {
-        let found = if by_place { target.columns.get(count + place) } else { find_column(target, name, true)? };
+        let found = if by_place { target.columns.get(count + place) } else { named(name, true)? };
         let Some(found) = found else {
             missing.push(name.clone());
             continue;

@@ -19,7 +19,7 @@ pub(super) async fn computed(
     source: &dyn Source,
 ) -> Result<Vec<Option<TableSchema>>> {
     let mut tables = Vec::with_capacity(chosen.len());
-    for Chosen { entity, table } in chosen {
+    for Chosen { entity, table, .. } in chosen {
         tables.push(with_computed(entity, table, params, source).await?);
     }
     Ok(tables)

@@ -17,6 +17,8 @@ mod references;
 mod sets;
 mod shared;
 mod stages;
+mod tables;
+mod united;
 
 pub use build::{build, graph};
 pub use cascades::CascadePlan;

@@ -6,11 +6,14 @@ use crate::filter::Filter;
 use crate::hint;
 use crate::job::{Entities, Entity, Job, RunOptions, stage};
 use crate::schema::{DatabaseSchema, TableKind, TableName, TableSchema};
+use crate::state::UnfinishedTable;
 
 /// An entity of the job with the source's table it means.
 pub(super) struct Chosen<'a> {
     pub(super) entity: Entity,
     pub(super) table: &'a TableSchema,
+    /// Whether the run leaves it out, and it only has its say in a table that is made for it too.
+    pub(super) left_out: bool,
 }
 
 /// Splits `schema.table` where the database has such a schema; a name that holds points itself wins.
@@ -34,7 +37,7 @@ pub(super) fn choose<'a>(job: &Job, options: &RunOptions, source: &'a DatabaseSc
             .map(|entity| {
                 let name = parse_name(&entity.source, source);
                 let table = source.table(&name, default_schema(source)).map_err(|e| e.with("entity", entity.name()))?;
-                Ok(Chosen { entity: entity.clone(), table })
+                Ok(Chosen { entity: entity.clone(), table, left_out: false })
             })
             .collect::<Result<Vec<_>>>()?,
     };
@@ -54,6 +57,36 @@ pub(super) fn choose<'a>(job: &Job, options: &RunOptions, source: &'a DatabaseSc
         return Err(Error::new(ErrorKind::Config, "there is nothing to move: the source has no table that the job takes"));
     }
     Ok((chosen, notes))
+}
+
+/// Adds the job's entities that a run leaves out and that feed a table which the target lacks and the run makes, in the job's order: what
+/// is made is made for all.
+pub(super) fn with_sharers<'a>(
+    job: &Job,
+    options: &RunOptions,
+    chosen: Vec<Chosen<'a>>,
+    source: &'a DatabaseSchema,
+    target: &DatabaseSchema,
+    default: Option<&str>,
+    unfinished: &[UnfinishedTable],
+) -> Result<Vec<Chosen<'a>>> {
+    if !options.narrows() || matches!(job.entities, Entities::All) {
+        return Ok(chosen);
+    }
+    let made = |chosen: &Chosen<'_>| -> Result<Option<TableName>> {
+        let (name, existing) = target_name(chosen, target, default, &mut Vec::new())?;
+        Ok(Some(name).filter(|name| existing.is_none() || unfinished.iter().any(|table| &table.name == name)))
+    };
+    let wanted: Vec<TableName> = chosen.iter().filter_map(|chosen| made(chosen).transpose()).collect::<Result<_>>()?;
+    let (all, _) = choose(job, &RunOptions::default(), source)?;
+    let mut with = Vec::with_capacity(all.len());
+    for one in all {
+        let left_out = chosen.iter().all(|chosen| chosen.entity.name() != one.entity.name());
+        if !left_out || made(&one)?.is_some_and(|name| wanted.contains(&name)) {
+            with.push(Chosen { left_out, ..one });
+        }
+    }
+    Ok(with)
 }
 
 fn default_schema(database: &DatabaseSchema) -> Option<&str> {
@@ -86,7 +119,7 @@ fn all_tables<'a>(job: &Job, source: &'a DatabaseSchema, notes: &mut Vec<String>
         }
         match table.kind {
             TableKind::Table | TableKind::Partitioned => {
-                chosen.push(Chosen { entity: Entity::new(short_name(name, source)), table });
+                chosen.push(Chosen { entity: Entity::new(short_name(name, source)), table, left_out: false });
             }
             TableKind::Partition => {}
             TableKind::View | TableKind::MaterializedView => {

@@ -9,7 +9,6 @@ use crate::filter::Parameter;
 use crate::hint;
 use crate::job::{Entities, Job, OrphanPolicy, Reference, stage};
 use crate::schema::{DatabaseSchema, ForeignKey, TableName, TableSchema};
-use crate::sink::SchemaPlan;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -184,13 +183,12 @@ fn is_false(value: &bool) -> bool {
 pub(super) fn plan(
     job: &Job,
     entities: &mut [EntityPlan],
-    schema: &SchemaPlan,
     source: &DatabaseSchema,
     target: &DatabaseSchema,
     together: bool,
     notes: &mut Vec<String>,
 ) -> Result<Cycles> {
-    let tables: Vec<&TableSchema> = schema.tables.iter().map(|t| &t.table).collect();
+    let tables: Vec<&TableSchema> = entities.iter().map(|entity| &entity.target).collect();
     let tables = with_partitions(&tables, target);
     let mut found = Vec::with_capacity(entities.len());
     for (place, table) in tables.iter().enumerate() {
@@ -264,7 +262,7 @@ pub(super) fn plan(
             }
         }
     }
-    for cycle in cycles.iter().filter(|cycle| cycle.iter().all(|i| schema.tables[*i].create)) {
+    for cycle in cycles.iter().filter(|cycle| cycle.iter().all(|i| entities[*i].create)) {
         notes.push(format!("references in a cycle are checked after the load: {}", path(cycle[0], &edges)));
     }
     let mut plans = Vec::with_capacity(knots.len());

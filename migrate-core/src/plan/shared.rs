@@ -4,26 +4,9 @@ use super::{ColumnPlan, EntityPlan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use crate::job::{Entities, Entity, Job};
-use crate::schema::{TableName, TableSchema};
+use crate::schema::TableSchema;
 use crate::value::Value;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Several entities may feed a table that is there already. Of each: its name, its table, and whether that is there.
-pub(super) fn refuse_shared_new_tables<'a>(drafts: impl Iterator<Item = (&'a str, &'a TableName, bool)>) -> Result<()> {
-    let mut seen: BTreeMap<&TableName, &str> = BTreeMap::new();
-    for (name, table, exists) in drafts {
-        if let Some(other) = seen.insert(table, name)
-            && !exists
-        {
-            let message = format!(
-                "entities \"{other}\" and \"{name}\" both feed the table {table}, which is not there yet; create it, or give one of them \
-                 another target"
-            );
-            return Err(Error::new(ErrorKind::Config, message));
-        }
-    }
-    Ok(())
-}
 
 /// Entities that feed one table must be told apart by their rows: else what belongs to one would be missing, or too much, to the other.
 pub(super) fn refuse_shared_rows(entities: &[EntityPlan]) -> Result<()> {
@@ -93,7 +76,7 @@ fn unique_columns(table: &TableSchema) -> impl Iterator<Item = Vec<String>> {
 }
 
 /// The constants that an entity's rows have, by the target's columns.
-fn constants(entity: &Entity) -> BTreeMap<&str, &Parameter> {
+pub(super) fn constants(entity: &Entity) -> BTreeMap<&str, &Parameter> {
     let mut constants = BTreeMap::new();
     for step in &entity.transform {
         let name = entity.columns.rename.get(&step.column).unwrap_or(&step.column).as_str();
