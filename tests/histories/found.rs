@@ -85,3 +85,16 @@ fn rows_beside_a_conflict_count_as_what_the_first_pass_made_of_them_where_their_
     let rounds = [round(&[], &[]), round(&[Edit::Bequeath(0, 3), Edit::SetText(1, 2)], &[TargetEdit::SetText(1, 3)])];
     play_on_all_pairs(&Case { first: rows.to_vec(), ..case(shape, rounds) });
 }
+
+#[test]
+fn a_row_respelled_between_two_attempts_is_no_others_in_mode_append() {
+    for kind in [Kind::Uuid, FOLDING] {
+        for (nth, parts) in [(9, 1), (14, 1), (14, 2)] {
+            let shape =
+                Shape { kind, mode: Mode::Append, deletes: DeleteMode::Soft, batch_rows: 1, page_bytes: 1, parts, ..SHAPE };
+            let between = (0..8).flat_map(|row| [Edit::Respell(row, 1), Edit::SetText(row, 3)]).collect();
+            let fault = Fault { action: Action::VanishAfter, nth, between, forgotten: false };
+            play_on_all_pairs(&case(shape, [Round { fault: Some(fault), ..round(&[], &[]) }]));
+        }
+    }
+}

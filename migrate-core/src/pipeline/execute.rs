@@ -262,13 +262,19 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
             context.sink.build_keys(&plan.schema, &context.fence).await?;
         }
         step(context, "references to rows that came later");
-        snapshot = walk_again(context, plan, &runs, EntityRun::is_incomplete, snapshot).await?;
+        snapshot = walk_again(context, plan, &runs, &EntityRun::is_incomplete, snapshot).await?;
     }
     if context.limits.rows.is_none() && context.purpose != Purpose::Adopt {
         let swept = sweep(context, &runs, snapshot.as_mut()).await?;
+        if !swept.respelled.is_empty() {
+            step(context, "rows that have other keys than this execution inserted them with");
+            let which = |run: &EntityRun| swept.respelled.contains(&run.entity.name);
+            snapshot = walk_again(context, plan, &runs, &which, snapshot).await?;
+            swept.remind(context);
+        }
         if swept.deleted > 0 && runs.iter().any(EntityRun::is_refused) {
             step(context, "rows that were refused while others held their unique values");
-            snapshot = walk_again(context, plan, &runs, EntityRun::is_refused, snapshot).await?;
+            snapshot = walk_again(context, plan, &runs, &EntityRun::is_refused, snapshot).await?;
             swept.remind(context);
         }
     }
@@ -303,7 +309,7 @@ async fn walk_again(
     context: &Context,
     plan: &Plan,
     runs: &[EntityRun],
-    first: fn(&EntityRun) -> bool,
+    first: &(dyn Fn(&EntityRun) -> bool + Sync),
     mut snapshot: Box<dyn Snapshot>,
 ) -> Result<Box<dyn Snapshot>> {
     let mut which = first;
@@ -314,7 +320,7 @@ async fn walk_again(
             again.push(run.again(look_up(context, plan, &run.entity).await?));
         }
         snapshot = run_entities(context, plan, &mut again, snapshot).await?;
-        which = |run| run.is_incomplete() || run.is_refused();
+        which = &|run| run.is_incomplete() || run.is_refused();
         if context.total().inserted <= before || !runs.iter().any(which) {
             return Ok(snapshot);
         }

@@ -3,6 +3,12 @@
 //! A target of another type may hold several of the source's spellings in one value: a uuid in either case, `1.0` and `1.00`. The
 //! new spelling was then written onto the row of the old one, which is gone from the source and must not take the row with it. The same
 //! holds in mode `append` where the target's own index takes both spellings for one: the row was then left there under the old one.
+//!
+//! ```text
+//! append, killed:   source a  ──▶ target a, inserted by this execution
+//! append, resumed:  source A' ──▶ left alone, as a is there       a is gone, and this execution's own: A' takes its row over
+//! walked again:     source A' ──▶ target A', inserted by this execution
+//! ```
 
 use super::context::{Context, Purpose};
 use super::folded::spelled;
@@ -11,8 +17,9 @@ use crate::diff::{Entry, LedgerBlock};
 use crate::error::Result;
 use crate::job::Mode;
 use crate::plan::EntityPlan;
+use crate::sink::Outcome;
 use crate::source::SourceCapabilities;
-use crate::state::{Scope, StateChanges};
+use crate::state::{Checkpoint, Scope, StateChanges};
 use crate::value::{DataType, Key};
 use std::collections::{HashMap, HashSet};
 
@@ -21,16 +28,27 @@ const AT_ONCE: usize = 65_536;
 const ROWS_AT_ONCE: usize = 1_000;
 const BLOCKS_AT_ONCE: usize = 16;
 
+/// A gone row that is looked for.
+struct Gone {
+    /// Which of the scopes has it on its list, and its number there.
+    place: usize,
+    number: i64,
+    /// Whether this execution has brought it itself.
+    own: bool,
+}
+
 /// Takes those rows off the lists whose target key belongs to a row that the source still has.
 ///
-/// `scopes` are all parts of one entity, as a key may be spelled anew into another part.
-pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, scopes: &[Scope]) -> Result<()> {
+/// `scopes` are all parts of one entity, as a key may be spelled anew into another part. Returns whether source rows have taken over what
+/// this execution had inserted under another spelling: these are to be walked again.
+pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, scopes: &[Scope]) -> Result<bool> {
     if context.job.mode != Mode::Append && !may_fold(context.source.capabilities(), entity) {
-        return Ok(());
+        return Ok(false);
     }
-    let mut gone: HashMap<Key, Vec<(usize, i64)>> = HashMap::new();
+    let mut gone: HashMap<Key, Vec<Gone>> = HashMap::new();
     // A dry run leaves the ledger as it is, with the entries of the rows that are gone.
     let (dry, mut lost) = (context.purpose == Purpose::Preview, HashSet::new());
+    let mut taken_over = false;
     for (place, scope) in scopes.iter().enumerate() {
         let mut before = None;
         loop {
@@ -39,72 +57,129 @@ pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, sco
             before = Some(*last);
             for (number, row) in &rows {
                 let key = Key::from_bytes(&row.key);
-                gone.entry(target_key(entity, &key)?).or_default().push((place, *number));
+                gone.entry(target_key(entity, &key)?).or_default().push(Gone { place, number: *number, own: row.own });
                 if dry {
                     lost.insert(key);
                 }
             }
             if gone.len() >= AT_ONCE {
-                settle(context, entity, scopes, std::mem::take(&mut gone), std::mem::take(&mut lost)).await?;
+                taken_over |= settle(context, entity, scopes, std::mem::take(&mut gone), std::mem::take(&mut lost)).await?;
             }
         }
     }
-    settle(context, entity, scopes, gone, lost).await
+    Ok(taken_over | settle(context, entity, scopes, gone, lost).await?)
 }
 
-/// Returns how the target spells the rows of a block that were left to it: in mode `append` a row that it takes for the same stays as it was.
-async fn left_alone(context: &Context, entity: &EntityPlan, block: &LedgerBlock) -> Result<HashSet<Key>> {
-    let left = block.entries.iter().filter(|entry| entry.checksum == Entry::UNKNOWN);
-    let keys: Vec<Key> = left.map(|entry| target_key(entity, &entry.key)).collect::<Result<_>>()?;
-    if keys.is_empty() {
-        return Ok(HashSet::new());
+/// Returns the rows of a block that were left to the target, which holds them under the key of a gone row: in mode `append` a row that it
+/// takes for the same stays as it was. Each with its place in the block, and that key as the target spells it.
+async fn left_alone(
+    context: &Context,
+    entity: &EntityPlan,
+    block: &LedgerBlock,
+    gone: &HashMap<Key, Vec<Gone>>,
+) -> Result<Vec<(usize, Key)>> {
+    let left = block.entries.iter().enumerate().filter(|(_, entry)| entry.checksum == Entry::UNKNOWN);
+    let left: Vec<(usize, Key)> = left.map(|(at, entry)| Ok((at, target_key(entity, &entry.key)?))).collect::<Result<_>>()?;
+    if left.is_empty() {
+        return Ok(Vec::new());
     }
+    let keys: Vec<Key> = left.iter().map(|(_, key)| key.clone()).collect();
     let mut transaction = context.sink.begin(&context.fence).await?;
     let found = spelled(entity, transaction.as_mut(), &keys, false).await?;
+    let mut pairs = Vec::new();
+    if found.iter().any(|key| gone.contains_key(key)) {
+        for (at, key) in left {
+            // Only one by one does the target tell which of them it holds under another spelling.
+            let there = match found.contains(&key) {
+                true => Some(key),
+                false => spelled(entity, transaction.as_mut(), &[key], false).await?.into_iter().next(),
+            };
+            pairs.extend(there.filter(|key| gone.contains_key(key)).map(|key| (at, key)));
+        }
+    }
     transaction.rollback().await?;
-    Ok(found)
+    Ok(pairs)
 }
 
 async fn settle(
     context: &Context,
     entity: &EntityPlan,
     scopes: &[Scope],
-    mut gone: HashMap<Key, Vec<(usize, i64)>>,
+    mut gone: HashMap<Key, Vec<Gone>>,
     lost: HashSet<Key>,
-) -> Result<()> {
-    let mut stay: Vec<Vec<i64>> = vec![Vec::new(); scopes.len()];
-    for scope in scopes {
+) -> Result<bool> {
+    let mut taken_over = false;
+    for (at, scope) in scopes.iter().enumerate() {
         let mut after = None;
         while !gone.is_empty() {
             let blocks = context.state.ledger_blocks(scope, after, BLOCKS_AT_ONCE).await?;
             let Some(last) = blocks.last() else { break };
             after = Some(last.ordinal);
+            let mut stay: Vec<Vec<i64>> = vec![Vec::new(); scopes.len()];
+            let mut changed = Vec::new();
             for stored in &blocks {
-                let block = LedgerBlock::unpack(stored)?;
+                let mut block = LedgerBlock::unpack(stored)?;
                 if context.job.mode == Mode::Append {
-                    for key in left_alone(context, entity, &block).await? {
-                        for (place, number) in gone.remove(&key).unwrap_or_default() {
-                            stay[place].push(number);
+                    let (mut inherits, this) = (false, block.execution == context.execution);
+                    for (heir, key) in left_alone(context, entity, &block, &gone).await? {
+                        let rows = gone.remove(&key).unwrap_or_default();
+                        if this && rows.iter().any(|row| row.own) {
+                            inherits |= take_over(&mut block.entries[heir]);
                         }
+                        rows.iter().for_each(|row| stay[row.place].push(row.number));
+                    }
+                    if inherits {
+                        changed.push(block.pack());
                     }
                 }
                 for entry in block.entries.into_iter().filter(|entry| !lost.contains(&entry.key)) {
                     // What cannot be a key of the target was refused, and has no row there.
                     let Ok(key) = target_key(entity, &entry.key) else { continue };
-                    for (place, number) in gone.remove(&key).unwrap_or_default() {
-                        stay[place].push(number);
-                    }
+                    gone.remove(&key).unwrap_or_default().iter().for_each(|row| stay[row.place].push(row.number));
                 }
             }
+            taken_over |= !changed.is_empty();
+            let mut changes = StateChanges { scope: Some(scope.clone()), ..StateChanges::default() };
+            if !changed.is_empty() {
+                changes.checkpoint = looking_at_all_rows(context, scope).await?;
+                changes.blocks = changed;
+            }
+            changes.gone_settled = std::mem::take(&mut stay[at]);
+            commit(context, scopes, stay, changes).await?;
             context.check_cancelled()?;
         }
     }
-    for (scope, settled) in scopes.iter().zip(stay).filter(|(_, settled)| !settled.is_empty()) {
-        let transaction = context.sink.begin(&context.fence).await?;
-        let changes = StateChanges { scope: Some(scope.clone()), gone_settled: settled, ..StateChanges::default() };
-        transaction.commit(&changes).await?;
+    Ok(taken_over)
+}
+
+/// Makes a row that was left to the target the heir of one that this execution has inserted, whose content is then written anew; false
+/// if it was left before, to others.
+fn take_over(heir: &mut Entry) -> bool {
+    let own = heir.outcome == Outcome::Skipped;
+    if own {
+        (heir.outcome, heir.checksum) = (Outcome::Inserted, Entry::DISTRUSTED);
     }
-    Ok(())
+    own
+}
+
+/// Returns a scope's checkpoint as one after which all rows are looked at: the source knows of no change to rows that have taken others
+/// over.
+async fn looking_at_all_rows(context: &Context, scope: &Scope) -> Result<Option<Checkpoint>> {
+    let found = context.state.checkpoints(&scope.job, &scope.entity).await?;
+    let own = found.into_iter().find(|(partition, _)| *partition == scope.partition);
+    Ok(own.map(|(_, checkpoint)| Checkpoint { synced: None, sequence: checkpoint.sequence + 1, ..checkpoint }))
+}
+
+/// Takes rows off the lists, and changes the state of one scope, in one transaction.
+async fn commit(context: &Context, scopes: &[Scope], stay: Vec<Vec<i64>>, changes: StateChanges) -> Result<()> {
+    if changes.gone_settled.is_empty() && changes.blocks.is_empty() && stay.iter().all(Vec::is_empty) {
+        return Ok(());
+    }
+    let mut transaction = context.sink.begin(&context.fence).await?;
+    for (scope, gone_settled) in scopes.iter().zip(stay).filter(|(_, settled)| !settled.is_empty()) {
+        transaction.put_state(StateChanges { scope: Some(scope.clone()), gone_settled, ..StateChanges::default() }).await?;
+    }
+    transaction.commit(&changes).await
 }
 
 /// Whether two keys of the source can be one key of the target.

@@ -26,7 +26,7 @@ use crate::sink::SinkTransaction;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Checkpoint, Counters, GoneRow, Scope, StateChanges};
 use crate::value::Key;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Gone rows that are looked at, and deleted, together.
 pub(super) const AT_ONCE: usize = 1_000;
@@ -53,9 +53,12 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
     for swept in &scopes {
         settle_what_stays(context, swept, snapshot).await?;
     }
+    let mut respelled = BTreeSet::new();
     for run in &runs {
         let own = scopes.iter().map(|s| &s.scope).filter(|scope| scope.entity == run.entity.name);
-        settle_respelled(context, &run.entity, &own.cloned().collect::<Vec<_>>()).await?;
+        if settle_respelled(context, &run.entity, &own.cloned().collect::<Vec<_>>()).await? {
+            respelled.insert(run.entity.name.clone());
+        }
     }
     guard(context, &runs, &scopes).await?;
     // What is referred to from elsewhere may be free once those rows are gone: as long as that helps, it is tried again. Batches are
@@ -79,7 +82,8 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
             (true, deleted) => whole = deleted > 0,
         }
     }
-    let mut outcome = Outcome { deleted: scopes.iter().map(|s| s.deleted + s.own).sum(), held: BTreeMap::new() };
+    let deleted = scopes.iter().map(|s| s.deleted + s.own).sum();
+    let mut outcome = Outcome { deleted, respelled, held: BTreeMap::new() };
     for run in &runs {
         let of = || scopes.iter().filter(|s| s.scope.entity == run.entity.name);
         report(context, run, of());
@@ -94,6 +98,8 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
 pub(super) struct Outcome {
     /// How many were deleted or marked.
     pub(super) deleted: u64,
+    /// The entities of which rows have taken over, under another spelling, what this execution had inserted.
+    pub(super) respelled: BTreeSet<String>,
     /// How many rows of each entity the target does not let go, and the entity's conflicts with these among them.
     held: BTreeMap<String, (u64, u64)>,
 }
