@@ -334,4 +334,14 @@ pub(crate) const CASES: &[Case] = &[
         to: Engine::Postgres,
         target: Target::Existing,
     },
+    Case {
+        name: "remap",
+        title: "parents and three times as many children, both under ids that the target gives, existing empty tables",
+        limit: "our own copy of the same rows under their own ids",
+        bound: 2.0,
+        table: "children",
+        from: Engine::Postgres,
+        to: Engine::Postgres,
+        target: Target::Existing,
+    },
 ];

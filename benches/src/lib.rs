@@ -12,6 +12,7 @@ mod limit;
 mod measure;
 mod migrate;
 mod random;
+mod remap;
 mod report;
 mod sample;
 mod settings;

@@ -8,6 +8,7 @@ use crate::database::query;
 use crate::keyed::keyed;
 use crate::limit::{self, Ready};
 use crate::migrate::{self, Took};
+use crate::remap::{self, NUMBERED};
 use crate::report::Line;
 use crate::sample::Sources;
 use crate::settings::Settings;
@@ -64,6 +65,9 @@ impl Run<'_> {
         if self.case.table == "tree" {
             return self.tree_limit();
         }
+        if self.case.table == "children" {
+            return self.kept_ids();
+        }
         match (self.case.from, self.case.to) {
             (_, Engine::Postgres) => {
                 let (table, keys) = self.ddl();
@@ -94,6 +98,14 @@ impl Run<'_> {
         Ok(migrate::run(&sources.program, &["run"], &job)?.time)
     }
 
+    /// Copies parents and children under the ids that they have.
+    fn kept_ids(&self) -> Result<Duration> {
+        let (sources, target) = (self.sources, &self.sources.target);
+        target.fresh("children", NUMBERED)?;
+        let job = migrate::write_job(&sources.work_folder()?, &sources.source.url("children"), &target.url("children"), &[])?;
+        Ok(migrate::run(&sources.program, &["run"], &job)?.time)
+    }
+
     fn ours(&self) -> Result<Measured> {
         let (case, sources) = (self.case, self.sources);
         let folder = sources.work_folder()?;
@@ -114,7 +126,10 @@ impl Run<'_> {
         if changed {
             crate::database::run(&source, change::SAVE)?;
         }
-        let job = migrate::write_job(&folder, &source, &target, if changed { &[change::SAVED] } else { &[] })?;
+        let mut job = migrate::write_job(&folder, &source, &target, if changed { &[change::SAVED] } else { &[] })?;
+        if case.table == "children" {
+            job = remap::give_ids(job)?;
+        }
         let command: &[&str] = match case.target {
             Target::Copied(after) => after.first,
             Target::NewInline => &["run", "--verify=inline"],
@@ -155,8 +170,11 @@ impl Run<'_> {
     /// How many bytes the target keeps in its ledger for each row.
     fn ledger(&self) -> Result<f64> {
         let url = self.sources.target.url(self.case.table);
-        let sql =
-            format!("SELECT pg_table_size('migrate.ledger')::float8 / greatest(1, count(*)) FROM public.{}", self.case.table);
+        let rows = match self.case.table {
+            "children" => "(SELECT id FROM public.parents UNION ALL SELECT id FROM public.children) family".to_owned(),
+            table => format!("public.{table}"),
+        };
+        let sql = format!("SELECT pg_table_size('migrate.ledger')::float8 / greatest(1, count(*)) FROM {rows}");
         Ok(query(&url, &sql)?.trim().parse()?)
     }
 
@@ -169,6 +187,10 @@ impl Run<'_> {
             (_, Engine::Postgres, "tree") => {
                 let (source, target) = (self.sources.source.url("tree"), self.sources.target.url("tree"));
                 compare::tree_in_postgres(&source, &target, self.settings.tree)
+            }
+            (_, Engine::Postgres, "children") => {
+                let (source, target) = (self.sources.source.url("children"), self.sources.target.url("children"));
+                remap::same(&source, &target, self.settings.parents)
             }
             (_, Engine::Postgres, table) if keyed(table).is_some() => {
                 compare::same_in_postgres(&self.sources.source.url(table), &self.sources.target.url(table), table)
@@ -189,6 +211,7 @@ impl Run<'_> {
         match self.case.table {
             "readings" => (READINGS_POSTGRES, READINGS_KEYS),
             "tree" => (TREE, TREE_KEYS),
+            "children" => (NUMBERED, ""),
             _ => (EVENTS_POSTGRES, EVENTS_KEYS),
         }
     }

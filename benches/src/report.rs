@@ -73,11 +73,12 @@ impl Table {
             .map_or("unknown processor", |l| l.1);
         let postgres = query(&sources.target.url("postgres"), "SHOW server_version")?;
         let machine = format!(
-            "{} events, {} readings, {} nodes, {} pairs; {cores} cores of {model}; PostgreSQL {postgres} (two servers, shared_buffers 512 MB, \
+            "{} events, {} readings, {} nodes, {} parents, {} pairs; {cores} cores of {model}; PostgreSQL {postgres} (two servers, shared_buffers 512 MB, \
              max_wal_size 8 GB), SQLite {}",
             settings.events,
             settings.readings,
             settings.tree,
+            settings.parents,
             settings.pairs,
             rusqlite::version()
         );

@@ -3,6 +3,7 @@
 use crate::database::{Folder, Server, copy_in, copy_out, ended, psql, run};
 use crate::keyed::KEYED;
 use crate::migrate::build;
+use crate::remap::{self, FAMILY};
 use crate::settings::Settings;
 use crate::tree::{FLAT, Node, TREE, TREE_KEYS, nodes};
 use crate::workload::{
@@ -80,6 +81,12 @@ impl Sources {
             ended(reader)?;
             run(&sources.source.url("tree"), &[TREE_KEYS, "VACUUM (ANALYZE) tree"])?;
             run(&sources.source.url("flat"), &["VACUUM (ANALYZE) flat", "CHECKPOINT"])?;
+        }
+        if needs("children") {
+            eprintln!("making {} parents and their children", settings.parents);
+            sources.source.fresh("children", FAMILY)?;
+            let [parents, children] = remap::fill(settings.parents);
+            run(&sources.source.url("children"), &[&parents, &children, "VACUUM (ANALYZE) parents, children", "CHECKPOINT"])?;
         }
         Ok(sources)
     }

@@ -13,6 +13,8 @@ pub struct Settings {
     pub readings: u64,
     /// Rows of the table that refers to itself; `MIGRATE_BENCH_TREE`.
     pub tree: u64,
+    /// Rows of the table of parents, which have three children each; `MIGRATE_BENCH_PARENTS`.
+    pub parents: u64,
     /// How often each limit and each copy is timed, in turn; `MIGRATE_BENCH_PAIRS`.
     pub pairs: usize,
     /// Whether a ratio or memory above its bound makes the run fail; `--enforce`.
@@ -26,7 +28,16 @@ pub struct Settings {
 impl Settings {
     /// Returns a size at which all cases take seconds: to see that they work, not how fast.
     pub fn quick() -> Self {
-        Settings { events: 2_000, readings: 5_000, tree: 3_000, pairs: 1, enforce: false, program: None, names: Vec::new() }
+        Settings {
+            events: 2_000,
+            readings: 5_000,
+            tree: 3_000,
+            parents: 2_000,
+            pairs: 1,
+            enforce: false,
+            program: None,
+            names: Vec::new(),
+        }
     }
 
     /// Reads the arguments of the program, and the environment for what they do not say.
@@ -34,7 +45,14 @@ impl Settings {
     /// # Errors
     /// If an argument is no case, or a number is none.
     pub fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Self> {
-        let mut settings = Settings { events: 1_000_000, readings: 5_000_000, tree: 1_000_000, pairs: 5, ..Settings::quick() };
+        let mut settings = Settings {
+            events: 1_000_000,
+            readings: 5_000_000,
+            tree: 1_000_000,
+            parents: 1_000_000,
+            pairs: 5,
+            ..Settings::quick()
+        };
         for argument in arguments {
             match argument.as_str() {
                 // Cargo says so to every bench.
@@ -51,6 +69,7 @@ impl Settings {
         settings.events = number("MIGRATE_BENCH_EVENTS")?.unwrap_or(settings.events);
         settings.readings = number("MIGRATE_BENCH_READINGS")?.unwrap_or(settings.readings);
         settings.tree = number("MIGRATE_BENCH_TREE")?.unwrap_or(settings.tree);
+        settings.parents = number("MIGRATE_BENCH_PARENTS")?.unwrap_or(settings.parents);
         settings.pairs = number("MIGRATE_BENCH_PAIRS")?.map_or(settings.pairs, |n| n.max(1) as usize);
         settings.program = std::env::var_os("MIGRATE_BENCH_BIN").map(PathBuf::from);
         Ok(settings)
