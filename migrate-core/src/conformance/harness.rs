@@ -32,6 +32,10 @@ pub enum Feature {
     Choice,
     /// References are enforced.
     ForeignKeys,
+    /// Ids are drawn ahead of their rows: [`crate::SinkTransaction::reserve`].
+    NewIds,
+    /// Rows that refer to one another are inserted and deleted at once: [`crate::sink::SinkCapabilities::together`].
+    Together,
     /// Several transactions write at once.
     ConcurrentWriters,
     /// A run can be made of which nothing stays: [`crate::Sink::rehearse`].
@@ -61,7 +65,8 @@ pub trait TestDatabase: Send + Sync {
     async fn sink(&self) -> Result<Arc<dyn Sink>>;
 
     /// Creates a table from the name, columns (type, NULL or not), keys and references of a description, without the adapter.
-    /// Defaults, checks and the like are never asked for.
+    /// A column with an [identity](crate::schema::ColumnSchema::identity), which is an integer and the key, is numbered by the database
+    /// where no value is given. Defaults, checks and the like are never asked for.
     async fn create_table(&self, table: &TableSchema) -> Result<()>;
 
     /// Adds rows to a table made by [`TestDatabase::create_table`] without the adapter; cells in the order of its columns.

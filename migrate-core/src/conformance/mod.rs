@@ -18,6 +18,7 @@ mod sink_cases;
 mod source_cases;
 mod state_cases;
 mod table_cases;
+mod tie_cases;
 mod work;
 
 pub use check::Failure;
@@ -223,6 +224,14 @@ cases! { $
         another_process_cannot_prepare_or_finish;
         every_value_survives_or_is_refused;
         odd_names_are_created;
+    }
+    tie_cases [Sink] {
+        ids_are_drawn_that_no_row_has_and_none_gets_later [NewIds];
+        the_key_map_is_read_as_the_transaction_sees_it [Together];
+        rows_that_refer_to_one_another_are_inserted_at_once [Together ForeignKeys];
+        a_reference_that_may_wait_is_left_open_where_its_parent_is_not_there [Together ForeignKeys];
+        rows_set_aside_leave_nothing_after_a_rollback [Together ForeignKeys];
+        rows_that_refer_to_one_another_are_deleted_at_once [Together ForeignKeys];
     }
     rehearsal_cases [Sink] {
         a_rehearsal_sees_what_it_writes_and_leaves_nothing [Rehearsals];
