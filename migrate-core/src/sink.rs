@@ -334,7 +334,7 @@ pub trait SinkTransaction: Send {
     }
 
     /// Reads a key map as the transaction sees it, with what was put ahead of the commit; else as
-    /// [`TargetState::mapped`](crate::state::TargetState::mapped) does.
+    /// [`TargetState::mapped`] does.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] by default; sinks that insert rows of a cycle at once have it.
