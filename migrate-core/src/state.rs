@@ -310,7 +310,7 @@ pub struct GoneRow {
 pub struct StateChanges {
     /// Whose checkpoint, ledger and quarantine it is; `None` writes nothing but rows.
     pub scope: Option<Scope>,
-    /// Whether the scope's ledger, quarantine and list of gone rows are emptied first.
+    /// Whether the scope's checkpoint, ledger, quarantine and list of gone rows are forgotten first.
     pub reset_ledger: bool,
     /// Ordinals of blocks to remove.
     pub removed_blocks: Vec<i64>,

@@ -49,7 +49,7 @@ impl Bench {
         let mut job = Job::new("copy", "from", "to").with_entity(feeds("goals", "goal")).with_entity(feeds("notes", "note"));
         job = job.with_entity(Entity::new("users"));
         job.deletes.mode = DeleteMode::Hard;
-        let options = RunOptions::new().with_batch_rows(50);
+        let options = RunOptions::new().with_parallel(3).with_part_bytes(1).with_batch_rows(50);
         Bench { from, to: MemoryDatabase::new(), recorder: Arc::new(MemoryRecorder::default()), job, options }
     }
 

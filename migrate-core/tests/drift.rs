@@ -286,3 +286,27 @@ async fn of_a_table_without_a_key_the_new_columns_are_remembered_and_nothing_els
     let counters = report.entities[0].counters;
     assert_eq!((report.error, counters.inserted, counters.unchanged), (None, 1, 3));
 }
+
+#[tokio::test]
+async fn a_table_that_somebody_has_emptied_keeps_nothing_of_the_parts_that_it_was_copied_in() {
+    let rows = || (0..450).map(|id| (id, id));
+    for killed in 0..8 {
+        let mut bench = Bench::new(&[ID, text("a")], 450);
+        bench.size = 3 << 30;
+        bench.make(&[ID, text("a")], rows());
+        bench.counters().await;
+        assert_eq!(bench.parts().await, 3);
+        bench.to.delete("t", |_| true).expect("the table is there");
+        // Smaller than before, it is copied in two parts, that are cut elsewhere.
+        bench.size = 2 * (64 << 20);
+        bench.make(&[ID, text("a")], rows());
+        if killed > 0 {
+            bench.to.faults().fail(Call::Commit, killed, ErrorKind::Io);
+            bench.run().await.expect("the run begins");
+            bench.to.faults().clear();
+        }
+        assert_eq!(bench.counters().await.inserted, 450, "killed at {killed}");
+        assert_eq!(bench.parts().await, 2, "killed at {killed}");
+        assert_eq!(bench.counters().await.unchanged, 450, "killed at {killed}");
+    }
+}

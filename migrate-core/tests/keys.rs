@@ -87,7 +87,7 @@ impl Bench {
             .source(Arc::new(self.from.source()))
             .target(Arc::new(self.to.sink()))
             .recorder(self.recorder.clone())
-            .options(RunOptions::new().with_batch_rows(self.rows))
+            .options(RunOptions::new().with_parallel(3).with_part_bytes(1).with_batch_rows(self.rows))
             .build()
             .expect("the job is sound")
     }

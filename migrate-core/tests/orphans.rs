@@ -58,7 +58,7 @@ impl Sides {
                 .source(Arc::new(self.from.source()))
                 .target(Arc::new(self.to.sink()))
                 .recorder(self.recorder.clone())
-                .options(RunOptions::new().with_batch_rows(20))
+                .options(RunOptions::new().with_parallel(3).with_part_bytes(1).with_batch_rows(20))
                 .build()
                 .expect("the job is sound");
             let report = pipeline.run(&CancelToken::new()).await.expect("the run begins");

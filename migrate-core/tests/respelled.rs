@@ -61,7 +61,7 @@ impl Bench {
             .source(Arc::new(self.from.source()))
             .target(Arc::new(self.to.sink()))
             .recorder(self.recorder.clone())
-            .options(RunOptions::new().with_batch_rows(1).with_strategy(self.strategy))
+            .options(RunOptions::new().with_parallel(3).with_part_bytes(1).with_batch_rows(1).with_strategy(self.strategy))
             .build();
         pipeline.expect("the job is sound").run(&CancelToken::new()).await.expect("the run begins")
     }

@@ -337,6 +337,8 @@ pub(super) async fn a_reset_empties_one_scope_only(harness: &dyn Harness) -> Out
     ensure_eq(state.ledger_blocks(&scope("items"), None, 9).await?, vec![block(4, 9)], "the blocks written by the reset itself")?;
     ensure_eq(state.ledger_blocks(&second_part, None, 9).await?.len(), 2, "the number of blocks of another part")?;
     ensure_eq(amounts(&state, "other").await?, [1, 2, 1], "the state of another entity")?;
+    let left = state.checkpoints("job", "items").await?;
+    ensure_eq(left.iter().map(|(part, _)| *part).collect::<Vec<_>>(), vec![1], "the parts with a checkpoint")?;
     let left = state.quarantine("job", Some("items"), 9).await?;
     ensure_eq(left.iter().map(|r| r.scope.partition).collect::<Vec<_>>(), vec![1], "the parts with refused rows")
 }

@@ -45,6 +45,7 @@ impl State {
         let digests = self.digests.entry(scope.clone()).or_default();
         if changes.reset_ledger {
             blocks.clear();
+            self.checkpoints.remove(scope);
             self.quarantine.retain(|row| &row.scope != scope);
             self.gone.retain(|_, (of, _)| of != scope);
         }

@@ -55,9 +55,7 @@ impl Waiting {
         }
         (yes, no)
     }
-}
 
-impl Waiting {
     /// Takes rows that are few of their page out of it: the page would wait in memory with them.
     pub(super) fn without_others(mut self) -> Self {
         if self.ids.is_none() && self.rows.len() < self.page.row_count() / 2 {

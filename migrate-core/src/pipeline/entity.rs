@@ -29,8 +29,8 @@ pub(super) struct EntityRun {
     pub(super) fingerprint: String,
     /// The parts' checkpoints; none if the entity was never written, or if what was says nothing any more.
     pub(super) checkpoints: Vec<(u32, Checkpoint)>,
-    /// Whether there is state that says nothing any more.
-    pub(super) stale: bool,
+    /// The parts of which state is there that says nothing any more.
+    pub(super) void: Vec<u32>,
     /// Whether the ledger says which rows were synced, but not whether they are as they would be written now.
     pub(super) distrusted: bool,
     /// What makes the ledger one of the columns of now, where the source's have changed since it was made.
@@ -71,10 +71,10 @@ impl EntityRun {
             remembered: remembered(&found, &entity.source).map(<[SourceColumn]>::to_vec),
             entity,
             fingerprint,
-            stale: !keep && !found.is_empty(),
             distrusted: rebase.is_none() && (trusted == Trust::Keys || found.iter().any(|(_, c)| c.distrusted)),
             made_over: rebase.is_some(),
             rebase: rebase.map(Arc::new),
+            void: if keep { Vec::new() } else { found.iter().map(|(part, _)| *part).collect() },
             checkpoints: if keep { found } else { Vec::new() },
             occupied,
             refused: Arc::default(),
@@ -113,7 +113,7 @@ impl EntityRun {
             entity: self.entity.clone(),
             fingerprint: self.fingerprint.clone(),
             checkpoints,
-            stale: false,
+            void: Vec::new(),
             distrusted: self.distrusted,
             rebase: None,
             made_over: false,
@@ -248,7 +248,7 @@ impl EntityRun {
         Start {
             // What is only remembered is always looked for.
             loadable: self.is_loadable() && context.purpose != Purpose::Adopt,
-            reset: self.stale,
+            reset: self.is_stale(),
             distrusted: self.distrusted,
             sequence: checkpoint.map_or(0, |c| c.sequence),
             fingerprint: self.fingerprint.clone(),
@@ -311,6 +311,35 @@ impl EntityRun {
         parts::walk(walks, snapshot).await
     }
 
+    /// Forgets the parts of a void ledger before there are others, as those that stayed would overlap them.
+    pub(super) async fn forget_parts(&mut self, context: &Context) -> Result<()> {
+        if !self.is_stale() || self.void.len().max(self.parts(context)) < 2 {
+            return Ok(());
+        }
+        let mut transaction = context.sink.begin(&context.fence).await?;
+        for part in &self.void {
+            let scope = Some(Scope { job: context.job.name.clone(), entity: self.entity.name.clone(), partition: *part });
+            transaction.put_state(StateChanges { scope, reset_ledger: true, ..StateChanges::default() }).await?;
+        }
+        transaction.commit(&StateChanges::default()).await?;
+        self.void.clear();
+        Ok(())
+    }
+
+    /// Returns whether what the target remembers of this entity is void.
+    pub(super) fn is_stale(&self) -> bool {
+        !self.void.is_empty()
+    }
+
+    /// Returns in how many parts the entity is to be walked for the first time.
+    fn parts(&self, context: &Context) -> usize {
+        // What is known of ids that are being given is one walk's own.
+        if context.limits.rows.is_some() || self.entity.generated.is_some() {
+            return 1;
+        }
+        parts::number(&context.limits, self.entity.source.size_bytes.unwrap_or(0))
+    }
+
     async fn new_walk(&self, context: &Context, part: u32, range: KeyRange, snapshot: &mut dyn Snapshot) -> Result<Walk> {
         let checkpoint = self.checkpoints.iter().find(|(of, _)| *of == part).map(|(_, c)| c);
         // What others have brought since, or is only remembered, is looked at whatever the source says.
@@ -330,8 +359,8 @@ impl EntityRun {
         if !self.checkpoints.is_empty() {
             return Ok(parts::with_missing(&self.checkpoints));
         }
-        let parts = parts::number(&context.limits, self.entity.source.size_bytes.unwrap_or(0));
-        if parts < 2 || context.limits.rows.is_some() {
+        let parts = self.parts(context);
+        if parts < 2 {
             return Ok(vec![(0, KeyRange::ALL)]);
         }
         let columns = self.entity.read_columns();

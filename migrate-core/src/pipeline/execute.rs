@@ -249,6 +249,9 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
             run.rebase(context).await?;
         }
     }
+    for run in &mut runs {
+        run.forget_parts(context).await?;
+    }
     if runs.iter().any(|r| r.entity.create && r.needs_keys()) {
         step(context, "keys of tables that hold rows");
         context.sink.build_keys(&plan.schema, &context.fence).await?;
@@ -361,7 +364,7 @@ async fn look_up(context: &Context, plan: &Plan, entity: &crate::plan::EntityPla
     if unknown && context.job.mode == Mode::Init {
         return refuse("the target's table holds rows, and the mode init fills empty tables only");
     }
-    if run.stale && run.occupied && entity.generated.as_ref().is_some_and(|own| own.keyed) {
+    if run.is_stale() && run.occupied && entity.generated.as_ref().is_some_and(|own| own.keyed) {
         return refuse(
             "the target holds rows of this entity that came from another source, or with the source's ids; they would be there twice",
         );

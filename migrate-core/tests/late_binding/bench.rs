@@ -59,7 +59,13 @@ impl Bench {
             from.create_table(loose).expect("a new table");
             to.create_table(schema).expect("a new table");
         }
-        Bench { from, to, recorder: Arc::default(), job, options: RunOptions::new().with_batch_rows(100) }
+        Bench {
+            from,
+            to,
+            recorder: Arc::default(),
+            job,
+            options: RunOptions::new().with_parallel(3).with_part_bytes(1).with_batch_rows(100),
+        }
     }
 
     pub(crate) fn cycle(mode: Mode) -> Self {

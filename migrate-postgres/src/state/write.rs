@@ -26,7 +26,7 @@ pub(crate) async fn write(connection: &mut PgConnection, changes: &StateChanges)
         return if empty { Ok(()) } else { Err(Error::new(ErrorKind::Internal, "state was given without its scope")) };
     };
     if changes.reset_ledger {
-        for table in ["ledger", "quarantine", "gone"] {
+        for table in ["checkpoint", "ledger", "quarantine", "gone"] {
             let sql = format!("DELETE FROM migrate.{table} x WHERE x.job = $1 AND x.entity = $2 AND x.partition = $3");
             run(connection, scope, sql).await?;
         }

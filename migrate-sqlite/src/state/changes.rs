@@ -12,7 +12,7 @@ const DOING: &str = "writing the state";
 pub(crate) fn apply(connection: &Connection, changes: &StateChanges) -> Result<()> {
     let Some(scope) = &changes.scope else { return Ok(()) };
     if changes.reset_ledger {
-        for table in ["_migrate_ledger", "_migrate_quarantine", "_migrate_gone"] {
+        for table in ["_migrate_checkpoint", "_migrate_ledger", "_migrate_quarantine", "_migrate_gone"] {
             let delete = format!("DELETE FROM main.{table} WHERE job = ?1 AND entity = ?2 AND part = ?3");
             connection.execute(&delete, params![scope.job, scope.entity, scope.partition]).during(DOING)?;
         }

@@ -76,7 +76,11 @@ fn job(case: &Case, sql: &Sql<'_>) -> Job {
 }
 
 fn options(case: &Case) -> RunOptions {
-    RunOptions::new().with_batch_rows(case.batch_rows).with_max_quarantined(QuarantineLimit::Rows(u64::MAX))
+    RunOptions::new()
+        .with_batch_rows(case.batch_rows)
+        .with_parallel(3)
+        .with_part_bytes(1)
+        .with_max_quarantined(QuarantineLimit::Rows(u64::MAX))
 }
 
 impl Play<'_> {

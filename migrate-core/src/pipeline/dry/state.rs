@@ -74,6 +74,7 @@ impl DryState {
         let mut overlay = self.lock();
         if changes.reset_ledger {
             overlay.reset.insert(scope.clone());
+            overlay.checkpoints.remove(scope);
         }
         overlay.settled.extend(&changes.gone_settled);
         for row in &changes.gone {
@@ -124,7 +125,10 @@ impl TargetState for DryState {
         if self.exists {
             found.extend(self.inner.checkpoints(job, entity).await?);
         }
-        for (scope, checkpoint) in self.lock().checkpoints.iter().filter(|(s, _)| s.job == job && s.entity == entity) {
+        let overlay = self.lock();
+        let reset = |part| overlay.reset.iter().any(|s| s.job == job && s.entity == entity && s.partition == part);
+        found.retain(|part, _| !reset(*part));
+        for (scope, checkpoint) in overlay.checkpoints.iter().filter(|(s, _)| s.job == job && s.entity == entity) {
             found.insert(scope.partition, checkpoint.clone());
         }
         Ok(found.into_iter().collect())

@@ -145,7 +145,8 @@ async fn settle(context: &Context, members: &mut [&mut EntityRun], backoff: &mut
 /// Takes note of what was just committed.
 async fn look_again(context: &Context, run: &mut EntityRun) -> Result<()> {
     run.checkpoints = context.state.checkpoints(&context.job.name, &run.entity.name).await?;
-    (run.stale, run.occupied) = (false, true);
+    run.void.clear();
+    run.occupied = true;
     Ok(())
 }
 

@@ -77,7 +77,7 @@ impl<'c> Record<'c> {
             position: position.to_string(),
             translator: Translator::new(&run.entity, &context.job.name),
             transaction,
-            reset: run.stale,
+            reset: run.is_stale(),
             range: None,
             moved: None,
             trigger_columns: BTreeSet::new(),

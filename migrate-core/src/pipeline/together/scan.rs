@@ -2,6 +2,7 @@
 
 use super::super::context::Context;
 use super::super::entity::EntityRun;
+use super::super::parts::with_missing;
 use super::super::shape::{Shaped, Shaper};
 use super::Failure;
 use crate::diff::{BLOCK_ROWS, Entry, LedgerBlock};
@@ -55,12 +56,9 @@ pub(super) fn parts(run: &EntityRun, job: &str) -> Vec<Part> {
     if run.checkpoints.is_empty() {
         return vec![Part { scope: scope(0), range: KeyRange::ALL, known: false }];
     }
-    let part = |(partition, checkpoint): &(u32, crate::state::Checkpoint)| Part {
-        scope: scope(*partition),
-        range: checkpoint.range.clone(),
-        known: true,
-    };
-    run.checkpoints.iter().map(part).collect()
+    let known = |partition| run.checkpoints.iter().any(|(part, _)| *part == partition);
+    let part = |(partition, range)| Part { scope: scope(partition), range, known: known(partition) };
+    with_missing(&run.checkpoints).into_iter().map(part).collect()
 }
 
 impl Part {
