@@ -298,17 +298,15 @@ impl EntityRun {
 
     async fn run_parts(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let ranges = self.ranges(context, snapshot.as_mut()).await?;
+        let at_once = context.limits.parallel.min(ranges.len());
+        let context = &if at_once > 1 { context.among(at_once) } else { context.clone() };
         let mut walks = Vec::with_capacity(ranges.len());
-        if let [(part, range)] = &ranges[..] {
-            walks.push((self.new_walk(context, *part, range.clone(), snapshot.as_mut()).await?, None));
-        } else {
-            let context = &context.among(ranges.len());
-            for (part, range) in ranges {
-                let mut fork = snapshot.fork().await?;
-                walks.push((self.new_walk(context, part, range, fork.as_mut()).await?, Some(fork)));
-            }
+        for (part, range) in ranges {
+            let mut fork = if at_once > 1 { Some(snapshot.fork().await?) } else { None };
+            let view = fork.as_mut().unwrap_or(&mut snapshot);
+            walks.push((self.new_walk(context, part, range, view.as_mut()).await?, fork));
         }
-        parts::walk(walks, snapshot).await
+        parts::walk(walks, at_once, snapshot).await
     }
 
     /// Forgets the parts of a void ledger before there are others, as those that stayed would overlap them.

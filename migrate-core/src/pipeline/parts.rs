@@ -48,29 +48,40 @@ pub(super) fn with_missing(checkpoints: &[(u32, Checkpoint)]) -> Vec<(u32, KeyRa
     parts
 }
 
-/// Walks all parts, at the same time where there are several, until nothing more is gained; returns what became of the rows.
+/// Walks all parts until nothing more is gained, so many at the same time as may be, each of those with a view of its own; returns what
+/// became of the rows.
 pub(super) async fn walk(
     parts: Vec<(Walk, Option<Box<dyn Snapshot>>)>,
+    at_once: usize,
     mut snapshot: Box<dyn Snapshot>,
 ) -> Result<(Counters, Box<dyn Snapshot>)> {
     let mut walks = Vec::with_capacity(parts.len());
     let mut running = JoinSet::new();
     for (mut walk, fork) in parts {
-        if let Some(fork) = fork {
-            running.spawn(async move { walk.run(fork).await.map(|_| walk) });
-        } else {
+        let Some(fork) = fork else {
             snapshot = walk.run(snapshot).await?;
             walks.push(walk);
+            continue;
+        };
+        if running.len() >= at_once {
+            walks.extend(next(&mut running).await?);
         }
+        running.spawn(async move { walk.run(fork).await.map(|_| walk) });
     }
-    while let Some(walk) = running.join_next().await {
-        walks.push(walk.map_err(|e| Error::new(ErrorKind::Internal, "a part has died").caused_by(e))??);
+    while let Some(walk) = next(&mut running).await? {
+        walks.push(walk);
     }
     let mut again: Vec<&mut Walk> = walks.iter_mut().filter(|walk| walk.may_go_again()).collect();
     let snapshot = go_again(&mut again, snapshot).await?;
     let mut sum = Counters::default();
     walks.iter().for_each(|walk| sum.add(&walk.counters()));
     Ok((sum, snapshot))
+}
+
+/// Waits for one of the walks that are under way.
+async fn next(running: &mut JoinSet<Result<Walk>>) -> Result<Option<Walk>> {
+    let Some(ended) = running.join_next().await else { return Ok(None) };
+    ended.map_err(|e| Error::new(ErrorKind::Internal, "a part has died").caused_by(e))?.map(Some)
 }
 
 /// Tries the refused rows again, one part after another, for as long as that helps any: a row may have been refused for want of one that
