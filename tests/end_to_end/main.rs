@@ -3,6 +3,7 @@
 mod adopt;
 mod bad_input;
 mod bind_queries;
+mod binds;
 mod cascades;
 mod command_line;
 mod comparison;

@@ -47,7 +47,7 @@ pub use owner::{HEARTBEAT_LIMIT, Liveness, Owner};
 pub use progress::{Progress, ProgressTracker};
 pub use recorder::{ExecutionPage, ExecutionQuery, LogPage, LogQuery, Recorder, Standing, Update};
 pub use recording::Recording;
-pub use reference::Reference;
+pub use reference::{Bind, Reference};
 pub use secret::Secret;
 pub use stage::{Stage, StageEntities};
 pub use state::ExecutionState;

@@ -6,6 +6,7 @@ use crate::filter::Parameter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A reference from an entity to another, or to itself, that holds whether or not a database declares it.
 ///
@@ -36,6 +37,32 @@ pub struct Reference {
     /// What happens to rows whose parent is nowhere; what the entity or the job says if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphans: Option<OrphanPolicy>,
+    /// When it is bound; what the planner finds if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bind: Option<Bind>,
+}
+
+/// When a reference is bound, where the job says so instead of the planner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Bind {
+    /// Parents load first.
+    Order,
+    /// NULL is written where the parent is not there yet, and the value once all rows are.
+    Late,
+    /// All new rows of its cycle are inserted at once.
+    Together,
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Bind::Order => "order",
+            Bind::Late => "late",
+            Bind::Together => "together",
+        })
+    }
 }
 
 impl Reference {
@@ -63,6 +90,13 @@ impl Reference {
     #[must_use]
     pub fn with_orphans(mut self, policy: OrphanPolicy) -> Self {
         self.orphans = Some(policy);
+        self
+    }
+
+    /// Says when it is bound.
+    #[must_use]
+    pub fn with_bind(mut self, bind: Bind) -> Self {
+        self.bind = Some(bind);
         self
     }
 

@@ -12,8 +12,8 @@ use super::sweep::sweep;
 use super::together::bring_in;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::job::{
-    CancelToken, Event, Execution, ExecutionState, Level, MULTISET_ROWS, Mode, Observers, Owner, PlannedEntity, ProgressTracker,
-    Recording, Strategy,
+    Bind, CancelToken, Event, Execution, ExecutionState, Level, MULTISET_ROWS, Mode, Observers, Owner, PlannedEntity,
+    ProgressTracker, Recording, Strategy,
 };
 use crate::plan::Plan;
 use crate::source::{PageRequest, Snapshot};
@@ -385,8 +385,10 @@ async fn run_entities(
     mut snapshot: Box<dyn Snapshot>,
 ) -> Result<Box<dyn Snapshot>> {
     // References of tables that are created are checked at the end, so only live ones impose an order, and stages, and ids that the
-    // target gives.
-    let ordered = runs.iter().any(|r| !r.entity.create || r.entity.stage.is_some() || !r.entity.translations.is_empty());
+    // target gives, and the job file.
+    let told = |r: &EntityRun| r.entity.references.iter().any(|reference| reference.bind == Some(Bind::Order));
+    let ordered = |r: &EntityRun| !r.entity.create || r.entity.stage.is_some() || !r.entity.translations.is_empty() || told(r);
+    let ordered = runs.iter().any(ordered);
     let level = |run: &EntityRun| if ordered { run.entity.level } else { 0 };
     runs.sort_by_key(level);
     let mut stage = None;

@@ -4,6 +4,7 @@ use super::Plan;
 use super::references::Binding;
 use crate::binding::{Bond, Edge, schedule, spell_cycle};
 use crate::filter::Parameter;
+use crate::job::Bind;
 use serde::Serialize;
 use std::fmt::Write;
 /// Which entity refers to which, in which order they load, and what is bound after the rows are there.
@@ -57,6 +58,9 @@ pub struct GraphReference {
     pub declared: bool,
     /// When the reference is bound.
     pub binding: Binding,
+    /// What the job file says about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind: Option<Bind>,
     /// Why then, in words.
     pub reason: &'static str,
 }
@@ -95,6 +99,7 @@ impl ReferenceGraph {
                     moved: reference.entity.is_some(),
                     declared: reference.declared,
                     binding: reference.binding,
+                    bind: reference.bind,
                     reason: reference.reason(),
                 });
             }

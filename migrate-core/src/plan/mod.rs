@@ -1,5 +1,6 @@
 //! What a run would do: which entities, in which order, into which tables, with which columns.
 
+mod bind;
 mod build;
 mod cascades;
 mod columns;

@@ -1,5 +1,6 @@
 //! The references of a plan's entities: from both catalogs and from the job file, and when each is bound.
 
+use super::bind;
 use super::entity::EntityPlan;
 use super::keys;
 use super::orphans::{self, Placeholder};
@@ -7,7 +8,7 @@ use crate::binding::{Bond, Edge, Schedule, Staged, Timing, schedule_stages, spel
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use crate::hint;
-use crate::job::{Entities, Job, OrphanPolicy, Reference, stage};
+use crate::job::{Bind, Entities, Job, OrphanPolicy, Reference, stage};
 use crate::schema::{DatabaseSchema, ForeignKey, TableName, TableSchema};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -34,6 +35,9 @@ pub struct ReferencePlan {
     pub check: ReferenceCheck,
     /// When it is bound.
     pub binding: Binding,
+    /// What the job file says about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind: Option<Bind>,
     /// What happens to rows whose parent is nowhere, where the job says so and there can be any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orphans: Option<OrphanPolicy>,
@@ -109,6 +113,11 @@ impl ReferencePlan {
     /// Returns the reason for which it is bound when it is, in words.
     pub fn reason(&self) -> &'static str {
         match self.binding {
+            _ if self.follows_job() => match self.bind {
+                Some(Bind::Late) => "the job file says so: NULL until the parent is there",
+                Some(Bind::Together) => "the job file says so: all new rows of the cycle are inserted at once",
+                Some(Bind::Order) | None => "the job file says so: parents load first",
+            },
             Binding::Late if self.against_stages => "its parents are in a later stage: NULL until the parent is there",
             Binding::InCycle if self.against_stages => "its parents are in a later stage, and it cannot wait: a run is refused",
             Binding::WithRow => "parents load first",
@@ -117,6 +126,18 @@ impl ReferencePlan {
             Binding::Together => "in a cycle that is never NULL: all new rows of the cycle are inserted at once",
             Binding::Unchecked => "no constraint of the target checks it",
             Binding::InCycle => "in a cycle of existing tables: a first load is refused",
+        }
+    }
+}
+
+impl ReferencePlan {
+    /// Whether it is bound as the job file says, and not as the planner finds.
+    fn follows_job(&self) -> bool {
+        match self.bind {
+            Some(Bind::Order) => matches!(self.binding, Binding::WithRow | Binding::AfterLoad | Binding::Unchecked),
+            Some(Bind::Late) => self.binding == Binding::Late,
+            Some(Bind::Together) => self.binding == Binding::Together,
+            None => false,
         }
     }
 }
@@ -194,15 +215,17 @@ pub(super) fn plan(
     for (place, table) in tables.iter().enumerate() {
         found.push(references_of(job, entities, place, table, source)?);
     }
-    let (mut edges, mut places) = (Vec::new(), Vec::new());
-    for (child, references) in found.iter().enumerate() {
-        for (at, (reference, bond)) in references.iter().enumerate() {
-            if let Some(parent) = entities.iter().position(|e| Some(&e.name) == reference.entity.as_ref()) {
-                edges.push(Edge { child, parent, bond: *bond });
-                places.push((child, at));
-            }
+    let mut edges = Vec::new();
+    for (child, references) in found.iter_mut().enumerate() {
+        for (at, (reference, bond)) in references.iter_mut().enumerate() {
+            let Some(parent) = entities.iter().position(|e| Some(&e.name) == reference.entity.as_ref()) else { continue };
+            let bond = bind::overridden(&entities[child], &entities[parent], reference, *bond, notes)?;
+            edges.extend(bond.map(|bond| (Edge { child, parent, bond }, (child, at), reference.bind != Some(Bind::Order))));
         }
     }
+    // What the job orders is kept before what the planner would.
+    edges.sort_by_key(|(_, _, free)| *free);
+    let (edges, places): (Vec<Edge>, Vec<(usize, usize)>) = edges.into_iter().map(|(edge, place, _)| (edge, place)).unzip();
     let stages: Vec<usize> = entities.iter().map(|e| stage::place_of(&job.stages, &e.name).unwrap_or(0)).collect();
     let Staged { schedule: Schedule { levels, cycles, timings, knots }, against } = schedule_stages(&stages, &edges);
     let path = |start: usize, edges: &[Edge]| {
@@ -218,6 +241,16 @@ pub(super) fn plan(
     let knots: Vec<Vec<usize>> = knots.iter().filter(possible).cloned().collect();
     for (number, ((edge, timing), (child, at))) in edges.iter().zip(timings).zip(places).enumerate() {
         let reference = &mut found[child][at].0;
+        let whole = knots.iter().any(|knot| knot.contains(&edge.child));
+        if let Some(why) = bind::hindrance(reference, timing, whole, against.contains(&number)) {
+            let (own, parent) = (&entities[edge.child], &entities[edge.parent]);
+            let why = if reference.bind == Some(Bind::Order) && !against.contains(&number) {
+                format!("{why}: {}", path(edge.child, &edges))
+            } else {
+                why.to_owned()
+            };
+            return Err(bind::refused(own, parent, reference, &why));
+        }
         let mut where_to = "in a cycle";
         if against.contains(&number) {
             reference.against_stages = true;
@@ -251,7 +284,7 @@ pub(super) fn plan(
                     own.name, parent.name
                 ));
             }
-            (Bond::Rigid, Timing::Together) if knots.iter().any(|knot| knot.contains(&edge.child)) => {
+            (Bond::Rigid, Timing::Together) if whole => {
                 reference.binding = Binding::Together;
             }
             (Bond::Rigid | Bond::Nullable, Timing::Late | Timing::Together) => {
@@ -307,6 +340,7 @@ fn references_of(
                 other.declared |= reference.declared;
                 other.source = other.source.take().or(reference.source);
                 other.orphans = other.orphans.or(reference.orphans);
+                other.bind = other.bind.or(reference.bind);
             }
             None => found.push((reference, bond)),
         }
@@ -330,6 +364,7 @@ fn references_of(
             declared: false,
             check,
             binding: if child.create { Binding::AfterLoad } else { Binding::WithRow },
+            bind: None,
             orphans: None,
             placeholder: None,
             against_stages: false,
@@ -374,7 +409,7 @@ fn declared<'j>(job: &'j Job, entity: &str) -> &'j [Reference] {
 }
 
 /// How firmly an existing table holds a reference.
-fn bond(child: &EntityPlan, key: &ForeignKey) -> Bond {
+pub(super) fn bond(child: &EntityPlan, key: &ForeignKey) -> Bond {
     let written = |name: &String| child.columns.iter().any(|c| &c.target == name);
     let empty = |name: &String| child.target.column(name).is_some_and(|c| c.default.is_none() && c.generated.is_none());
     if key.columns.iter().any(|name| !written(name) && empty(name)) {
@@ -409,6 +444,7 @@ fn unchecked(
         declared: false,
         check: ReferenceCheck::Never,
         binding: Binding::Unchecked,
+        bind: None,
         orphans: None,
         placeholder: None,
         against_stages: false,
@@ -450,6 +486,7 @@ fn from_job(child: &EntityPlan, parent: &EntityPlan, declared: &Reference) -> Re
     reference.declared = true;
     reference.when = declared.when.clone();
     reference.orphans = declared.orphans;
+    reference.bind = declared.bind;
     reference.source =
         Some(SourceReference { columns: declared.columns.clone(), parent_columns: key.clone(), guaranteed: false });
     Ok(reference)

@@ -1,6 +1,7 @@
 //! References that close a cycle, on the memory adapter: who waits for a parent, who completes it, and what is counted meanwhile.
 
 mod bench;
+mod binds;
 mod graphs;
 mod histories;
 
