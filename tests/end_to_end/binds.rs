@@ -42,6 +42,8 @@ fn the_job_file_says_when_references_of_a_cycle_are_bound() {
         let cases = [
             ("order", "", "with_row", "late"),
             ("", "order", "late", "with_row"),
+            ("late", "", "late", "with_row"),
+            ("", "late", "with_row", "late"),
             ("together", "together", "together", "together"),
         ];
         for (captain, team, first, second) in cases {

@@ -63,6 +63,7 @@ fn a_row_whose_children_the_source_still_has_stays_with_them_until_they_are_gone
         for action in ACTIONS {
             let (project, source, sink) = ready(Engine::Sqlite, engine, action);
             source.run("DELETE FROM team WHERE id = 2");
+            project.write_job(&source.url(), &sink.url(), &format!("orphans = \"allow\"\n{JOB}"));
             for _ in 0..2 {
                 let report = project.run(["run", "--json"]).expect(3).json();
                 assert_eq!(counters(&report, "deleted"), json!([0, 0, 0]), "{engine:?} {action} {report}");

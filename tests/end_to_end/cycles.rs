@@ -122,7 +122,7 @@ fn a_row_without_its_parent_waits_with_null_is_reported_and_is_completed_once_th
                  INSERT INTO employee VALUES (1, 1, 'a', 2), (2, 2, 'b', NULL), (3, 1, 'c', 88), (4, 2, 'd', 4);",
             );
             tables(&target);
-            project.write_job(&source.url(), &target.url(), &SETTINGS.replace("replace", mode));
+            project.write_job(&source.url(), &target.url(), &format!("orphans = \"allow\"\nmode = \"{mode}\"\n"));
             let run = project.run(["run", "--json"]).expect(3);
             run.says(&["the row with the key (3) waits for a parent"]);
             let report = run.json();
@@ -194,7 +194,7 @@ fn a_row_that_was_refused_is_not_let_in_by_halves_later() {
         let target = Database::new(to, project.path(), "target");
         source.run("CREATE TABLE n (id integer PRIMARY KEY, c integer); INSERT INTO n VALUES (1, -1), (2, 2);");
         target.run("CREATE TABLE n (id integer PRIMARY KEY, c integer CONSTRAINT positive CHECK (c > 0))");
-        project.write_job(&source.url(), &target.url(), SETTINGS);
+        project.write_job(&source.url(), &target.url(), &format!("orphans = \"allow\"\n{SETTINGS}"));
         assert_eq!(sum(&project.run(["run", "--json"]).expect(3).json(), "quarantined"), 1);
         // WHEN the table refers to itself from now on
         match &target {

@@ -81,7 +81,7 @@ fn rows_that_wait_in_a_live_cycle_are_listed() {
             "CREATE TABLE team (id integer PRIMARY KEY);
              CREATE TABLE player (id integer PRIMARY KEY, team integer, captain integer REFERENCES player (id));",
         );
-        project.write_job(&source.url(), &target.url(), &job(""));
+        project.write_job(&source.url(), &target.url(), &job("orphans = \"allow\""));
         let report = project.run(["run", "--json"]).expect(3).json();
         assert_eq!(report["entities"][1]["pending"], json!(2), "{pair:?}: {report}");
         let expected = [entry("team", "dangling", &["3", "5", "6"]), entry("captain", "open", &["4 → 77", "5 → 78"])];
@@ -94,7 +94,7 @@ fn references_that_nothing_checks_are_listed_where_they_dangle() {
     for pair in PAIRS {
         let project = Project::new();
         let (source, target) = sides(&project, pair);
-        project.write_job(&source.url(), &target.url(), &job(""));
+        project.write_job(&source.url(), &target.url(), &job("orphans = \"allow\""));
         project.copy();
         let expected = [entry("team", "dangling", &["3", "5", "6"]), entry("captain", "dangling", &["4", "5"])];
         assert_eq!(listed(&project), expected, "{pair:?}");

@@ -175,7 +175,7 @@ fn a_run_with_orphans_is_refused_before_a_row_is_written() {
             }
             project.write_job(&source.url(), &target.url(), settings);
             let check = project.run(["check"]).expect(4).output();
-            assert!(check.contains("keys 3; 5: the job file has a run refused then"), "{pair:?}: {check}");
+            assert!(check.contains("keys 3; 5: a run is refused then"), "{pair:?}: {check}");
             for command in ["plan", "run"] {
                 let run = project.run([command]).expect(1);
                 run.says(&["2 rows refer by (team) to a parent that is not there", "3; 5"]);
@@ -185,6 +185,35 @@ fn a_run_with_orphans_is_refused_before_a_row_is_written() {
             project.copy();
             source.assert_holds(&target, &["team", "player"]);
         }
+    }
+}
+
+#[test]
+fn orphans_that_the_job_says_nothing_of_refuse_a_run_where_a_constraint_or_the_job_names_their_reference() {
+    for pair in PAIRS {
+        let declared = "[[jobs.copy.entities]]\nsource = \"team\"\n[[jobs.copy.entities]]\nsource = \"player\"\n\
+                        references = [{ columns = [\"team\"], entity = \"team\" }]\n";
+        // Whether the target has the constraint, what the job names, and what comes in once orphans are allowed.
+        for (constrained, names, refused) in [(true, "", 2), (true, declared, 2), (false, declared, 0)] {
+            let project = Project::new();
+            let (source, target) = sides(&project, pair, constrained);
+            project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\n{names}"));
+            let check = project.run(["check"]).expect(4).output();
+            assert!(check.contains("keys 3; 5: a run is refused then, unless orphans says otherwise"), "{pair:?}: {check}");
+            for command in [&["plan"][..], &["plan", "--rehearse"], &["run"]] {
+                let run = project.run(command).expect(1);
+                run.says(&["2 rows refer by (team) to a parent that is not there", "3; 5", "orphans = \"null\"", "\"allow\""]);
+            }
+            assert_eq!((target.count("team"), target.count("player")), (0, 0), "{pair:?}");
+            project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\norphans = \"allow\"\n{names}"));
+            let report = project.run(["run", "--json"]).expect(if refused > 0 { 3 } else { 0 }).json();
+            assert_eq!(players(&report, &["inserted", "quarantined"]), [5 - refused, refused], "{pair:?} {constrained} {names}");
+        }
+        // What nobody checks or names is copied as it is.
+        let project = Project::new();
+        let (source, target) = sides(&project, pair, false);
+        project.write_job(&source.url(), &target.url(), "mode = \"replace\"\n");
+        assert_eq!(players(&project.copy(), &["inserted"]), [5], "{pair:?}");
     }
 }
 

@@ -136,7 +136,7 @@ fn strict(engine: Engine) -> (Project, Database) {
     source.run(SOURCE);
     target.run(TABLES);
     target.run(if engine == Engine::Sqlite { SQLITE_TRIGGERS } else { POSTGRES_TRIGGERS });
-    project.write_job(&source.url(), &target.url(), "mode = \"replace\"\n");
+    project.write_job(&source.url(), &target.url(), "mode = \"replace\"\norphans = \"allow\"\n");
     (project, target)
 }
 

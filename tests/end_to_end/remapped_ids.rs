@@ -221,7 +221,7 @@ fn a_row_whose_parent_has_no_new_id_is_refused_and_comes_in_with_it() {
         // The source checks nothing.
         source.run(&SOURCE.replace(" REFERENCES team (id)", "").replace(" REFERENCES employee (id)", ""));
         target_tables(&target);
-        project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\n{ENTITIES}"));
+        project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\norphans = \"allow\"\n{ENTITIES}"));
         source.run(
             "INSERT INTO team VALUES (1, 't1', 'one'); INSERT INTO employee VALUES (1, 1, NULL, 'ann'), (2, 3, NULL, 'bob'), (3, 1, 99, 'cid');
              INSERT INTO badge VALUES (1, 'key', 'a'), (2, 'key', 'b');",

@@ -39,7 +39,7 @@ fn neither_a_password_nor_a_cells_value_is_in_any_output_log_or_record() {
          INSERT INTO child VALUES (1, '{VALUE} orphan');",
     ));
     let settings = format!(
-        "mode = \"replace\"\n[[jobs.copy.entities]]\nsource = \"child\"\n[[jobs.copy.entities]]\nsource = \"t\"\n\
+        "mode = \"replace\"\norphans = \"allow\"\n[[jobs.copy.entities]]\nsource = \"child\"\n[[jobs.copy.entities]]\nsource = \"t\"\n\
          transform = [{{ column = \"m\", mask = {{ pseudonym = {{ key = \"{KEY}\" }} }} }}]\n"
     );
     project.write_job(&source.url(), &target.url_as("guarded", Some(PASSWORD)), &settings);

@@ -241,7 +241,7 @@ fn a_row_whose_parent_has_no_new_id_is_refused_and_its_set_completed_once_it_has
             "replace_per",
             "references = [{ columns = [\"order_id\"], entity = \"orders\", key = [\"id\"] }]\nreplace_per",
         );
-        project.write_job(&source.url(), &target.url(), &job);
+        project.write_job(&source.url(), &target.url(), &format!("orphans = \"allow\"\n{job}"));
         source.run("INSERT INTO orders VALUES (1, 'a'); INSERT INTO lines VALUES (1, 1, 'x', 1), (2, 7, 'y', 2), (3, 7, 'y', 2)");
         for inserted in [2, 0] {
             let report = project.run(["run", "--json"]).expect(3).json();

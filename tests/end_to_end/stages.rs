@@ -32,7 +32,7 @@ fn a_stage_before_its_parents_binds_late_and_everything_arrives_in_every_directi
         target.run(TARGET);
         // `team` is after those who refer to it, `note` in whatever stage takes the rest.
         let order = stages(&[("people", "[\"member\"]"), ("rest", "\"*\""), ("last", "[\"team\"]")]);
-        project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\n{order}"));
+        project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\norphans = \"allow\"\n{order}"));
         let plan = project.run(["plan", "--json"]).expect(0).json();
         let expected = [("people", "member"), ("rest", "note"), ("last", "team")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(staged(&plan), expected, "{plan}");

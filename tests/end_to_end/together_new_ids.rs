@@ -121,6 +121,7 @@ fn rows_of_a_cycle_that_is_never_null_arrive_at_once_under_new_ids_change_and_go
 fn a_row_of_such_a_cycle_that_is_refused_has_no_new_id_until_it_comes_in() {
     for (from, to) in PAIRS {
         let (project, source, target) = both(from, to);
+        project.write_job(&source.url(), &target.url(), &format!("orphans = \"allow\"\n{ENTITIES}"));
         // The second store's manager is refused, and with her the store and all of its staff; the third's is nowhere.
         source.run(
             "INSERT INTO store VALUES (1, 's1', 1, 'one'), (2, 's3', 2, 'two'), (3, 's4', 99, 'three');

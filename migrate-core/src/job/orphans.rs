@@ -6,8 +6,11 @@ use std::fmt;
 
 /// What happens to a row that refers to a parent which neither the source nor the target has.
 ///
-/// It is decided when a run begins, for rows of which source and job move the parents too. Without a policy such a row is written as it is
-/// where nothing checks it, waits with NULL where its reference may wait, and is refused where the target refuses it.
+/// It is decided when a run begins, for rows of which source and job move the parents too. Where nothing is said, it is [`Fail`] for
+/// references that the target checks or the job file declares, and [`Allow`] for others.
+///
+/// [`Fail`]: OrphanPolicy::Fail
+/// [`Allow`]: OrphanPolicy::Allow
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -21,6 +24,9 @@ pub enum OrphanPolicy {
     /// It is written with a reference to a placeholder, a row of the parents' table that the job makes, until the parent is there. The
     /// placeholder goes once nothing refers to it.
     Placeholder,
+    /// Nobody looks for it beforehand: it is written as it is where nothing checks it, waits with NULL where its reference may wait, and is
+    /// refused where the target refuses it.
+    Allow,
 }
 
 impl fmt::Display for OrphanPolicy {
@@ -30,6 +36,7 @@ impl fmt::Display for OrphanPolicy {
             OrphanPolicy::Null => "null",
             OrphanPolicy::Quarantine => "quarantine",
             OrphanPolicy::Placeholder => "placeholder",
+            OrphanPolicy::Allow => "allow",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What is done about rows whose parent is nowhere, reference by reference.
 
 use super::entity::EntityPlan;
-use super::references::{ReferencePlan, is_open};
+use super::references::{ReferenceCheck, ReferencePlan, is_open};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use crate::hint;
@@ -54,7 +54,8 @@ impl Placeholder {
     }
 }
 
-/// Gives each reference the policy that the job file has for it: its own, the entity's or the job's. None where every row has its parent.
+/// Gives each reference the policy that the job file has for it: its own, the entity's, the job's, or else that the run is refused where the
+/// target checks the reference or the job file declares it. None where every row has its parent, or nobody minds.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] where a policy is asked for that cannot be carried out.
@@ -69,7 +70,14 @@ pub(super) fn choose(job: &Job, entities: &mut [EntityPlan], notes: &mut Vec<Str
         let entity = &entities[place];
         for reference in &mut references {
             let of_entity = declared(&entity.name).and_then(|e| e.orphans);
-            let Some(policy) = reference.orphans.take().or(of_entity).or(job.orphans) else { continue };
+            let said = reference.orphans.take().or(of_entity).or(job.orphans);
+            reference.orphans_unsaid = said.is_none();
+            let policy = match said {
+                Some(OrphanPolicy::Allow) => continue,
+                Some(policy) => policy,
+                None if is_expected(reference) && check(entity, reference, OrphanPolicy::Fail).is_ok() => OrphanPolicy::Fail,
+                None => continue,
+            };
             let guaranteed = reference.source.as_ref().map(|source| source.guaranteed);
             let parent = reference.entity.as_ref().and_then(|name| entities.iter().find(|e| &e.name == name));
             match (guaranteed, parent) {
@@ -83,6 +91,7 @@ pub(super) fn choose(job: &Job, entities: &mut [EntityPlan], notes: &mut Vec<Str
                     }
                     reference.orphans = Some(policy);
                 }
+                (Some(false) | None, _) if said.is_none() => {}
                 (Some(false) | None, _) => {
                     let (columns, parent) = (reference.columns.join(", "), &reference.table);
                     notes.push(format!(
@@ -103,6 +112,11 @@ pub(super) fn choose(job: &Job, entities: &mut [EntityPlan], notes: &mut Vec<Str
         }
     }
     Ok(())
+}
+
+/// Whether rows without a parent are a mistake unless the job says otherwise.
+fn is_expected(reference: &ReferencePlan) -> bool {
+    reference.declared || matches!(reference.check, ReferenceCheck::Live | ReferenceCheck::AtEnd)
 }
 
 fn check(entity: &EntityPlan, reference: &ReferencePlan, policy: OrphanPolicy) -> Result<()> {

@@ -38,9 +38,12 @@ pub struct ReferencePlan {
     /// What the job file says about that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bind: Option<Bind>,
-    /// What happens to rows whose parent is nowhere, where the job says so and there can be any.
+    /// What happens to rows whose parent is nowhere, where there can be any and they are looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orphans: Option<OrphanPolicy>,
+    /// Whether nobody has said so.
+    #[serde(skip)]
+    pub(crate) orphans_unsaid: bool,
     /// The row that stands in for parents which are nowhere, where that is the policy.
     #[serde(skip)]
     pub(crate) placeholder: Option<Arc<Placeholder>>,
@@ -366,6 +369,7 @@ fn references_of(
             binding: if child.create { Binding::AfterLoad } else { Binding::WithRow },
             bind: None,
             orphans: None,
+            orphans_unsaid: false,
             placeholder: None,
             against_stages: false,
             late: None,
@@ -446,6 +450,7 @@ fn unchecked(
         binding: Binding::Unchecked,
         bind: None,
         orphans: None,
+        orphans_unsaid: false,
         placeholder: None,
         against_stages: false,
         late: None,

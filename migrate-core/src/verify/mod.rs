@@ -19,7 +19,7 @@ pub use repair::repair;
 pub use report::{Difference, DifferenceKind, EntityVerification, VerifyReport};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::job::{CancelToken, ExecutionQuery, Level, LogLine, Update};
+use crate::job::{CancelToken, ExecutionQuery, Level, LogLine, OrphanPolicy, Update};
 use crate::pipeline::Pipeline;
 use crate::pipeline::orphans::Search;
 use crate::plan::Plan;
@@ -80,7 +80,8 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
 
 /// Returns the plan with the rows that a run would write without their parents.
 async fn with_orphans(pipeline: &Pipeline, plan: Plan, state: &dyn TargetState) -> Result<Plan> {
-    if plan.entities.iter().flat_map(|e| &e.references).all(|reference| reference.orphans.is_none()) {
+    let left_out = |policy: Option<OrphanPolicy>| policy.is_none_or(|policy| policy == OrphanPolicy::Fail);
+    if plan.entities.iter().flat_map(|e| &e.references).all(|reference| left_out(reference.orphans)) {
         return Ok(plan);
     }
     let mut snapshot = pipeline.source.open_snapshot().await.context("side", "source")?;

@@ -1,7 +1,7 @@
 //! Two databases in memory: the target's references form a cycle and are live, the source has no constraints.
 
 use migrate_core::Parameter;
-use migrate_core::job::{CancelToken, Entity, Job, MemoryRecorder, Mode, RunOptions};
+use migrate_core::job::{CancelToken, Entity, Job, MemoryRecorder, Mode, OrphanPolicy, RunOptions};
 use migrate_core::memory::{MemoryDatabase, table};
 use migrate_core::pipeline::{Pipeline, RunReport};
 use migrate_core::schema::{ForeignKey, TableName, TableSchema, UniqueKey};
@@ -69,7 +69,10 @@ impl Bench {
     }
 
     pub(crate) fn cycle(mode: Mode) -> Self {
-        let job = Job::new("copy", "from", "to").with_entity(Entity::new("department")).with_entity(Entity::new("employee"));
+        let job = Job::new("copy", "from", "to")
+            .with_orphans(OrphanPolicy::Allow)
+            .with_entity(Entity::new("department"))
+            .with_entity(Entity::new("employee"));
         Bench::new(cycle(), job.with_mode(mode))
     }
 
@@ -152,7 +155,7 @@ pub(crate) fn people(order: [&str; 3]) -> Bench {
     }
     from.create_table(numbers("visit", &["id", "who"])).expect("a new table");
     let entity = |name: &str, kind: i64| Entity::new(name).with_target("people").with_set("kind", Parameter::Int(kind));
-    let mut job = Job::new("copy", "from", "to").with_mode(Mode::Replace);
+    let mut job = Job::new("copy", "from", "to").with_mode(Mode::Replace).with_orphans(OrphanPolicy::Allow);
     for name in order {
         job = job.with_entity(match name {
             "customers" => entity("customers", 1),

@@ -4,7 +4,7 @@
 
 use crate::bench::{Bench, NONE, sum, value};
 use migrate_core::ErrorKind;
-use migrate_core::job::{Job, Mode, QuarantineLimit, RunOptions};
+use migrate_core::job::{Job, Mode, OrphanPolicy, QuarantineLimit, RunOptions};
 use migrate_core::memory::{Call, MemoryDatabase, table};
 use migrate_core::pipeline::Pipeline;
 use migrate_core::plan::Binding;
@@ -222,7 +222,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         runtime.block_on(async {
-            let mut bench = Bench::new(Vec::new(), Job::new("copy", "from", "to").with_mode(mode));
+            let mut bench = Bench::new(Vec::new(), Job::new("copy", "from", "to").with_mode(mode).with_orphans(OrphanPolicy::Allow));
             let options = RunOptions::new().with_batch_rows(batch).with_parallel(parts).with_part_bytes(1);
             bench.options = options.with_max_quarantined(QuarantineLimit::Rows(u64::MAX));
             graph.tables(false).into_iter().for_each(|schema| bench.from.create_table(schema).expect("a new table"));

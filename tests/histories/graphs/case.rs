@@ -2,7 +2,7 @@
 
 use crate::faults::Action;
 use migrate_core::ErrorKind;
-use migrate_core::job::{Mode, OrphanPolicy};
+use migrate_core::job::{Bind, Mode, OrphanPolicy};
 use proptest::prelude::*;
 
 /// Tables that refer to one another, the job between both sides, and what happens to it.
@@ -16,7 +16,7 @@ pub(crate) struct Case {
     pub(crate) mode: Mode,
     /// Whether what is gone from the source goes from the target.
     pub(crate) deletes: bool,
-    /// Whether a run with orphans is refused.
+    /// Whether a run with orphans is refused, since the job says nothing of them; else it is for the target to say.
     pub(crate) fails: bool,
     pub(crate) batch_rows: u64,
     pub(crate) page_bytes: u64,
@@ -54,7 +54,10 @@ pub(crate) struct Reference {
     pub(crate) parent: usize,
     pub(crate) null: Null,
     pub(crate) deferred: bool,
+    /// What becomes of orphans, where it is not what becomes of the job's others.
     pub(crate) policy: Option<OrphanPolicy>,
+    /// What the job says of when it is bound: late, or at once with all that it forms a cycle with.
+    pub(crate) bind: Option<Bind>,
 }
 
 /// Which of its columns may be NULL.
@@ -125,12 +128,15 @@ fn cuts() -> impl Strategy<Value = Vec<Cut>> {
 fn references() -> impl Strategy<Value = Vec<Reference>> {
     let null = prop_oneof![4 => Just(Null::All), 1 => Just(Null::Last), 4 => Just(Null::None)];
     let policy = prop_oneof![Just(None), Just(Some(OrphanPolicy::Null)), Just(Some(OrphanPolicy::Quarantine))];
-    let how = proptest::collection::vec((null, proptest::bool::weighted(0.3), policy), 10);
+    let bind = prop_oneof![4 => Just(None), 1 => Just(Some(Bind::Late)), 1 => Just(Some(Bind::Together))];
+    let how = proptest::collection::vec((null, proptest::bool::weighted(0.3), policy, bind), 10);
     let shape = (0..SHAPES.len()).prop_map(|place| SHAPES[place]);
     let others = proptest::collection::vec((0..6usize, 0..6usize), 0..5);
     (shape, others, how).prop_map(|(shape, others, how)| {
         let edges = shape.iter().copied().chain(others).zip(how);
-        edges.map(|((child, parent), (null, deferred, policy))| Reference { child, parent, null, deferred, policy }).collect()
+        let reference =
+            |((child, parent), (null, deferred, policy, bind))| Reference { child, parent, null, deferred, policy, bind };
+        edges.map(reference).collect()
     })
 }
 
@@ -197,11 +203,41 @@ impl Case {
                 reference.null = Null::None;
             }
             reference.policy = match reference.policy {
-                _ if self.checked => None,
-                _ if self.fails => Some(OrphanPolicy::Fail),
+                _ if self.checked || self.fails => None,
                 Some(OrphanPolicy::Null) if reference.null == Null::None => Some(OrphanPolicy::Quarantine),
                 other => other,
             };
         }
+        self.bind();
+    }
+
+    /// Lets those references be bound as the job says that can be: late, where one may be NULL and is checked; and at once, where all that
+    /// form a cycle with it are.
+    fn bind(&mut self) {
+        let live = self.target != Target::Created;
+        let tied: Vec<bool> = self.references.iter().map(|r| self.reaches(r.parent, r.child)).collect();
+        let together =
+            self.references.iter().zip(&tied).find(|(_, tied)| **tied).is_some_and(|(r, _)| r.bind == Some(Bind::Together));
+        for (reference, tied) in self.references.iter_mut().zip(tied) {
+            reference.bind = match reference.bind {
+                _ if !live => None,
+                _ if together && tied => Some(Bind::Together),
+                Some(Bind::Late) if reference.null != Null::None => Some(Bind::Late),
+                _ => None,
+            };
+        }
+    }
+
+    /// Whether references lead from a table to another one, or to itself.
+    fn reaches(&self, from: usize, to: usize) -> bool {
+        let mut found = vec![from];
+        let mut next = 0;
+        while let Some(table) = found.get(next).copied().filter(|table| *table != to) {
+            let parents = self.references.iter().filter(|r| r.child == table).map(|r| r.parent);
+            let new: Vec<usize> = parents.filter(|parent| !found.contains(parent)).collect();
+            found.extend(new);
+            next += 1;
+        }
+        next < found.len()
     }
 }

@@ -6,7 +6,7 @@ use crate::faults::Action;
 use migrate_core::job::{Mode, OrphanPolicy};
 
 fn reference(child: usize, parent: usize, null: Null) -> Reference {
-    Reference { child, parent, null, deferred: false, policy: None }
+    Reference { child, parent, null, deferred: false, policy: None, bind: None }
 }
 
 fn table(rows: i64, ids: Ids) -> Table {

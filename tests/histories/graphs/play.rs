@@ -6,7 +6,9 @@ use super::sql::{Role, Sql};
 use crate::faults::Fate;
 use crate::run::{Checked, Runs, compare};
 use crate::side::Side;
-use migrate_core::job::{CancelToken, DeleteGuard, DeleteMode, Deletes, Entity, Job, QuarantineLimit, Reference, RunOptions};
+use migrate_core::job::{
+    CancelToken, DeleteGuard, DeleteMode, Deletes, Entity, Job, OrphanPolicy, QuarantineLimit, Reference, RunOptions,
+};
 use migrate_core::pipeline::RunReport;
 use migrate_core::plan::Binding;
 use migrate_core::state::Counters;
@@ -55,6 +57,7 @@ fn job(case: &Case, sql: &Sql<'_>) -> Job {
     let mut job = Job::new(sql.prefix, "source", "target")
         .with_mode(case.mode)
         .with_deletes(Deletes::new(mode).with_max(DeleteGuard::Percent(100.0)));
+    job.orphans = (!case.checked && !case.fails).then_some(OrphanPolicy::Allow);
     job.page_bytes = Some(case.page_bytes);
     for (table, described) in case.tables.iter().enumerate() {
         let mut entity = Entity::new(sql.name(table));
@@ -64,11 +67,13 @@ fn job(case: &Case, sql: &Sql<'_>) -> Job {
             Ids::ByCode => entity.with_key(["code"]).with_generated("id"),
         };
         for (number, reference) in case.of(table) {
-            let Some(policy) = reference.policy else { continue };
+            if reference.policy.is_none() && reference.bind.is_none() {
+                continue;
+            }
             let key = case.key(reference.parent).iter().copied();
-            entity = entity.with_reference(
-                Reference::new(case.columns(number), sql.name(reference.parent)).with_key(key).with_orphans(policy),
-            );
+            let mut told = Reference::new(case.columns(number), sql.name(reference.parent)).with_key(key);
+            (told.orphans, told.bind) = (reference.policy, reference.bind);
+            entity = entity.with_reference(told);
         }
         job = job.with_entity(entity);
     }

@@ -67,13 +67,16 @@ async fn judge(
     }
     let examples = examples(&orphans);
     let (passed, outcome) = match (reference.check, reference.declared) {
-        _ if reference.orphans == Some(OrphanPolicy::Fail) => (false, "the job file has a run refused then"),
+        _ if reference.orphans == Some(OrphanPolicy::Fail) => (false, "a run is refused then, unless orphans says otherwise"),
         _ if reference.orphans == Some(OrphanPolicy::Null) => (true, "NULL is written instead, as the job file says"),
         _ if reference.orphans == Some(OrphanPolicy::Quarantine) => (true, "they go to quarantine, as the job file says"),
         _ if reference.orphans == Some(OrphanPolicy::Placeholder) => (true, "a placeholder stands in, as the job file says"),
         (ReferenceCheck::Live, _) => (false, "the target will refuse them"),
         (ReferenceCheck::AtEnd, _) => (false, "the constraint cannot be made over them"),
-        (ReferenceCheck::Reported | ReferenceCheck::Never, true) => (false, "the job file says that each has one"),
+        (ReferenceCheck::Reported | ReferenceCheck::Never, true) if reference.orphans_unsaid => {
+            (false, "the job file says that each has one")
+        }
+        (ReferenceCheck::Reported | ReferenceCheck::Never, true) => (true, "they are copied as they are, as the job file says"),
         (ReferenceCheck::Reported, false) => (true, "the source never checked them, and they are copied as they are"),
         (ReferenceCheck::Never, false) => (true, "the target does not check them, and they are copied as they are"),
     };

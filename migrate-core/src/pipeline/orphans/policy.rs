@@ -17,6 +17,9 @@ use std::collections::{HashMap, HashSet};
 const MOST: usize = 200_000;
 /// Keys that are looked up in the target at once.
 const AT_ONCE: usize = 1_000;
+/// What else can be done, for a job file that says nothing.
+const HINT: &str =
+    "; orphans = \"null\", \"quarantine\", \"placeholder\" or \"allow\" in the job file says what else becomes of such rows";
 /// Ledger blocks that are looked at together.
 const BLOCKS_AT_ONCE: usize = 64;
 
@@ -60,12 +63,14 @@ impl Search<'_> {
                 );
                 let then = match policy {
                     OrphanPolicy::Fail => {
-                        let error = Error::new(ErrorKind::Constraint, format!("{what}; no row was written"));
+                        let hint = if reference.orphans_unsaid { HINT } else { "" };
+                        let error = Error::new(ErrorKind::Constraint, format!("{what}; the run is refused{hint}"));
                         return Err(error.with("entity", &entity.name).with("parent", &reference.table));
                     }
                     OrphanPolicy::Null => "NULL is written instead, until it is",
                     OrphanPolicy::Quarantine => "they are kept in quarantine, until it is",
                     OrphanPolicy::Placeholder => "a placeholder stands in, until it is",
+                    OrphanPolicy::Allow => continue,
                 };
                 messages.push((entity.name.clone(), format!("{what}: {then}")));
                 rules.push(orphaned);
@@ -92,14 +97,22 @@ impl Search<'_> {
         let (Some(parent), Some(source)) = (parent, &reference.source) else { return Ok(None) };
         let unsupported = |message| Err(Error::new(ErrorKind::Unsupported, message).with("entity", &entity.name));
         let Some(mut orphans) = find(entity, parent, reference, source, snapshot, MOST + 1).await? else {
+            if reference.orphans_unsaid {
+                return Ok(None);
+            }
             return unsupported(format!("the source cannot tell which rows are orphans, which orphans = \"{policy}\" needs"));
         };
-        if orphans.parents.len() > MOST {
+        let too_many = orphans.parents.len() > MOST;
+        // One parent that is missing is enough to refuse a run.
+        if too_many && policy != OrphanPolicy::Fail {
             let columns = reference.columns.join(", ");
             return unsupported(format!(
                 "the rows that refer by ({columns}) to {} miss more than {MOST} parents, too many for orphans = \"{policy}\"",
                 parent.name
             ));
+        }
+        if orphans.parents.is_empty() {
+            return Ok(None);
         }
         let looked = orphans.parents.len();
         let missing = self.missing_in_target(parent, reference, std::mem::take(&mut orphans.parents)).await?;
