@@ -24,7 +24,7 @@ pub(crate) fn fill(parents: u64) -> [String; 2] {
             "INSERT INTO parents SELECT i, 'parent-' || md5(i::text), 'the title of parent ' || i FROM generate_series(1, {parents}) AS i"
         ),
         format!(
-            "INSERT INTO children SELECT i, 1 + (i * 7919) % {parents}, 'child-' || md5(i::text), (i % 100000) / 100.0 \
+            "INSERT INTO children SELECT i, 1 + (i::bigint * 7919) % {parents}, 'child-' || md5(i::text), (i % 100000) / 100.0 \
              FROM generate_series(1, {}) AS i",
             parents * CHILDREN
         ),

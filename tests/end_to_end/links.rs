@@ -90,6 +90,29 @@ fn rows_that_wait_in_a_live_cycle_are_listed() {
 }
 
 #[test]
+fn references_whose_constraint_does_not_hold_are_listed() {
+    for to in [PAIRS[2], PAIRS[3]] {
+        let project = Project::new();
+        let (source, target) = (Database::new(to.0, project.path(), "source"), Database::new(to.1, project.path(), "target"));
+        source.run(
+            "PRAGMA foreign_keys = off; CREATE TABLE team (id integer PRIMARY KEY);
+             CREATE TABLE player (id integer PRIMARY KEY, team integer REFERENCES team (id));
+             INSERT INTO team VALUES (1); INSERT INTO player VALUES (1, 1), (2, 99)",
+        );
+        project.write_job(&source.url(), &target.url(), "mode = \"replace\"\norphans = \"allow\"\n");
+        for _ in 0..2 {
+            project.copy();
+            assert_eq!(listed(&project), [entry("team", "dangling", &["2"])], "{to:?}");
+        }
+        // Where the job says nothing of them, a first run and a later one are refused alike.
+        for other in [target, Database::new(to.1, project.path(), "other")] {
+            project.write_job(&source.url(), &other.url(), "mode = \"replace\"\n");
+            project.run(["run"]).expect(1).says(&["1 row refers by (team) to a parent that is not there"]);
+        }
+    }
+}
+
+#[test]
 fn references_that_nothing_checks_are_listed_where_they_dangle() {
     for pair in PAIRS {
         let project = Project::new();

@@ -12,7 +12,7 @@ use super::update::shown;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::{Filter, Parameter};
 use crate::job::OrphanPolicy;
-use crate::plan::{Binding, EntityPlan, Plan, ReferenceCheck, ReferencePlan, SourceReference};
+use crate::plan::{Binding, EntityPlan, Plan, ReferencePlan, SourceReference};
 use crate::source::{OrphanRequest, PageRequest, Snapshot};
 use crate::value::conform::conform;
 use crate::value::{Key, Page, Value};
@@ -41,9 +41,8 @@ pub(super) async fn links(pipeline: &Pipeline, examples: usize) -> Result<Vec<Op
                 search.compare(source.as_mut(), target.as_mut(), &mut open).await?;
             }
             found.extend((open.rows > 0).then_some(open));
-            if reference.check != ReferenceCheck::Live {
-                found.extend(dangling(&plan, entity, reference, target.as_mut(), examples).await?);
-            }
+            // A constraint may be there and not hold: SQLite never looks at rows of before, nor PostgreSQL where it is NOT VALID.
+            found.extend(dangling(&plan, entity, reference, target.as_mut(), examples).await?);
         }
     }
     Ok(found)

@@ -116,7 +116,7 @@ pub(super) fn choose(job: &Job, entities: &mut [EntityPlan], notes: &mut Vec<Str
 
 /// Whether rows without a parent are a mistake unless the job says otherwise.
 fn is_expected(reference: &ReferencePlan) -> bool {
-    reference.declared || matches!(reference.check, ReferenceCheck::Live | ReferenceCheck::AtEnd)
+    reference.declared || reference.check != ReferenceCheck::Never
 }
 
 fn check(entity: &EntityPlan, reference: &ReferencePlan, policy: OrphanPolicy) -> Result<()> {
