@@ -34,7 +34,8 @@ fn expression(table: &TableSchema, column: &ColumnSchema) -> Option<String> {
         (Some(Identity::Always | Identity::ByDefault), _) => {
             let name = quote_literal(&crate::sql::quote_table(&table.name));
             let sequence = format!("pg_catalog.pg_get_serial_sequence({name}, {})", quote_literal(&column.name));
-            Some(format!("pg_catalog.nextval({sequence}::pg_catalog.regclass)"))
+            // As a subquery it is looked up once, and not for each id.
+            Some(format!("pg_catalog.nextval((SELECT {sequence}::pg_catalog.regclass))"))
         }
         (Some(Identity::Sequence { .. } | Identity::RowId { .. }) | None, default) => default.clone(),
     }
