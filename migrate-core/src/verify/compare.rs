@@ -108,6 +108,11 @@ struct Found {
 }
 
 impl Found {
+    /// How often a row is there.
+    fn copies(&self, key: &Key) -> u64 {
+        self.rows.get(key).map_or(0, |(.., count)| *count)
+    }
+
     fn take(&mut self, page: super::side::SideRows, buckets: &HashSet<usize>) {
         for row in page.rows.into_iter().filter(|row| buckets.contains(&place(row.group()))) {
             let SideRow { key, own_key, checksum, .. } = row;
@@ -131,7 +136,8 @@ impl Look<'_> {
         }
         if self.entity.is_keyless() {
             let strangers = self.strangers(&there, &here).await?;
-            self.count_copies(&there, &here, &strangers);
+            let outside = self.copies_outside(source, buckets, &there, &here).await?;
+            self.count_copies(&there, &here, &strangers, &outside);
             return Ok(());
         }
         // Rows that were refused are not missing, and what the target holds of an earlier version of them is not extra.
@@ -248,14 +254,43 @@ impl Look<'_> {
         Ok(strangers)
     }
 
+    /// Returns how often the source has rows, of which the target has more than the entity, outside of the filter.
+    async fn copies_outside(
+        &self,
+        source: &dyn Source,
+        buckets: &HashSet<usize>,
+        there: &Found,
+        here: &Found,
+    ) -> Result<HashMap<Key, u64>> {
+        let under = |key: &Key| there.copies(key);
+        if self.entity.parsed_filter.is_none() || !here.rows.iter().any(|(key, (.., found))| *found > under(key)) {
+            return Ok(HashMap::new());
+        }
+        let mut whole = self.entity.clone();
+        whole.parsed_filter = None;
+        let mut side = Side::of_source(&whole, &self.known.trigger_columns, self.job, self.state.clone());
+        let mut all: HashMap<Key, u64> = HashMap::new();
+        // Nothing is kept of what the target has not: a filter may leave most of a table out.
+        let mut take = |page: super::side::SideRows| {
+            let looked_at = |row: &SideRow| buckets.contains(&place(row.group())) && here.rows.contains_key(&row.key);
+            page.rows.into_iter().filter(looked_at).for_each(|row| *all.entry(row.key).or_default() += 1);
+        };
+        side.read_all(source.open_snapshot().await?.as_mut(), &mut take).await?;
+        for (key, count) in &mut all {
+            *count = count.saturating_sub(under(key));
+        }
+        Ok(all)
+    }
+
     /// Rows of a table without a key are told apart by their content alone.
-    fn count_copies(&mut self, there: &Found, here: &Found, strangers: &HashSet<Key>) {
-        let count = |rows: &HashMap<Key, (Key, Checksum, u64)>, key: &Key| rows.get(key).map_or(0, |(_, _, count)| *count);
+    fn count_copies(&mut self, there: &Found, here: &Found, strangers: &HashSet<Key>, outside: &HashMap<Key, u64>) {
         for (key, (_, _, wanted)) in &there.rows {
-            self.report.missing += wanted.saturating_sub(count(&here.rows, key));
+            self.report.missing += wanted.saturating_sub(here.copies(key));
         }
         for (key, (_, _, found)) in here.rows.iter().filter(|(_, (parent, ..))| !strangers.contains(parent)) {
-            self.report.extra += found.saturating_sub(count(&there.rows, key));
+            // What has left the filter may stay in the target, as often as the source still has it.
+            let left = outside.get(key).copied().unwrap_or(0);
+            self.report.extra += found.saturating_sub(there.copies(key)).saturating_sub(left);
         }
     }
 }
