@@ -467,3 +467,23 @@ fn a_placeholder_that_cannot_be_made_is_refused_by_name() {
         assert_eq!(target.matching("team", "id = 0 AND name IS NULL"), 1, "{pair:?}");
     }
 }
+
+#[test]
+fn a_placeholders_key_at_the_source_is_refused_also_while_no_row_needs_it() {
+    for pair in PAIRS {
+        let project = Project::new();
+        let (source, target) = posts_sides(&project, pair);
+        source.run("DELETE FROM posts WHERE id > 1; INSERT INTO events VALUES ('setup', 'of the source', 'x')");
+        project.write_job(&source.url(), &target.url(), &posts_job("replace", "{ title = \"to come\" }"));
+        for command in ["run", "plan"] {
+            project.run([command]).expect(2).says(&["the source has a row of the placeholder's key (xmlid)"]);
+        }
+        assert_eq!(target.count("events"), 0, "{pair:?}");
+        project.write_job(&source.url(), &target.url(), &posts_job("replace", "{ title = \"to come\", xmlid = \"none\" }"));
+        project.copy();
+        let _ = project.run(["verify"]).expect(0);
+        // It comes later: the comparison does not take it for a row of nobody's.
+        source.run("INSERT INTO events VALUES ('none', 'of the source', 'x')");
+        project.run(["verify"]).expect(2).says(&["the source has a row of the placeholder's key (xmlid)"]);
+    }
+}

@@ -298,8 +298,8 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
 async fn settle_orphans(context: &Context, plan: &Plan, snapshot: &mut dyn Snapshot) -> Result<Option<Plan>> {
     let (sink, state) = (context.sink.as_ref(), context.state.as_ref());
     let search = Search { job: &context.job, plan, sink, state, fails: true };
+    placeholder::check(plan, snapshot).await?;
     let Some(Settled { plan, messages }) = search.settle(snapshot).await? else { return Ok(None) };
-    placeholder::check(&plan, snapshot).await?;
     for (entity, message) in messages {
         context.log(Level::Warn, &entity, message);
     }

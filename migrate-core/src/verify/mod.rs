@@ -21,7 +21,7 @@ pub use report::{Difference, DifferenceKind, EntityVerification, VerifyReport};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::{CancelToken, ExecutionQuery, Level, LogLine, OrphanPolicy, Update};
 use crate::pipeline::Pipeline;
-use crate::pipeline::orphans::Search;
+use crate::pipeline::orphans::{Search, check_placeholders};
 use crate::plan::Plan;
 use crate::state::{Scope, TargetState};
 use crate::value::Key;
@@ -85,6 +85,7 @@ async fn with_orphans(pipeline: &Pipeline, plan: Plan, state: &dyn TargetState) 
         return Ok(plan);
     }
     let mut snapshot = pipeline.source.open_snapshot().await.context("side", "source")?;
+    check_placeholders(&plan, snapshot.as_mut()).await?;
     let search = Search { job: &pipeline.job, plan: &plan, sink: pipeline.sink.as_ref(), state, fails: false };
     let settled = search.settle(snapshot.as_mut()).await?;
     Ok(settled.map_or(plan, |settled| settled.plan))
