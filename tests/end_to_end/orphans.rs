@@ -469,6 +469,34 @@ fn a_placeholder_that_cannot_be_made_is_refused_by_name() {
 }
 
 #[test]
+fn an_orphan_stays_one_while_its_deleted_parent_is_held_in_the_target() {
+    for pair in PAIRS {
+        let project = Project::new();
+        let (source, target) = sides(&project, pair, true);
+        let deleting = "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"100%\" }";
+        project.write_job(&source.url(), &target.url(), &job(deleting, "quarantine"));
+        let _ = project.run(["run"]).expect(3);
+        source.run("DELETE FROM team WHERE id = 2");
+        // The player of the target holds the team, which every run tries to delete: each says the same as the one before.
+        for attempt in 1..=3 {
+            let case = format!("{pair:?}, run {attempt}");
+            let plan = project.run(["plan", "--json"]).expect(0).json();
+            assert_eq!(players(&plan, &["quarantined"]), [3], "{case}: {plan}");
+            let report = project.run(["run", "--json"]).expect(3).json();
+            assert_eq!(players(&report, &["unchanged", "quarantined"]), [2, 3], "{case}: {report}");
+            assert_eq!(report["entities"][0]["conflicts"], 1, "{case}: {report}");
+            let refused = project.run(["quarantine", "list", "--json"]).expect(0).json();
+            assert_eq!(refused["rows"].as_array().map(Vec::len), Some(3), "{case}: {refused}");
+        }
+        source.run("INSERT INTO team VALUES (2, 'b')");
+        let report = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!(players(&report, &["quarantined"]), [2], "{pair:?}: {report}");
+        assert_eq!(report["entities"][0]["conflicts"], 0, "{pair:?}: {report}");
+        assert_eq!((target.count("team"), target.matching("player", "team = 2")), (2, 1), "{pair:?}");
+    }
+}
+
+#[test]
 fn a_placeholders_key_at_the_source_is_refused_also_while_no_row_needs_it() {
     for pair in PAIRS {
         let project = Project::new();
