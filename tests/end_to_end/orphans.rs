@@ -515,3 +515,21 @@ fn a_placeholders_key_at_the_source_is_refused_also_while_no_row_needs_it() {
         project.run(["verify"]).expect(2).says(&["the source has a row of the placeholder's key (xmlid)"]);
     }
 }
+
+#[test]
+fn a_policy_for_a_column_that_the_job_makes_is_said_to_do_nothing_and_why() {
+    for pair in PAIRS {
+        let project = Project::new();
+        let (source, target) = sides(&project, pair, true);
+        for made in ["columns.set = { team = 1 }", "transform = [{ column = \"team\", constant = 1 }]"] {
+            project.write_job(
+                &source.url(),
+                &target.url(),
+                &format!("orphans = \"null\"\n[[jobs.copy.entities]]\nsource = \"team\"\n[[jobs.copy.entities]]\nsource = \"player\"\n{made}\n"),
+            );
+            let plan = project.run(["plan"]).expect(0).output();
+            assert!(plan.contains("the job makes the column team of player"), "{pair:?}, {made}: {plan}");
+            assert!(!plan.contains("no single entity"), "{pair:?}, {made}: {plan}");
+        }
+    }
+}

@@ -531,6 +531,11 @@ fn to_source(entity: &EntityPlan, columns: &[String]) -> Option<Vec<String>> {
     columns.iter().map(find).collect()
 }
 
+/// Whether a column of the target holds what a column of the source says, or an id that the target gives in its place.
+pub(super) fn is_from_source(entity: &EntityPlan, column: &String) -> bool {
+    to_source(entity, std::slice::from_ref(column)).is_some()
+}
+
 /// Finds a target's reference again at the source.
 fn at_source(child: &EntityPlan, parent: &EntityPlan, key: &ForeignKey, source: &DatabaseSchema) -> Option<SourceReference> {
     let (columns, parent_columns) = (to_source(child, &key.columns)?, to_source(parent, &key.parent_columns)?);
