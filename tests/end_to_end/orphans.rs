@@ -533,3 +533,34 @@ fn a_policy_for_a_column_that_the_job_makes_is_said_to_do_nothing_and_why() {
         }
     }
 }
+
+#[test]
+fn the_check_says_what_a_run_does_with_orphans_that_nobody_looks_for() {
+    for pair in PAIRS {
+        let project = Project::new();
+        let (source, target) = sides(&project, pair, true);
+        let allowed = job("mode = \"replace\"", "allow");
+        project.write_job(&source.url(), &target.url(), &allowed.replace("orphans =", "bind = \"late\", orphans ="));
+        let check = project.run(["check"]).expect(4).output();
+        assert!(check.contains("2 rows have no parent") && check.contains("they count as pending"), "{pair:?}: {check}");
+        let report = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!(players(&report, &["inserted", "pending", "quarantined"]), [5, 2, 0], "{pair:?}: {report}");
+
+        let project = Project::new();
+        let (source, target) = (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
+        source.run(&SOURCE.replacen("name text)", "name text NOT NULL UNIQUE)", 1));
+        let id = match pair.1 {
+            Engine::Postgres(_) => "integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+            Engine::Sqlite => "INTEGER PRIMARY KEY AUTOINCREMENT",
+        };
+        target.run(&format!(
+            "CREATE TABLE team (id {id}, name text NOT NULL UNIQUE); CREATE TABLE player (id integer PRIMARY KEY, name text, team integer)"
+        ));
+        let given = allowed.replacen("\"team\"\n", "\"team\"\nkey = [\"name\"]\ngenerated = [\"id\"]\n", 1);
+        project.write_job(&source.url(), &target.url(), &given.replace("entity = \"team\"", "entity = \"team\", key = [\"id\"]"));
+        let check = project.run(["check"]).expect(4).output();
+        assert!(check.contains("they go to quarantine, as the target gives the parents' ids"), "{pair:?}: {check}");
+        let report = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!(players(&report, &["inserted", "quarantined"]), [3, 2], "{pair:?}: {report}");
+    }
+}
