@@ -5,6 +5,7 @@ use super::collisions::refuse_collisions;
 use super::context::{BATCH_ROWS, Context, Limits, Purpose};
 use super::dry;
 use super::entity::EntityRun;
+use super::neighbours::refuse_shared_tables;
 use super::orphans::{Search, Settled, placeholder};
 use super::report::{EntityReport, RunReport};
 use super::retry::Backoff;
@@ -229,6 +230,7 @@ pub(super) fn notes(plan: &Plan) -> Vec<String> {
 
 /// Makes one attempt and returns the sum of what became of the rows.
 pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Counters> {
+    refuse_shared_tables(&context.job, plan, context.state.as_ref()).await?;
     context.emit(&Event::PlanReady { entities: plan.entities.iter().map(planned).collect(), notes: notes(plan) });
     let mut snapshot = context.source.open_snapshot().await.context("side", "source")?;
     for entity in plan.entities.iter().filter(|e| !e.key_is_unique) {
