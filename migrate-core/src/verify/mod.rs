@@ -10,16 +10,18 @@
 //! sort otherwise need no sort. Only what differs twice is a difference: a busy source is no false alarm.
 
 mod bucket;
+mod certificate;
 mod compare;
 mod repair;
 mod report;
 mod side;
 
+pub use certificate::Certificate;
 pub use repair::repair;
 pub use report::{Difference, DifferenceKind, EntityVerification, VerifyReport};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::job::{CancelToken, ExecutionQuery, Level, LogLine, OrphanPolicy, Update};
+use crate::job::{CancelToken, ExecutionQuery, OrphanPolicy, Update};
 use crate::pipeline::Pipeline;
 use crate::pipeline::orphans::{Search, check_placeholders};
 use crate::plan::Plan;
@@ -72,6 +74,7 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
         let began = pipeline.clock.now();
         let mut found =
             verify_entity(entity, pipeline.source.as_ref(), pipeline.sink.as_ref(), &known, &pipeline.job.name).await?;
+        found.compared_at = began;
         found.seconds = pipeline.clock.now().since(began).as_secs_f64();
         entities.push(found);
     }
@@ -97,17 +100,7 @@ async fn certify(pipeline: &Pipeline, report: &VerifyReport) -> Result<()> {
     let query = ExecutionQuery { job: Some(job.name.clone()), limit: 1, ..ExecutionQuery::default() };
     let Some(latest) = recorder.executions(&query).await?.executions.into_iter().next() else { return Ok(()) };
     let now = pipeline.clock.now();
-    let lines = report.entities.iter().map(|e| {
-        let (level, verdict) = match e.is_equal() {
-            true => (Level::Info, format!("certificate: {} rows are equal", e.source_rows)),
-            false => (Level::Warn, format!("{} missing, {} extra and {} different rows", e.missing, e.extra, e.different)),
-        };
-        let message = format!(
-            "verified: {verdict}; checksum of the source {}, of the target {}, encoding {}, snapshot {}",
-            e.source_checksum, e.target_checksum, e.encoding, e.position
-        );
-        LogLine::new(now, level, message).with_entity(&e.name)
-    });
+    let lines = report.entities.iter().map(|found| Certificate::of(found).to_log(found, now));
     let update = Update { at: now, logs: lines.collect(), ..Update::default() };
     recorder.record(&latest.id, latest.attempt, &update).await.map(drop)
 }
