@@ -10,7 +10,7 @@ use crate::source::Position;
 use crate::value::{DataType, Key, KeyRange};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 /// What a checkpoint or ledger belongs to.
@@ -82,6 +82,27 @@ pub struct Checkpoint {
     /// The target's columns in the order of the ledger's checksums of columns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub written_columns: Vec<String>,
+    /// Where the rows go; `None` by a version that did not remember it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feeds: Option<Feeds>,
+}
+
+/// Which rows of the target an entity writes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feeds {
+    /// The table.
+    pub table: TableName,
+    /// The constants among what identifies a row there, by their columns, in canonical bytes as hexadecimal.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub constants: BTreeMap<String, String>,
+}
+
+impl Feeds {
+    /// Returns whether both may write to the same row: no constant in the key of both tells them apart.
+    pub fn meets(&self, other: &Feeds) -> bool {
+        let apart = |(name, value): (&String, &String)| other.constants.get(name).is_some_and(|theirs| theirs != value);
+        self.table == other.table && !self.constants.iter().any(apart)
+    }
 }
 
 /// A column of the source as a run has found it.
@@ -426,6 +447,9 @@ pub trait TargetState: fmt::Debug + Send + Sync {
 
     /// Returns the keys of up to `limit` quarantined rows of a scope, in any order.
     async fn quarantined_keys(&self, scope: &Scope, limit: usize) -> Result<Vec<Vec<u8>>>;
+
+    /// Returns where other jobs write to, as the checkpoints of their entities say, in any order.
+    async fn neighbours(&self, job: &str) -> Result<Vec<(Scope, Feeds)>>;
 
     /// Returns up to `limit` gone rows that were recorded before the one numbered `before`, the latest first, with their numbers.
     async fn gone_rows(&self, scope: &Scope, before: Option<i64>, limit: usize) -> Result<Vec<(i64, GoneRow)>>;

@@ -361,7 +361,7 @@ fn the_graph_of_references_is_printed_in_load_order_and_for_other_programs() {
     assert!(place("staff") < place("invoice") && place("invoice") < place("line"), "{text}");
     assert!(text.contains("cycle: staff → staff") && text.contains("after the load"), "{text}");
     let dot = project.run(["graph", "--format", "dot"]).expect(0).output();
-    assert!(dot.starts_with("digraph") && dot.contains(r#""line \"item\"" -> "invoice" [label = "invoice"]"#), "{dot}");
+    assert!(dot.starts_with("digraph") && dot.contains(r#""line \"item\"" -> "invoice" [label = "invoice\nthe job"#), "{dot}");
     let mermaid = project.run(["graph", "--format", "mermaid"]).expect(0).output();
     assert!(mermaid.starts_with("flowchart") && mermaid.contains("line #quot;item#quot;"), "{mermaid}");
     let graph = project.run(["graph", "--json"]).expect(0).json();
@@ -373,4 +373,64 @@ fn the_graph_of_references_is_printed_in_load_order_and_for_other_programs() {
         graph["references"].as_array().expect("a list").iter().find(|r| r["child"] == child).expect(child)["binding"].clone()
     };
     assert_eq!((of("staff"), of("invoice")), ("late".into(), "with_row".into()), "{graph}");
+}
+
+#[test]
+fn the_graph_shows_every_cycle_and_in_drawings_levels_and_what_is_bound_late() {
+    for engine in [Engine::Sqlite, Engine::Postgres(Server::First)] {
+        let project = Project::new();
+        let (source, target) = (Database::new(engine, project.path(), "source"), Database::new(engine, project.path(), "target"));
+        let (early, late) = match engine {
+            Engine::Sqlite => (" REFERENCES addr (id)", ""),
+            Engine::Postgres(_) => ("", "; ALTER TABLE person ADD FOREIGN KEY (home) REFERENCES addr (id)"),
+        };
+        for database in [&source, &target] {
+            database.run(&format!(
+                "CREATE TABLE person (id integer PRIMARY KEY, boss integer REFERENCES person (id), home integer{early});
+                 CREATE TABLE addr (id integer PRIMARY KEY, owner integer REFERENCES person (id)){late};
+                 CREATE TABLE pet (id integer PRIMARY KEY, owner integer NOT NULL REFERENCES person (id))"
+            ));
+        }
+        project.write_job(&source.url(), &target.url(), "");
+        let text = project.run(["graph"]).expect(0).output();
+        let spelled = ["cycle: addr → person → addr", "cycle: person → addr → person"];
+        assert!(spelled.iter().any(|cycle| text.contains(cycle)) && text.contains("cycle: person → person"), "{text}");
+        let graph = project.run(["graph", "--json"]).expect(0).json();
+        let cycles = graph["cycles"].as_array().expect("cycles");
+        assert!(cycles.len() == 2 && cycles.iter().any(|cycle| cycle.as_array().is_some_and(|c| c.len() == 2)), "{graph}");
+        let dot = project.run(["graph", "--format", "dot"]).expect(0).output();
+        for piece in [
+            "// cycle: person → person",
+            "\"person\" [label = \"person\\nlevel 0\", style = filled",
+            "\"pet\" [label = \"pet\\nlevel 1\"];",
+            "\"person\" -> \"person\" [label = \"boss\\nin a cycle of existing tables: NULL until the parent is there\", style = dashed];",
+            "\"pet\" -> \"person\" [label = \"owner\\nparents load first\"];",
+        ] {
+            assert!(dot.contains(piece), "{piece} in {dot}");
+        }
+        let mermaid = project.run(["graph", "--format", "mermaid"]).expect(0).output();
+        for piece in [
+            "%% cycle: person → person",
+            "person<br/>level 0\"]:::cycle",
+            "-.->|\"boss<br/>in a cycle",
+            "-->|\"owner<br/>parents",
+        ] {
+            assert!(mermaid.contains(piece), "{piece} in {mermaid}");
+        }
+        // What cannot be bound in order is refused with the cycle that it closes, not with another of its entity.
+        let boss = "[[jobs.copy.entities]]\nsource = \"person\"\nreferences = [{ columns = [\"home\"], entity = \"addr\", bind = \"order\" }]\n\
+                    [[jobs.copy.entities]]\nsource = \"addr\"\nreferences = [{ columns = [\"owner\"], entity = \"person\", bind = \"order\" }]\n";
+        project.write_job(&source.url(), &target.url(), boss);
+        let refused = project.run(["graph"]).expect(2);
+        let cycle = |a: &str, b: &str| {
+            let prefix = if engine == Engine::Sqlite { "" } else { "public." };
+            format!("{prefix}{a} → {prefix}{b} → {prefix}{a}")
+        };
+        let spelled = [cycle("person", "addr"), cycle("addr", "person")];
+        assert!(spelled.iter().any(|cycle| refused.stderr.contains(cycle)), "{}", refused.stderr);
+        // Together, though its columns may be NULL: the job file says so, and so does the note.
+        project.write_job(&source.url(), &target.url(), &boss.replace("order", "together"));
+        let plan = project.run(["plan"]).expect(0).output();
+        assert!(plan.contains("in a cycle that the job file binds together: ") && !plan.contains("never NULL"), "{plan}");
+    }
 }

@@ -243,3 +243,35 @@ fn where_triggers_may_have_altered_what_was_written_rows_without_a_key_are_loade
     assert_eq!(project.copy()["entities"][0]["inserted"], 7, "loaded anew");
     assert_eq!(target.count("SELECT count(*) FROM log WHERE v IN ('X', 'Y')"), 7);
 }
+
+#[test]
+fn what_has_left_the_filter_is_not_compared_without_a_key_and_what_the_source_has_lost_is() {
+    for pair in PAIRS {
+        let project = Project::new();
+        let (source, target) = (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
+        source.run("CREATE TABLE kl (v integer, w text)");
+        // Every row is there twice.
+        for _ in 0..2 {
+            source.run(
+                "INSERT INTO kl WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 9) SELECT i % 5, 'w' FROM n",
+            );
+        }
+        let job = |filter: &str| format!("mode = \"replace\"\n[[jobs.copy.entities]]\nsource = \"kl\"\n{filter}");
+        project.write_job(&source.url(), &target.url(), &job(""));
+        project.copy();
+        project.write_job(&source.url(), &target.url(), &job("where = \"v < 3\"\n"));
+        project.copy();
+        assert_eq!(target.count("kl"), 20, "{pair:?}");
+        let report = project.run(["verify", "--json"]).expect(0).json();
+        assert_eq!((&report["entities"][0]["extra"], &report["equal"]), (&0.into(), &true.into()), "{pair:?}: {report}");
+        // A row that was never there, and four that are gone from the source.
+        target.run("INSERT INTO kl VALUES (9, 'w')");
+        source.run("DELETE FROM kl WHERE v = 4");
+        let report = project.run(["verify", "--json"]).expect(4).json();
+        assert_eq!(
+            (&report["entities"][0]["extra"], &report["entities"][0]["missing"]),
+            (&5.into(), &0.into()),
+            "{pair:?}: {report}"
+        );
+    }
+}

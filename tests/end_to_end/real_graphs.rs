@@ -142,7 +142,8 @@ fn goes_in_beside_itself(fixture: Fixture, source: &Database, to: Engine) {
         target.run(&format!("DELETE FROM {table}"));
     }
     let entities = entities_again(fixture);
-    let again = format!("{all}[jobs.again]\nsource = \"a\"\ntarget = \"b\"\nmode = \"replace\"\n{entities}");
+    let again =
+        format!("{all}[jobs.again]\nshares_tables = true\nsource = \"a\"\ntarget = \"b\"\nmode = \"replace\"\n{entities}");
     project.write_job(&source.url(), &target.url(), &again);
     let plan = project.run(["plan", "again"]).expect(0).output();
     assert!(plan.contains("inserted at once, by one transaction"), "{plan}");

@@ -348,7 +348,7 @@ fn chinook_goes_in_beside_itself_under_new_ids_in_every_direction() {
         project.write_job(
             &source.url(),
             &target.url(),
-            &format!("mode = \"replace\"\nentities = \"*\"\n[jobs.again]\nsource = \"a\"\ntarget = \"b\"\nmode = \"replace\"\n{entities}"),
+            &format!("mode = \"replace\"\nentities = \"*\"\n[jobs.again]\nshares_tables = true\nsource = \"a\"\ntarget = \"b\"\nmode = \"replace\"\n{entities}"),
         );
         let again = |arguments: &[&str]| project.run(arguments).expect(0).json();
         let report = again(&["run", "again", "--json"]);

@@ -256,3 +256,26 @@ fn a_row_whose_parent_has_no_new_id_is_refused_and_its_set_completed_once_it_has
         assert_arrived(&project, &source, &target, &case);
     }
 }
+
+#[test]
+fn lines_that_have_left_the_filter_are_not_compared() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let (source, target) = (Database::new(from, project.path(), "source"), Database::new(to, project.path(), "target"));
+        source.run(SOURCE);
+        target_tables(&target, Ids::Copied);
+        source.run("INSERT INTO orders VALUES (1, 'a'), (2, 'b'); INSERT INTO lines VALUES (1, 1, 'x', 1), (2, 1, 'x', 1), (3, 1, 'y', 2), (4, 2, 'z', 3)");
+        project.write_job(&source.url(), &target.url(), &job(Ids::Copied));
+        project.copy();
+        // A whole set, and nothing of another.
+        let narrower = job(Ids::Copied) + "where = \"order_id < 2\"\n";
+        project.write_job(&source.url(), &target.url(), &narrower);
+        project.copy();
+        let report = project.run(["verify", "--entity", "lines", "--json"]).expect(0).json();
+        assert_eq!(report["entities"][0]["extra"], 0, "{from:?} to {to:?}: {report}");
+        source.run("DELETE FROM lines WHERE id = 4");
+        let report = project.run(["verify", "--entity", "lines", "--json"]).json();
+        let still = target.matching("lines", "item = 'z'");
+        assert_eq!(report["entities"][0]["extra"], still, "{from:?} to {to:?}: {report}");
+    }
+}

@@ -248,3 +248,67 @@ fn rows_of_which_the_target_makes_one_fail_the_run_however_many_others_it_holds(
     let _ = project.run(["run"]).expect(0);
     assert_eq!(target.count(&format!("SELECT v FROM t WHERE k = '{uuid}'")), 1);
 }
+
+/// Two jobs, each from a source of its own into one table.
+fn two_jobs(sources: [&Database; 2], target: &Database, first: &str, second: &str) -> String {
+    let url = |database: &Database| database.url().replace('\\', "\\\\").replace('"', "\\\"");
+    format!(
+        "[environments.a]\nurl = \"{}\"\n[environments.c]\nurl = \"{}\"\n[environments.b]\nurl = \"{}\"\n[store]\nurl = \"sqlite:store.db\"\n\
+         [jobs.one]\nsource = \"a\"\ntarget = \"b\"\nmode = \"replace\"\n{first}\n[jobs.two]\nsource = \"c\"\ntarget = \"b\"\nmode = \"replace\"\n{second}\n",
+        url(sources[0]),
+        url(sources[1]),
+        url(target)
+    )
+}
+
+#[test]
+fn a_job_takes_no_rows_of_another_job_unless_it_says_so_or_a_constant_tells_them_apart() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let database = |engine, name: &str| Database::new(engine, project.path(), name);
+        let (one, two, target) = (database(from, "one"), database(from, "two"), database(to, "target"));
+        one.run("CREATE TABLE e (id integer PRIMARY KEY, v text); INSERT INTO e VALUES (1, 'one'), (2, 'one')");
+        two.run("CREATE TABLE e (id integer PRIMARY KEY, v text); INSERT INTO e VALUES (1, 'two'), (9, 'two')");
+        let entity = |job: &str, more: &str| format!("[[jobs.{job}.entities]]\nsource = \"e\"\n{more}");
+        let write = |first: &str, second: &str| project.write("migrate.toml", &two_jobs([&one, &two], &target, first, second));
+        let case = format!("{from:?} to {to:?}");
+
+        write(&entity("one", ""), &entity("two", ""));
+        let _ = project.run(["run", "one"]).expect(0);
+        for command in ["run", "plan"] {
+            project
+                .run([command, "two"])
+                .expect(5)
+                .says(&["the job \"one\" writes to this table as well", "shares_tables = true"]);
+        }
+        assert_eq!((target.count("e"), target.matching("e", "v = 'one'")), (2, 2), "{case}");
+        // The same job goes on, also from another source and for one entity.
+        let _ = project.run(["run", "one"]).expect(0);
+        let _ = project.run(["run", "one", "--source", "c", "--entity", "e"]).expect(0);
+        let _ = project.run(["run", "one"]).expect(0);
+
+        // Constants that are no part of the key keep nobody from overwriting.
+        let constant = |job: &str| entity(job, &format!("columns.set = {{ v = \"{job}\" }}\n"));
+        write(&constant("one"), &constant("two"));
+        let _ = project.run(["run", "one"]).expect(0);
+        let _ = project.run(["run", "two"]).expect(5);
+        // By its own word it may.
+        write(&entity("one", ""), &format!("shares_tables = true\n{}", entity("two", "where = \"id > 5\"\n")));
+        let _ = project.run(["run", "two"]).expect(0);
+        assert_eq!(target.matching("e", "id = 9 AND v = 'two'"), 1, "{case}");
+        project.run(["run", "one"]).expect(5).says(&["the job \"two\""]);
+
+        // In the key they tell rows apart.
+        let target = database(to, "keyed");
+        target.run("CREATE TABLE e (kind text NOT NULL, id integer NOT NULL, v text, PRIMARY KEY (kind, id))");
+        let kind = |job: &str| entity(job, &format!("columns.set = {{ kind = \"{job}\" }}\n"));
+        project.write("migrate.toml", &two_jobs([&one, &two], &target, &kind("one"), &kind("two")));
+        for _ in 0..2 {
+            let _ = project.run(["run", "one"]).expect(0);
+            let _ = project.run(["run", "two"]).expect(0);
+        }
+        let rows = [target.matching("e", "kind = 'one'"), target.matching("e", "kind = 'two'")];
+        assert_eq!(rows[1], 2, "{case}");
+        assert!(rows[0] >= 2, "{case}");
+    }
+}

@@ -100,6 +100,14 @@ fn a_run_can_compare_afterwards_and_keeps_a_certificate_in_its_record() {
     assert_eq!(report["verify"]["equal"], true, "{report}");
     let logs = project.run(["executions", "logs"]).expect(0).output();
     assert!(logs.contains("certificate: 2 rows are equal"), "{logs}");
+    let shown = project.run(["executions", "show", "--json"]).expect(0).json();
+    let (certificate, found) = (&shown["certificates"][0], &report["verify"]["entities"][0]);
+    for fact in ["source_rows", "target_rows", "source_checksum", "target_checksum", "encoding", "ledger", "compared_at"] {
+        assert!(!found[fact].is_null() && certificate[fact] == found[fact], "{fact}: {shown} and {report}");
+    }
+    assert_eq!((&certificate["entity"], &certificate["equal"]), (&"t".into(), &true.into()), "{shown}");
+    let text = project.run(["executions", "show"]).expect(0).output();
+    assert!(text.contains(found["source_checksum"].as_str().expect("a sum")) && text.contains("equal"), "{text}");
     target.run("DELETE FROM t WHERE id = 2");
     let _ = project.run(["run", "--verify"]).expect(4);
 }
@@ -194,4 +202,47 @@ fn a_trigger_that_alters_one_row_far_down_is_named_as_the_owner_of_its_column() 
     let run = project.run(["run", "-v"]).expect(0);
     assert!(run.output().contains("column body is owned by the target's triggers"), "{}", run.output());
     assert!(!run.output().contains("secret"));
+}
+
+/// What a certificate says of both sides: rows, sums and rows left out.
+fn certificate(report: &Value) -> ([u64; 4], bool) {
+    let entity = &report["entities"][0];
+    let counts = ["source_rows", "target_rows", "source_left_out", "target_left_out"];
+    (counts.map(|name| entity[name].as_u64().expect("a count")), entity["source_checksum"] == entity["target_checksum"])
+}
+
+#[test]
+fn a_certificate_is_over_the_rows_that_were_compared_and_its_sums_are_equal_if_and_only_if_they_are() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let (source, target) = (Database::new(from, project.path(), "source"), Database::new(to, project.path(), "target"));
+        source.run("CREATE TABLE t (id integer PRIMARY KEY, v integer)");
+        target.run("CREATE TABLE t (id integer PRIMARY KEY, v integer CHECK (v < 100))");
+        source.run("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 700), (8, 8)");
+        project.write_job(&source.url(), &target.url(), "mode = \"replace\"\n");
+        let _ = project.run(["run"]).expect(3);
+        let case = format!("{from:?} to {to:?}");
+        let report = project.run(["verify", "--json"]).expect(0).json();
+        assert_eq!(certificate(&report), ([7, 7, 1, 0], true), "a row that the target refuses, {case}: {report}");
+        source.run("UPDATE t SET v = 200 WHERE id = 2");
+        let _ = project.run(["run"]).expect(3);
+        let report = project.run(["verify", "--json"]).expect(0).json();
+        assert_eq!(certificate(&report), ([6, 6, 2, 1], true), "and a change of one, {case}: {report}");
+        project.write_job(
+            &source.url(),
+            &target.url(),
+            "mode = \"replace\"\n[[jobs.copy.entities]]\nsource = \"t\"\nwhere = \"id < 6\"\n",
+        );
+        let _ = project.run(["run"]).expect(3);
+        let report = project.run(["verify", "--json"]).expect(0).json();
+        assert_eq!(certificate(&report), ([4, 4, 1, 3], true), "and two that have left the filter, {case}: {report}");
+        target.run("UPDATE t SET v = 50 WHERE id = 3");
+        let report = project.run(["verify", "--json"]).expect(4).json();
+        assert_eq!(certificate(&report), ([4, 4, 1, 3], false), "a difference, {case}: {report}");
+        let text = project.run(["verify"]).expect(4).stdout;
+        let sum = |side: &str| report["entities"][0][side].as_str().expect("a sum").to_owned();
+        for side in ["source_checksum", "target_checksum"] {
+            assert!(text.contains(&sum(side)), "{case}: {side} in {text}");
+        }
+    }
 }

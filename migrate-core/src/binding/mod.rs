@@ -5,5 +5,5 @@ mod schedule;
 mod stages;
 
 pub use partitions::with_partitions;
-pub use schedule::{Bond, Edge, Schedule, Timing, schedule, spell_cycle};
+pub use schedule::{Bond, Edge, Schedule, Timing, schedule, spell_cycle, spell_cycle_over};
 pub use stages::{Staged, schedule_stages};

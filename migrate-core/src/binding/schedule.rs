@@ -95,15 +95,32 @@ pub fn schedule(entities: usize, edges: &[Edge]) -> Schedule {
     schedule
 }
 
-/// Spells a cycle through an entity: each refers to the next, and the last to the first. Empty if it is in none.
+/// Spells a cycle through an entity: each refers to the next, and the last to the first. Empty if it is in none. Its reference to itself
+/// is one only where there is no other.
 pub fn spell_cycle(start: usize, edges: &[Edge]) -> Vec<usize> {
+    let others: Vec<Edge> = edges.iter().filter(|edge| edge.child != edge.parent).copied().collect();
+    let cycle = spell_path(start, start, &others);
+    if cycle.is_empty() && edges.iter().any(|edge| (edge.child, edge.parent) == (start, start)) { vec![start] } else { cycle }
+}
+
+/// Spells a cycle that a reference closes with others: its child, its parent, and so on back to the child. Empty if it closes none.
+pub fn spell_cycle_over(edge: Edge, edges: &[Edge]) -> Vec<usize> {
+    if edge.child == edge.parent {
+        return vec![edge.child];
+    }
+    let back = spell_path(edge.parent, edge.child, edges);
+    if back.is_empty() { back } else { [vec![edge.child], back].concat() }
+}
+
+/// Spells the shortest way along references from one entity to another, which is left out. Empty if there is none.
+fn spell_path(start: usize, end: usize, edges: &[Edge]) -> Vec<usize> {
     let mut before: HashMap<usize, usize> = HashMap::new();
     let mut queue = VecDeque::from([start]);
     while let Some(entity) = queue.pop_front() {
         for edge in edges.iter().filter(|edge| edge.child == entity) {
-            if edge.parent == start {
+            if edge.parent == end {
                 let mut path = vec![entity];
-                while let Some(previous) = path.last().and_then(|last| before.get(last)) {
+                while let Some(previous) = path.last().filter(|last| **last != start).and_then(|last| before.get(last)) {
                     path.push(*previous);
                 }
                 path.reverse();
@@ -225,6 +242,15 @@ mod tests {
         assert_eq!(spell_cycle(1, &edges), [1, 0, 2]);
         assert_eq!(spell_cycle(3, &edges), Vec::<usize>::new());
         assert_eq!(spell_cycle(0, &[edge(0, 0, Bond::Loose)]), [0]);
+    }
+
+    #[test]
+    fn a_reference_to_itself_hides_no_other_cycle_of_an_entity() {
+        let edges = [(0, 0), (0, 1), (1, 1), (1, 0)].map(|(child, parent)| edge(child, parent, Bond::Nullable));
+        assert_eq!((spell_cycle(0, &edges), spell_cycle(1, &edges)), (vec![0, 1], vec![1, 0]));
+        let over = |at: usize| spell_cycle_over(edges[at], &edges);
+        assert_eq!((over(0), over(1), over(2), over(3)), (vec![0], vec![0, 1], vec![1], vec![1, 0]));
+        assert_eq!(spell_cycle_over(edge(0, 2, Bond::Loose), &edges), Vec::<usize>::new());
     }
 
     fn graphs() -> impl Strategy<Value = (usize, Vec<Edge>)> {

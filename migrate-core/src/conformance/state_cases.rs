@@ -5,10 +5,11 @@ use super::harness::Harness;
 use super::sample::{item, item_rows, items};
 use super::work::{Writing, checkpoint, key_of, names, of_scope, owner, page, scope, write, write_and_commit};
 use crate::error::ErrorKind;
+use crate::schema::TableName;
 use crate::sink::{Sink, WriteMode};
 use crate::source::Position;
 use crate::state::{
-    BlockHead, Checkpoint, ColumnFate, Counters, Fence, GoneRow, KeyMapChanges, QuarantinedRow, Scope, SourceColumn,
+    BlockHead, Checkpoint, ColumnFate, Counters, Feeds, Fence, GoneRow, KeyMapChanges, QuarantinedRow, Scope, SourceColumn,
     StateChanges, StoredBlock, SyncedAt, TargetState,
 };
 use crate::value::{DataType, Key, KeyRange, Value};
@@ -223,6 +224,8 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
     let state = writing.sink.state();
     ensure_eq(state.checkpoints("job", "items").await?, vec![], "the checkpoints before the first commit")?;
     let key = |n: i64| Key::from_values(&[Value::Int(n), Value::Text("it's".into())]);
+    let constants = [("it's \"odd\"".to_owned(), "00ff".to_owned())].into();
+    let feeds = Feeds { table: TableName::new(Some("a"), "it's \"odd\""), constants };
     let full = |sequence: u64| Checkpoint {
         execution: "execution \"one\"".to_owned(),
         attempt: 3,
@@ -248,6 +251,7 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
             source_column("a", DataType::Enum { name: "mood".to_owned(), labels: vec!["ü".to_owned()] }, ColumnFate::LeftOut),
         ]),
         written_columns: vec!["it's \"odd\"".to_owned(), "b".to_owned()],
+        feeds: Some(feeds.clone()),
     };
     let part = |partition: u32, checkpoint: Checkpoint| {
         let mut changes = of_scope(Scope { partition, ..scope("items") });
@@ -262,7 +266,13 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
     commit(&writing, &checkpoint(scope("other"), 9)).await?;
     commit(&writing, &StateChanges::default()).await?;
     let expected = vec![(0, full(6)), (1, Checkpoint::default()), (2, full(u64::from(u32::MAX) + 1)), (10, full(1))];
-    ensure_eq(writing.database.sink().await?.state().checkpoints("job", "items").await?, expected, "the checkpoints by part")
+    ensure_eq(writing.database.sink().await?.state().checkpoints("job", "items").await?, expected, "the checkpoints by part")?;
+    // What is told of them to other jobs, and to them alone.
+    ensure_eq(state.neighbours("job").await?, vec![], "the neighbours of the only job")?;
+    let mut neighbours = state.neighbours("another job").await?;
+    neighbours.sort_by_key(|(scope, _)| scope.partition);
+    let told = [0, 2, 10].map(|partition| (Scope { partition, ..scope("items") }, feeds.clone()));
+    ensure_eq(neighbours, told.to_vec(), "the neighbours of another job")
 }
 
 pub(super) async fn ledger_blocks_come_back_in_order_page_by_page(harness: &dyn Harness) -> Outcome {

@@ -84,6 +84,9 @@ pub struct Job {
     /// What happens to rows that the filter or a transform leaves out since: "keep" if not said.
     #[serde(default, skip_serializing_if = "is_default")]
     pub left_filter: LeftFilter,
+    /// Whether other jobs may write to the same tables, though no constant in a table's key tells their rows apart from this job's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_tables: bool,
     /// What happens to rows that refer to a parent which neither side has; see [`OrphanPolicy`] for what does if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphans: Option<OrphanPolicy>,
@@ -158,6 +161,13 @@ impl Job {
     #[must_use]
     pub fn with_param(mut self, name: impl Into<String>, value: Parameter) -> Self {
         self.params.insert(name.into(), value);
+        self
+    }
+
+    /// Says that other jobs may write to the same tables.
+    #[must_use]
+    pub fn with_shared_tables(mut self) -> Self {
+        self.shares_tables = true;
         self
     }
 

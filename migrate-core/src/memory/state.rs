@@ -4,7 +4,7 @@ use super::database::MemoryDatabase;
 use super::faults::Call;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{
-    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, KeyMapChanges, QuarantinedRow, Scope, StateChanges, StoredBlock,
+    BlockHead, Checkpoint, Feeds, Fence, FenceOwner, GoneRow, KeyMapChanges, QuarantinedRow, Scope, StateChanges, StoredBlock,
     TargetState, UnfinishedTable,
 };
 use crate::value::Key;
@@ -169,6 +169,12 @@ impl TargetState for MemoryState {
         let mut found: Vec<_> = of_entity.map(|(scope, checkpoint)| (scope.partition, checkpoint.clone())).collect();
         found.sort_by_key(|(partition, _)| *partition);
         Ok(found)
+    }
+
+    async fn neighbours(&self, job: &str) -> Result<Vec<(Scope, Feeds)>> {
+        let data = self.database.lock();
+        let others = data.state.checkpoints.iter().filter(|(scope, _)| scope.job != job);
+        Ok(others.filter_map(|(scope, checkpoint)| Some((scope.clone(), checkpoint.feeds.clone()?))).collect())
     }
 
     async fn ledger_blocks(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<StoredBlock>> {

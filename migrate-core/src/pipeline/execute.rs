@@ -5,6 +5,7 @@ use super::collisions::refuse_collisions;
 use super::context::{BATCH_ROWS, Context, Limits, Purpose};
 use super::dry;
 use super::entity::EntityRun;
+use super::neighbours::refuse_shared_tables;
 use super::orphans::{Search, Settled, placeholder};
 use super::report::{EntityReport, RunReport};
 use super::retry::Backoff;
@@ -229,6 +230,7 @@ pub(super) fn notes(plan: &Plan) -> Vec<String> {
 
 /// Makes one attempt and returns the sum of what became of the rows.
 pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Counters> {
+    refuse_shared_tables(&context.job, plan, context.state.as_ref()).await?;
     context.emit(&Event::PlanReady { entities: plan.entities.iter().map(planned).collect(), notes: notes(plan) });
     let mut snapshot = context.source.open_snapshot().await.context("side", "source")?;
     for entity in plan.entities.iter().filter(|e| !e.key_is_unique) {
@@ -298,8 +300,8 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
 async fn settle_orphans(context: &Context, plan: &Plan, snapshot: &mut dyn Snapshot) -> Result<Option<Plan>> {
     let (sink, state) = (context.sink.as_ref(), context.state.as_ref());
     let search = Search { job: &context.job, plan, sink, state, fails: true };
+    placeholder::check(plan, snapshot).await?;
     let Some(Settled { plan, messages }) = search.settle(snapshot).await? else { return Ok(None) };
-    placeholder::check(&plan, snapshot).await?;
     for (entity, message) in messages {
         context.log(Level::Warn, &entity, message);
     }

@@ -25,6 +25,7 @@ mod knot;
 mod late;
 mod links;
 mod mark;
+mod neighbours;
 pub(crate) mod orphans;
 pub(crate) mod park;
 mod parts;

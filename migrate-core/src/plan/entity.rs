@@ -9,9 +9,9 @@ use super::sets::SetPlan;
 use crate::filter::Filter;
 use crate::job::CursorColumn;
 use crate::schema::{ColumnSchema, TableName, TableSchema};
-use crate::state::SourceColumn;
+use crate::state::{Feeds, SourceColumn, to_hex};
 use crate::transform::TransformPlan;
-use crate::value::{DataType, Value};
+use crate::value::{DataType, Key, Value};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -94,6 +94,15 @@ pub struct EntityPlan {
 }
 
 impl EntityPlan {
+    /// Returns which rows of the target it writes to.
+    pub(crate) fn feeds(&self) -> Feeds {
+        let constant = |column: &ColumnPlan| {
+            let value = column.constant.as_ref().filter(|value| !value.is_null() && self.target_key.contains(&column.target))?;
+            Some((column.target.clone(), to_hex(Key::from_values([value]).as_bytes())))
+        };
+        Feeds { table: self.target.name.clone(), constants: self.columns.iter().filter_map(constant).collect() }
+    }
+
     /// Returns whether the entity has no key: rows are then told apart by what they hold, and counted with their multiplicity.
     pub fn is_keyless(&self) -> bool {
         self.key.is_empty()

@@ -16,7 +16,7 @@ pub struct ReferenceGraph {
     /// Their references.
     pub references: Vec<GraphReference>,
     /// Entities that refer to one another in a cycle, or to themselves: each to the next, the last to the first. Of entities that are
-    /// tied together by several cycles one is spelled out.
+    /// tied together by several cycles one is spelled out, and each that refers to itself.
     pub cycles: Vec<Vec<String>>,
 }
 
@@ -35,6 +35,8 @@ pub struct GraphEntity {
     pub stage: Option<String>,
     /// Whether the job creates the table.
     pub created: bool,
+    /// Whether it is in a cycle of references, be it its own to itself.
+    pub in_cycle: bool,
 }
 
 /// A reference of the graph.
@@ -85,6 +87,7 @@ impl ReferenceGraph {
                 level: entity.level,
                 stage: entity.stage.clone(),
                 created: entity.create,
+                in_cycle: false,
             });
             for reference in &entity.references {
                 let parent = plan.entities.iter().position(|e| Some(&e.name) == reference.entity.as_ref());
@@ -105,44 +108,69 @@ impl ReferenceGraph {
             }
         }
         for cycle in schedule(plan.entities.len(), &edges).cycles {
-            let path = spell_cycle(cycle[0], &edges);
-            graph.cycles.push(path.into_iter().map(|place| plan.entities[place].name.clone()).collect());
+            let mut spelled = vec![spell_cycle(cycle[0], &edges)];
+            let own = cycle.iter().filter(|place| edges.iter().any(|edge| edge.child == **place && edge.parent == **place));
+            spelled.extend(own.map(|place| vec![*place]).filter(|own| *own != spelled[0]).collect::<Vec<_>>());
+            cycle.iter().for_each(|place| graph.entities[*place].in_cycle = true);
+            let names = |path: Vec<usize>| path.into_iter().map(|place| plan.entities[place].name.clone()).collect();
+            graph.cycles.extend(spelled.into_iter().map(names));
         }
         graph
     }
 
     /// Returns the entities stage by stage; all together where the job names no stages.
-    fn by_stage(&self) -> Vec<(Option<&str>, Vec<&str>)> {
-        let groups = self.entities.chunk_by(|a, b| a.stage == b.stage);
-        groups.map(|group| (group[0].stage.as_deref(), group.iter().map(|e| e.name.as_str()).collect())).collect()
+    fn by_stage(&self) -> Vec<(Option<&str>, &[GraphEntity])> {
+        self.entities.chunk_by(|a, b| a.stage == b.stage).map(|group| (group[0].stage.as_deref(), group)).collect()
     }
 
-    /// Prints the graph in the language of Graphviz; children point to their parents.
+    /// Spells each cycle on one line, whatever its names hold.
+    fn spelled_cycles(&self) -> impl Iterator<Item = String> {
+        self.cycles.iter().map(|cycle| {
+            let names: Vec<&str> = cycle.iter().chain(cycle.first()).map(String::as_str).collect();
+            names.join(" → ").replace(char::is_control, " ")
+        })
+    }
+
+    /// Prints the graph in the language of Graphviz: children point to their parents, by dashed lines where a reference is bound late, by
+    /// bold ones where it is bound together with others, and by dotted ones where the parent is not moved. Entities in a cycle are filled.
     pub fn to_dot(&self) -> String {
-        let quoted = |name: &str| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
-        let mut text = String::from("digraph references {\n    rankdir = BT;\n");
+        let escaped = |name: &str| name.replace('\\', "\\\\").replace('"', "\\\"");
+        let quoted = |name: &str| format!("\"{}\"", escaped(name));
+        let mut text = String::from("digraph references {\n    rankdir = BT;\n    node [shape = box];\n");
+        for cycle in self.spelled_cycles() {
+            put(&mut text, format_args!("    // cycle: {cycle}\n"));
+        }
+        let node = |text: &mut String, indent: &str, entity: &GraphEntity| {
+            let (name, level) = (escaped(&entity.name), entity.level);
+            let filled = if entity.in_cycle { ", style = filled, fillcolor = lightpink" } else { "" };
+            put(text, format_args!("{indent}\"{name}\" [label = \"{name}\\nlevel {level}\"{filled}];\n"));
+        };
         for (place, (stage, entities)) in self.by_stage().into_iter().enumerate() {
             let Some(stage) = stage else {
-                entities.iter().for_each(|name| put(&mut text, format_args!("    {};\n", quoted(name))));
+                entities.iter().for_each(|entity| node(&mut text, "    ", entity));
                 continue;
             };
             put(&mut text, format_args!("    subgraph cluster_{place} {{\n        label = {};\n", quoted(stage)));
-            entities.iter().for_each(|name| put(&mut text, format_args!("        {};\n", quoted(name))));
+            entities.iter().for_each(|entity| node(&mut text, "        ", entity));
             text.push_str("    }\n");
         }
         for reference in &self.references {
-            let style = if reference.moved { "" } else { ", style = dotted" };
-            let label = quoted(&reference.label());
-            put(
-                &mut text,
-                format_args!("    {} -> {} [label = {label}{style}];\n", quoted(&reference.child), quoted(&reference.parent)),
-            );
+            let style = match reference.line() {
+                Line::Plain => "",
+                Line::Late => ", style = dashed",
+                Line::Together => ", style = bold",
+                Line::NotMoved => ", style = dotted",
+            };
+            let (child, parent) = (quoted(&reference.child), quoted(&reference.parent));
+            let (columns, why) = (escaped(&reference.label()), reference.why());
+            put(&mut text, format_args!("    {child} -> {parent} [label = \"{columns}\\n{why}\"{style}];\n"));
         }
         text.push_str("}\n");
         text
     }
 
-    /// Prints the graph as a Mermaid flowchart; children point to their parents.
+    /// Prints the graph as a Mermaid flowchart: children point to their parents, by dashed lines where a reference is bound late or the
+    /// parent is not moved, and by thick ones where it is bound together with others. Entities in a cycle are filled.
     pub fn to_mermaid(&self) -> String {
         // Names may hold anything: nodes are numbered, and labelled with entities of HTML where Mermaid has a meaning for a character.
         let mut names: Vec<&str> = self.entities.iter().map(|e| e.name.as_str()).collect();
@@ -154,26 +182,63 @@ impl ReferenceGraph {
         let label = |name: &str| name.replace('#', "#35;").replace('"', "#quot;").replace('<', "#lt;").replace('>', "#gt;");
         let place = |name: &str| names.iter().position(|n| *n == name).unwrap_or_default();
         let mut text = String::from("flowchart BT\n");
-        let node = |text: &mut String, name: &str| put(text, format_args!("    n{}[\"{}\"]\n", place(name), label(name)));
+        for cycle in self.spelled_cycles() {
+            // Braces would be read as a directive.
+            put(&mut text, format_args!("    %% cycle: {}\n", cycle.replace(['{', '}'], " ")));
+        }
         for (number, (stage, entities)) in self.by_stage().into_iter().enumerate() {
             if let Some(stage) = stage {
                 put(&mut text, format_args!("    subgraph s{number}[\"{}\"]\n", label(stage)));
             }
-            entities.iter().for_each(|name| node(&mut text, name));
+            for GraphEntity { name, level, in_cycle, .. } in entities {
+                let class = if *in_cycle { ":::cycle" } else { "" };
+                put(&mut text, format_args!("    n{}[\"{}<br/>level {level}\"]{class}\n", place(name), label(name)));
+            }
             if stage.is_some() {
                 text.push_str("    end\n");
             }
         }
-        names[self.entities.len()..].iter().for_each(|name| node(&mut text, name));
+        for name in &names[self.entities.len()..] {
+            put(&mut text, format_args!("    n{}[\"{}\"]\n", place(name), label(name)));
+        }
         for reference in &self.references {
-            let arrow = if reference.moved { "-->" } else { "-.->" };
-            let columns = label(&reference.label());
-            put(
-                &mut text,
-                format_args!("    n{} {arrow}|\"{columns}\"| n{}\n", place(&reference.child), place(&reference.parent)),
-            );
+            let arrow = match reference.line() {
+                Line::Plain => "-->",
+                Line::Late | Line::NotMoved => "-.->",
+                Line::Together => "==>",
+            };
+            let (child, parent) = (place(&reference.child), place(&reference.parent));
+            let (columns, why) = (label(&reference.label()), label(reference.why()));
+            put(&mut text, format_args!("    n{child} {arrow}|\"{columns}<br/>{why}\"| n{parent}\n"));
+        }
+        if self.entities.iter().any(|entity| entity.in_cycle) {
+            text.push_str("    classDef cycle fill:#ffb6c1\n");
         }
         text
+    }
+}
+
+/// How a reference is drawn.
+enum Line {
+    Plain,
+    Late,
+    Together,
+    NotMoved,
+}
+
+impl GraphReference {
+    fn line(&self) -> Line {
+        match self.binding {
+            _ if !self.moved => Line::NotMoved,
+            Binding::Late => Line::Late,
+            Binding::Together => Line::Together,
+            Binding::WithRow | Binding::AfterLoad | Binding::Unchecked | Binding::InCycle => Line::Plain,
+        }
+    }
+
+    /// When it is bound and why, in words.
+    fn why(&self) -> &'static str {
+        if self.moved { self.reason } else { "not moved" }
     }
 }
 

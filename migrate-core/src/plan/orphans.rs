@@ -1,7 +1,7 @@
 //! What is done about rows whose parent is nowhere, reference by reference.
 
 use super::entity::EntityPlan;
-use super::references::{ReferenceCheck, ReferencePlan, is_open};
+use super::references::{ReferenceCheck, ReferencePlan, is_from_source, is_open};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use crate::hint;
@@ -93,11 +93,8 @@ pub(super) fn choose(job: &Job, entities: &mut [EntityPlan], notes: &mut Vec<Str
                 }
                 (Some(false) | None, _) if said.is_none() => {}
                 (Some(false) | None, _) => {
-                    let (columns, parent) = (reference.columns.join(", "), &reference.table);
-                    notes.push(format!(
-                        "{}: orphans = \"{policy}\" does nothing for ({columns}): no single entity of this run feeds {parent} from the source",
-                        entity.name
-                    ));
+                    let (columns, why) = (reference.columns.join(", "), unsearchable(entity, reference, entities));
+                    notes.push(format!("{}: orphans = \"{policy}\" does nothing for ({columns}): {why}", entity.name));
                 }
             }
         }
@@ -112,6 +109,20 @@ pub(super) fn choose(job: &Job, entities: &mut [EntityPlan], notes: &mut Vec<Str
         }
     }
     Ok(())
+}
+
+/// Why orphans cannot be looked for at the source.
+fn unsearchable(entity: &EntityPlan, reference: &ReferencePlan, entities: &[EntityPlan]) -> String {
+    let mut feeding = entities.iter().filter(|e| e.target.name == reference.table);
+    if let (Some(parent), None) = (feeding.next(), feeding.next()) {
+        let made = |of: &EntityPlan, columns: &[String]| columns.iter().find(|name| !is_from_source(of, name)).cloned();
+        let own = made(entity, &reference.columns).map(|column| (entity, column));
+        let found = own.or_else(|| made(parent, &reference.parent_columns).map(|column| (parent, column)));
+        if let Some((of, column)) = found {
+            return format!("the job makes the column {column} of {}, so that they cannot be looked for at the source", of.name);
+        }
+    }
+    format!("no single entity of this run feeds {} from the source", reference.table)
 }
 
 /// Whether rows without a parent are a mistake unless the job says otherwise.

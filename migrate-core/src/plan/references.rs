@@ -4,7 +4,7 @@ use super::bind;
 use super::entity::EntityPlan;
 use super::keys;
 use super::orphans::{self, Placeholder};
-use crate::binding::{Bond, Edge, Schedule, Staged, Timing, schedule_stages, spell_cycle, with_partitions};
+use crate::binding::{Bond, Edge, Schedule, Staged, Timing, schedule_stages, spell_cycle, spell_cycle_over, with_partitions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Parameter;
 use crate::hint;
@@ -126,7 +126,7 @@ impl ReferencePlan {
             Binding::WithRow => "parents load first",
             Binding::AfterLoad => "the job creates the table: the constraint is made, and checked, after the load",
             Binding::Late => "in a cycle of existing tables: NULL until the parent is there",
-            Binding::Together => "in a cycle that is never NULL: all new rows of the cycle are inserted at once",
+            Binding::Together => "never NULL, in a cycle: all new rows of the cycle are inserted at once",
             Binding::Unchecked => "no constraint of the target checks it",
             Binding::InCycle => "in a cycle of existing tables: a first load is refused",
         }
@@ -231,10 +231,13 @@ pub(super) fn plan(
     let (edges, places): (Vec<Edge>, Vec<(usize, usize)>) = edges.into_iter().map(|(edge, place, _)| (edge, place)).unzip();
     let stages: Vec<usize> = entities.iter().map(|e| stage::place_of(&job.stages, &e.name).unwrap_or(0)).collect();
     let Staged { schedule: Schedule { levels, cycles, timings, knots }, against } = schedule_stages(&stages, &edges);
-    let path = |start: usize, edges: &[Edge]| {
-        let names: Vec<String> = spell_cycle(start, edges).into_iter().map(|i| tables[i].name.to_string()).collect();
+    let spelled = |cycle: Vec<usize>| {
+        let names: Vec<String> = cycle.into_iter().map(|i| tables[i].name.to_string()).collect();
         format!("{} → {}", names.join(" → "), names.first().map_or("", String::as_str))
     };
+    // What decides about the order, and the references that stand against it.
+    let kept: Vec<Edge> =
+        edges.iter().zip(&timings).filter(|(_, timing)| **timing != Timing::Late).map(|(edge, _)| *edge).collect();
     let mut refusals: Vec<Refusal> = Vec::new();
     // Rows without a key cannot be told from those that are there already, and those that are there are found by a key that is known before
     // any id is given.
@@ -242,13 +245,13 @@ pub(super) fn plan(
         |entity: &EntityPlan| !entity.is_keyless() && (entity.generated_beside_key().is_none() || !entity.translates_key());
     let possible = |knot: &&Vec<usize>| together && knot.iter().all(|i| findable(&entities[*i]));
     let knots: Vec<Vec<usize>> = knots.iter().filter(possible).cloned().collect();
-    for (number, ((edge, timing), (child, at))) in edges.iter().zip(timings).zip(places).enumerate() {
+    for (number, ((edge, timing), &(child, at))) in edges.iter().zip(timings).zip(&places).enumerate() {
         let reference = &mut found[child][at].0;
         let whole = knots.iter().any(|knot| knot.contains(&edge.child));
         if let Some(why) = bind::hindrance(reference, timing, whole, against.contains(&number)) {
             let (own, parent) = (&entities[edge.child], &entities[edge.parent]);
             let why = if reference.bind == Some(Bind::Order) && !against.contains(&number) {
-                format!("{why}: {}", path(edge.child, &edges))
+                format!("{why}: {}", spelled(spell_cycle_over(*edge, &kept)))
             } else {
                 why.to_owned()
             };
@@ -294,23 +297,33 @@ pub(super) fn plan(
                 reference.binding = Binding::InCycle;
                 let names = [edge.child, edge.parent].map(|i| entities[i].name.clone());
                 let by_new_ids = [edge.child, edge.parent].iter().map(|i| &entities[*i]).any(|e| !e.is_keyless() && !findable(e));
-                refusals.push(Refusal { entities: names.to_vec(), path: path(edge.child, &edges), by_new_ids, against: None });
+                refusals.push(Refusal {
+                    entities: names.to_vec(),
+                    path: spelled(spell_cycle_over(*edge, &kept)),
+                    by_new_ids,
+                    against: None,
+                });
             }
         }
     }
     for cycle in cycles.iter().filter(|cycle| cycle.iter().all(|i| entities[*i].create)) {
-        notes.push(format!("references in a cycle are checked after the load: {}", path(cycle[0], &edges)));
+        notes.push(format!("references in a cycle are checked after the load: {}", spelled(spell_cycle(cycle[0], &edges))));
     }
     let mut plans = Vec::with_capacity(knots.len());
     for (number, knot) in knots.iter().enumerate() {
         // Where there are several entities, it is not those that refer to themselves which tie them together.
         let ties = |edge: &&Edge| edge.bond == Bond::Rigid && (edge.child != edge.parent || knot.len() == 1);
-        let path = path(knot[0], &edges.iter().filter(ties).copied().collect::<Vec<Edge>>());
+        let path = spelled(spell_cycle(knot[0], &edges.iter().filter(ties).copied().collect::<Vec<Edge>>()));
         let rows: Option<u64> = knot.iter().map(|i| entities[*i].row_estimate.filter(|_| entities[*i].filter.is_none())).sum();
         let about = rows.map_or_else(String::new, |rows| format!(", about {rows} rows for a first load"));
-        notes.push(format!(
-            "references in a cycle that is never NULL: {path}; its new rows are inserted at once, by one transaction{about}"
-        ));
+        let tied =
+            edges.iter().zip(&places).filter(|(edge, _)| ties(edge) && knot.contains(&edge.child) && knot.contains(&edge.parent));
+        let asked = tied.map(|(_, (child, at))| (&entities[*child], &found[*child][*at].0)).any(|(own, reference)| {
+            reference.bind == Some(Bind::Together) && reference.columns.iter().any(|name| is_open(own, name))
+        });
+        let which = if asked { "that the job file binds together" } else { "that is never NULL" };
+        notes
+            .push(format!("references in a cycle {which}: {path}; its new rows are inserted at once, by one transaction{about}"));
         plans.push(TogetherPlan { entities: knot.iter().map(|i| entities[*i].name.clone()).collect(), path, rows });
         knot.iter().for_each(|i| entities[*i].together = Some(number));
     }
@@ -516,6 +529,11 @@ fn to_source(entity: &EntityPlan, columns: &[String]) -> Option<Vec<String>> {
         entity.fed_by(&source).map(|_| source)
     };
     columns.iter().map(find).collect()
+}
+
+/// Whether a column of the target holds what a column of the source says, or an id that the target gives in its place.
+pub(super) fn is_from_source(entity: &EntityPlan, column: &String) -> bool {
+    to_source(entity, std::slice::from_ref(column)).is_some()
 }
 
 /// Finds a target's reference again at the source.

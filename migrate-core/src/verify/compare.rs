@@ -1,9 +1,9 @@
 //! The comparison of one entity.
 
-use super::bucket::{Buckets, place};
+use super::bucket::{Bucket, Buckets, place};
 use super::report::{BrokenRow, Difference, DifferenceKind, EntityVerification};
 use super::side::{Side, SideRow};
-use crate::diff::LedgerBlock;
+use crate::diff::{COPIES_FORMAT, FORMAT, LedgerBlock};
 use crate::error::Result;
 use crate::pipeline::Cell;
 use crate::pipeline::keymap::source_keys;
@@ -54,6 +54,7 @@ pub(super) async fn verify_entity(
         source: entity.source.name.to_string(),
         target: entity.target.name.to_string(),
         encoding: canonical::VERSION,
+        ledger: if entity.is_keyless() && entity.set.is_none() { COPIES_FORMAT } else { FORMAT },
         not_compared: known.trigger_columns.iter().cloned().collect(),
         ..EntityVerification::default()
     };
@@ -71,9 +72,10 @@ pub(super) async fn verify_entity(
     tokio::try_join!(there.read_all(of_source.as_mut(), &mut take_source), here.read_all(of_target.as_mut(), &mut take_target))?;
     drop((of_source, of_target));
     report.quarantined = refused;
-    let ((source_rows, source_sum), (target_rows, target_sum)) = (source_sums.total(), target_sums.total());
-    (report.source_rows, report.target_rows) = (source_rows, target_rows);
-    (report.source_checksum, report.target_checksum) = (to_hex(&source_sum.to_be_bytes()), to_hex(&target_sum.to_be_bytes()));
+    report.source_left_out = refused;
+    let equal = source_sums.equal(&target_sums);
+    let mut compared = Compared { source: equal, target: equal };
+
     // Then the keys of what differs, as many buckets at a time as fit.
     let mut different = source_sums.different(&target_sums).into_iter().peekable();
     drop((source_sums, target_sums));
@@ -83,10 +85,22 @@ pub(super) async fn verify_entity(
             buckets.insert(place);
             rows += count;
         }
-        let mut look = Look { entity, job, state: sink.state(), there: &mut there, here: &mut here, known, report: &mut report };
+        let (there, here, report, compared) = (&mut there, &mut here, &mut report, &mut compared);
+        let mut look = Look { entity, job, state: sink.state(), there, here, known, report, compared };
         look.look_into(source, target.as_ref(), &buckets).await?;
     }
+    let Compared { source, target } = compared;
+    (report.source_rows, report.target_rows) = (source.rows, target.rows);
+    (report.source_checksum, report.target_checksum) = (to_hex(&source.sum.to_be_bytes()), to_hex(&target.sum.to_be_bytes()));
     Ok(report)
+}
+
+/// The rows of each side that were compared, summed up: the same if and only if no row differs.
+///
+/// Of buckets that differ, each row counts as it was when it was last looked at.
+struct Compared {
+    source: Bucket,
+    target: Bucket,
 }
 
 /// A look into buckets that differ.
@@ -98,6 +112,7 @@ struct Look<'a> {
     here: &'a mut Side,
     known: &'a Known,
     report: &'a mut EntityVerification,
+    compared: &'a mut Compared,
 }
 
 /// The rows of one side's buckets.
@@ -108,6 +123,11 @@ struct Found {
 }
 
 impl Found {
+    /// How often a row is there.
+    fn copies(&self, key: &Key) -> u64 {
+        self.rows.get(key).map_or(0, |(.., count)| *count)
+    }
+
     fn take(&mut self, page: super::side::SideRows, buckets: &HashSet<usize>) {
         for row in page.rows.into_iter().filter(|row| buckets.contains(&place(row.group()))) {
             let SideRow { key, own_key, checksum, .. } = row;
@@ -131,28 +151,35 @@ impl Look<'_> {
         }
         if self.entity.is_keyless() {
             let strangers = self.strangers(&there, &here).await?;
-            self.count_copies(&there, &here, &strangers);
+            let outside = self.copies_outside(source, buckets, &there, &here).await?;
+            self.count_copies(&there, &here, &strangers, &outside);
             return Ok(());
         }
         // Rows that were refused are not missing, and what the target holds of an earlier version of them is not extra.
         let excused = |key: &Key, own: &Key| self.known.quarantined.contains(own) || there.refused.contains(key);
         let mut candidates: Vec<(Key, Key)> = Vec::new();
-        for (key, (own, checksum, _)) in &there.rows {
-            if here.rows.get(key).is_none_or(|(_, other, _)| other != checksum) {
-                if excused(key, own) {
-                    self.report.quarantined += 1;
-                } else {
-                    candidates.push((key.clone(), own.clone()));
-                }
+        for (key, (own, checksum, copies)) in &there.rows {
+            // Of source rows that the target has one key for, it can have but one.
+            self.report.source_left_out += copies - 1;
+            let other = here.rows.get(key).map(|(_, other, _)| other);
+            if other == Some(checksum) {
+                self.compared.source.add(checksum);
+                self.compared.target.add(checksum);
+            } else if excused(key, own) {
+                self.report.quarantined += 1;
+                self.report.source_left_out += 1;
+                self.report.target_left_out += u64::from(other.is_some());
+            } else {
+                candidates.push((key.clone(), own.clone()));
             }
         }
         let extra: Vec<Key> = here.rows.keys().filter(|key| !there.rows.contains_key(*key)).cloned().collect();
         let sources = source_keys(self.state.as_ref(), self.job, self.entity, &extra).await?;
         for (key, own) in extra.iter().zip(sources) {
-            // A row whose id the key map does not know is none of the job's.
-            let Some(own) = own else { continue };
-            if !excused(key, &own) {
-                candidates.push((key.clone(), own));
+            match own {
+                Some(own) if !excused(key, &own) => candidates.push((key.clone(), own)),
+                // A row whose id the key map does not know is none of the job's.
+                Some(_) | None => self.report.target_left_out += 1,
             }
         }
         candidates.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
@@ -173,12 +200,18 @@ impl Look<'_> {
         let (there, here) = (by_key(there.rows), by_key(here.rows));
         let outside = self.outside(source, keys, &there).await?;
         for (key, own) in keys {
-            let (kind, columns) = match (there.get(key), here.get(key)) {
+            let (of_source, of_target) = (there.get(key), here.get(key));
+            if of_source.is_none() && of_target.is_some() && outside.contains(own) {
+                // What has left the filter may stay in the target.
+                self.report.target_left_out += 1;
+                continue;
+            }
+            of_source.iter().for_each(|row| self.compared.source.add(&row.checksum));
+            of_target.iter().for_each(|row| self.compared.target.add(&row.checksum));
+            let (kind, columns) = match (of_source, of_target) {
                 (Some(source), Some(target)) if source.checksum == target.checksum => continue,
                 (Some(source), Some(target)) => (DifferenceKind::Different, self.cells(&target.values, &source.values)),
                 (Some(_), None) => (DifferenceKind::Missing, Vec::new()),
-                // What has left the filter may stay in the target.
-                (None, Some(_)) if outside.contains(own) => continue,
                 (None, Some(_)) => (DifferenceKind::Extra, Vec::new()),
                 (None, None) => continue,
             };
@@ -248,14 +281,47 @@ impl Look<'_> {
         Ok(strangers)
     }
 
-    /// Rows of a table without a key are told apart by their content alone.
-    fn count_copies(&mut self, there: &Found, here: &Found, strangers: &HashSet<Key>) {
-        let count = |rows: &HashMap<Key, (Key, Checksum, u64)>, key: &Key| rows.get(key).map_or(0, |(_, _, count)| *count);
-        for (key, (_, _, wanted)) in &there.rows {
-            self.report.missing += wanted.saturating_sub(count(&here.rows, key));
+    /// Returns how often the source has rows, of which the target has more than the entity, outside of the filter.
+    async fn copies_outside(
+        &self,
+        source: &dyn Source,
+        buckets: &HashSet<usize>,
+        there: &Found,
+        here: &Found,
+    ) -> Result<HashMap<Key, u64>> {
+        let under = |key: &Key| there.copies(key);
+        if self.entity.parsed_filter.is_none() || !here.rows.iter().any(|(key, (.., found))| *found > under(key)) {
+            return Ok(HashMap::new());
         }
-        for (key, (_, _, found)) in here.rows.iter().filter(|(_, (parent, ..))| !strangers.contains(parent)) {
-            self.report.extra += found.saturating_sub(count(&there.rows, key));
+        let mut whole = self.entity.clone();
+        whole.parsed_filter = None;
+        let mut side = Side::of_source(&whole, &self.known.trigger_columns, self.job, self.state.clone());
+        let mut all: HashMap<Key, u64> = HashMap::new();
+        // Nothing is kept of what the target has not: a filter may leave most of a table out.
+        let mut take = |page: super::side::SideRows| {
+            let looked_at = |row: &SideRow| buckets.contains(&place(row.group())) && here.rows.contains_key(&row.key);
+            page.rows.into_iter().filter(looked_at).for_each(|row| *all.entry(row.key).or_default() += 1);
+        };
+        side.read_all(source.open_snapshot().await?.as_mut(), &mut take).await?;
+        for (key, count) in &mut all {
+            *count = count.saturating_sub(under(key));
+        }
+        Ok(all)
+    }
+
+    /// Rows of a table without a key are told apart by their content alone.
+    fn count_copies(&mut self, there: &Found, here: &Found, strangers: &HashSet<Key>, outside: &HashMap<Key, u64>) {
+        for (key, (_, checksum, wanted)) in &there.rows {
+            self.compared.source.add_copies(checksum, *wanted);
+            self.report.missing += wanted.saturating_sub(here.copies(key));
+        }
+        for (key, (parent, checksum, found)) in &here.rows {
+            // What has left the filter may stay in the target, as often as the source still has it.
+            let surplus = found.saturating_sub(there.copies(key));
+            let left = if strangers.contains(parent) { surplus } else { outside.get(key).copied().unwrap_or(0).min(surplus) };
+            self.report.target_left_out += left;
+            self.compared.target.add_copies(checksum, found - left);
+            self.report.extra += surplus - left;
         }
     }
 }

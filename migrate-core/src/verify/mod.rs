@@ -10,18 +10,20 @@
 //! sort otherwise need no sort. Only what differs twice is a difference: a busy source is no false alarm.
 
 mod bucket;
+mod certificate;
 mod compare;
 mod repair;
 mod report;
 mod side;
 
+pub use certificate::Certificate;
 pub use repair::repair;
 pub use report::{Difference, DifferenceKind, EntityVerification, VerifyReport};
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::job::{CancelToken, ExecutionQuery, Level, LogLine, OrphanPolicy, Update};
+use crate::job::{CancelToken, ExecutionQuery, OrphanPolicy, Update};
 use crate::pipeline::Pipeline;
-use crate::pipeline::orphans::Search;
+use crate::pipeline::orphans::{Search, check_placeholders};
 use crate::plan::Plan;
 use crate::state::{Scope, TargetState};
 use crate::value::Key;
@@ -72,6 +74,7 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
         let began = pipeline.clock.now();
         let mut found =
             verify_entity(entity, pipeline.source.as_ref(), pipeline.sink.as_ref(), &known, &pipeline.job.name).await?;
+        found.compared_at = began;
         found.seconds = pipeline.clock.now().since(began).as_secs_f64();
         entities.push(found);
     }
@@ -85,6 +88,7 @@ async fn with_orphans(pipeline: &Pipeline, plan: Plan, state: &dyn TargetState) 
         return Ok(plan);
     }
     let mut snapshot = pipeline.source.open_snapshot().await.context("side", "source")?;
+    check_placeholders(&plan, snapshot.as_mut()).await?;
     let search = Search { job: &pipeline.job, plan: &plan, sink: pipeline.sink.as_ref(), state, fails: false };
     let settled = search.settle(snapshot.as_mut()).await?;
     Ok(settled.map_or(plan, |settled| settled.plan))
@@ -96,17 +100,7 @@ async fn certify(pipeline: &Pipeline, report: &VerifyReport) -> Result<()> {
     let query = ExecutionQuery { job: Some(job.name.clone()), limit: 1, ..ExecutionQuery::default() };
     let Some(latest) = recorder.executions(&query).await?.executions.into_iter().next() else { return Ok(()) };
     let now = pipeline.clock.now();
-    let lines = report.entities.iter().map(|e| {
-        let (level, verdict) = match e.is_equal() {
-            true => (Level::Info, format!("certificate: {} rows are equal", e.source_rows)),
-            false => (Level::Warn, format!("{} missing, {} extra and {} different rows", e.missing, e.extra, e.different)),
-        };
-        let message = format!(
-            "verified: {verdict}; checksum of the source {}, of the target {}, encoding {}, snapshot {}",
-            e.source_checksum, e.target_checksum, e.encoding, e.position
-        );
-        LogLine::new(now, level, message).with_entity(&e.name)
-    });
+    let lines = report.entities.iter().map(|found| Certificate::of(found).to_log(found, now));
     let update = Update { at: now, logs: lines.collect(), ..Update::default() };
     recorder.record(&latest.id, latest.attempt, &update).await.map(drop)
 }

@@ -1,5 +1,6 @@
 //! What a comparison has found.
 
+use crate::job::Timestamp;
 use crate::pipeline::Cell;
 use crate::source::Position;
 use serde::Serialize;
@@ -24,18 +25,26 @@ pub struct EntityVerification {
     pub source: String,
     /// The target's table.
     pub target: String,
-    /// Rows of the source that belong to the entity, refused ones left out.
+    /// Rows of the source that were compared.
     pub source_rows: u64,
-    /// Rows of the target that belong to the entity.
+    /// Rows of the target that were compared.
     pub target_rows: u64,
-    /// The sum of the source's row checksums, hexadecimal: the same on both sides if and only if the rows are.
+    /// The sum of the checksums of the source's compared rows, hexadecimal: the same on both sides if and only if the rows are.
     pub source_checksum: String,
-    /// The sum of the target's row checksums.
+    /// The sum of the checksums of the target's compared rows.
     pub target_checksum: String,
+    /// Rows of the source that were not compared: they are in quarantine, or would be.
+    pub source_left_out: u64,
+    /// Rows of the target that were not compared: the source's are in quarantine or have left the filter, or they are none of the job's.
+    pub target_left_out: u64,
     /// The snapshot of the source.
     pub position: Position,
     /// The version of the encoding that the checksums are made of.
     pub encoding: u16,
+    /// The version of the ledger's format.
+    pub ledger: u16,
+    /// When the comparison began, by the clock.
+    pub compared_at: Timestamp,
     /// Rows that the target lacks.
     pub missing: u64,
     /// Rows that the source lacks.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use migrate_core::schema::TableName;
 use migrate_core::sink::TablePlan;
 use migrate_core::state::{
-    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
+    BlockHead, Checkpoint, Feeds, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
 };
 use migrate_core::value::Key;
 use migrate_core::{Error, ErrorKind, Result};
@@ -85,6 +85,25 @@ impl TargetState for PostgresState {
                 Ok((u32::try_from(part).map_err(|_| damaged())?, checkpoint))
             })
             .collect()
+    }
+
+    async fn neighbours(&self, job: &str) -> Result<Vec<(Scope, Feeds)>> {
+        let rows: Vec<(String, String, i64, String)> = fence::with_session(&self.pool, async |connection| {
+            sqlx::query_as("SELECT c.job, c.entity, c.partition, c.content FROM migrate.checkpoint c WHERE c.job <> $1")
+                .bind(job)
+                .fetch_all(connection)
+                .await
+                .map_err(from_sqlx)
+        })
+        .await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for (job, entity, part, content) in rows {
+            let damaged = || corrupt("checkpoint").with("job", &job).with("entity", &entity);
+            let checkpoint: Checkpoint = serde_json::from_str(&content).map_err(|e| damaged().caused_by(e))?;
+            let partition = u32::try_from(part).map_err(|_| damaged())?;
+            found.extend(checkpoint.feeds.map(|feeds| (Scope { job, entity, partition }, feeds)));
+        }
+        Ok(found)
     }
 
     async fn ledger_blocks(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<StoredBlock>> {

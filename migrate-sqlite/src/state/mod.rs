@@ -15,7 +15,7 @@ use crate::sink::Shared;
 use async_trait::async_trait;
 use migrate_core::schema::TableName;
 use migrate_core::state::{
-    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
+    BlockHead, Checkpoint, Feeds, Fence, FenceOwner, GoneRow, QuarantinedRow, Scope, StoredBlock, TargetState, UnfinishedTable,
 };
 use migrate_core::value::Key;
 use migrate_core::{Error, ErrorKind, Result};
@@ -88,6 +88,11 @@ impl TargetState for SqliteState {
     async fn checkpoints(&self, job: &str, entity: &str) -> Result<Vec<(u32, Checkpoint)>> {
         let (job, entity) = (job.to_owned(), entity.to_owned());
         self.read(move |c| read::checkpoints(c, &job, &entity)).await
+    }
+
+    async fn neighbours(&self, job: &str) -> Result<Vec<(Scope, Feeds)>> {
+        let job = job.to_owned();
+        self.read(move |c| read::neighbours(c, &job)).await
     }
 
     async fn ledger_blocks(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<StoredBlock>> {

@@ -3,7 +3,7 @@
 use super::from_json;
 use crate::error::SqliteContext;
 use migrate_core::schema::TableName;
-use migrate_core::state::{BlockHead, Checkpoint, GoneRow, QuarantinedRow, Scope, StoredBlock, UnfinishedTable};
+use migrate_core::state::{BlockHead, Checkpoint, Feeds, GoneRow, QuarantinedRow, Scope, StoredBlock, UnfinishedTable};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::{Connection, Params, Row, params};
 
@@ -28,6 +28,19 @@ pub(super) fn checkpoints(connection: &Connection, job: &str, entity: &str) -> R
     let query = "SELECT part, checkpoint FROM main._migrate_checkpoint WHERE job = ?1 AND entity = ?2 ORDER BY part";
     let rows: Vec<(u32, String)> = all(connection, query, params![job, entity], |r| Ok((r.get(0)?, r.get(1)?)))?;
     rows.into_iter().map(|(part, text)| Ok((part, from_json(&text, "checkpoint")?))).collect()
+}
+
+pub(super) fn neighbours(connection: &Connection, job: &str) -> Result<Vec<(Scope, Feeds)>> {
+    let query = "SELECT job, entity, part, checkpoint FROM main._migrate_checkpoint WHERE job <> ?1";
+    let rows: Vec<(Scope, String)> = all(connection, query, params![job], |r| {
+        Ok((Scope { job: r.get(0)?, entity: r.get(1)?, partition: r.get(2)? }, r.get(3)?))
+    })?;
+    let mut found = Vec::with_capacity(rows.len());
+    for (scope, text) in rows {
+        let checkpoint: Checkpoint = from_json(&text, "checkpoint").map_err(|e| e.with("job", &scope.job))?;
+        found.extend(checkpoint.feeds.map(|feeds| (scope, feeds)));
+    }
+    Ok(found)
 }
 
 pub(super) fn ledger_blocks(

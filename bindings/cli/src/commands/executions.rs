@@ -5,6 +5,7 @@ use crate::connect;
 use crate::failure::{DONE, Failure};
 use crate::output::{self, EntityLine, Table};
 use migrate_core::job::{Clock, Execution, ExecutionQuery, JobFile, LogLine, LogQuery, Recorder, SystemClock, Timestamp};
+use migrate_core::verify::Certificate;
 use migrate_core::{Error, ErrorKind};
 use serde_json::json;
 use std::sync::Arc;
@@ -17,7 +18,11 @@ pub(super) async fn executions(global: &Global, arguments: ExecutionsArguments) 
         Some(ExecutionsCommand::List(arguments)) => list(global, store, &arguments).await,
         Some(ExecutionsCommand::Show(arguments)) => {
             let execution = find(store.as_ref(), arguments.id.as_deref()).await?;
-            show(global, &execution)
+            let certificates = match &store {
+                Some(store) => certificates(store.as_ref(), &execution.id).await?,
+                None => Vec::new(),
+            };
+            show(global, &execution, &certificates)
         }
         Some(ExecutionsCommand::Logs(arguments)) => {
             let execution = find(store.as_ref(), arguments.id.as_deref()).await?;
@@ -118,10 +123,26 @@ fn readable(instant: Timestamp) -> String {
     text.split('.').next().unwrap_or_default().replace('T', " ")
 }
 
-fn show(global: &Global, e: &Execution) -> Result<u8, Failure> {
+/// What comparisons have said of an execution's entities, the earliest first.
+async fn certificates(store: &dyn Recorder, id: &str) -> Result<Vec<Certificate>, Failure> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.logs(id, &LogQuery::following(after)).await?;
+        found.extend(page.lines.iter().filter_map(Certificate::from_log));
+        after = page.next;
+        if after.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn show(global: &Global, e: &Execution, certificates: &[Certificate]) -> Result<u8, Failure> {
     let now = SystemClock.now();
     if global.json {
-        output::print_json(&document(e, now)?);
+        let mut document = document(e, now)?;
+        let failed = |error| Error::new(ErrorKind::Internal, "the certificates do not serialize").caused_by(error);
+        document["certificates"] = serde_json::to_value(certificates).map_err(failed)?;
+        output::print_json(&document);
         return Ok(DONE);
     }
     let place = |name: &str, url: &Option<String>| match url {
@@ -179,12 +200,47 @@ fn show(global: &Global, e: &Execution) -> Result<u8, Failure> {
             output::print_line(&format!("{}: {}", output::name(&entity.name), output::name(error)));
         }
     }
+    if !certificates.is_empty() {
+        output::print_line("");
+        print_certificates(certificates);
+    }
     if !e.notes.is_empty() {
         output::print_line("");
         output::print_line("notes:");
         e.notes.iter().for_each(|note| output::print_line(&format!("  {}", output::name(note))));
     }
     Ok(DONE)
+}
+
+fn print_certificates(certificates: &[Certificate]) {
+    let titles = [
+        "certificate",
+        "compared (UTC)",
+        "verdict",
+        ">source",
+        ">target",
+        ">left out",
+        "checksum",
+        ">encoding",
+        ">ledger",
+        "snapshot",
+    ];
+    let mut table = Table::new(&titles);
+    for c in certificates {
+        table.add(vec![
+            output::name(&c.entity),
+            readable(c.compared_at),
+            if c.equal { "equal".to_owned() } else { "differs".to_owned() },
+            output::count(c.source_rows),
+            output::count(c.target_rows),
+            output::count(c.source_left_out + c.target_left_out),
+            super::checksums(&c.source_checksum, &c.target_checksum),
+            c.encoding.to_string(),
+            c.ledger.to_string(),
+            output::name(&c.snapshot),
+        ]);
+    }
+    table.print();
 }
 
 async fn logs(global: &Global, store: &dyn Recorder, id: &str) -> Result<u8, Failure> {

@@ -188,3 +188,8 @@ fn again(global: &Global, job: &str) -> String {
 
 /// Bars that a command shows, if any.
 type Bars = Option<MultiProgress>;
+
+/// The sums of both sides of a comparison: one where they are the same.
+fn checksums(source: &str, target: &str) -> String {
+    if source == target { source.to_owned() } else { format!("{source} ≠ {target}") }
+}

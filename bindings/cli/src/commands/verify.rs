@@ -65,14 +65,15 @@ pub(super) fn document(report: &VerifyReport, show_values: bool) -> Result<Value
 
 /// Prints the certificate of each entity, and what differs.
 pub(super) fn print(report: &VerifyReport, show_values: bool) {
-    let titles = ["entity", ">source", ">target", ">missing", ">extra", ">different", ">quarantined", "checksum", ">seconds"];
+    let titles =
+        ["entity", ">source", ">target", ">missing", ">extra", ">different", ">quarantined", ">left out", "checksum", ">seconds"];
     let mut table = Table::new(&titles);
     for entity in &report.entities {
-        let numbers =
-            [entity.source_rows, entity.target_rows, entity.missing, entity.extra, entity.different, entity.quarantined];
+        let left_out = entity.source_left_out + entity.target_left_out;
+        let rows = [entity.source_rows, entity.target_rows, entity.missing, entity.extra, entity.different];
         let mut row = vec![output::name(&entity.name)];
-        row.extend(numbers.map(output::count));
-        row.push(if entity.is_equal() { entity.source_checksum.clone() } else { "differs".to_owned() });
+        row.extend(rows.into_iter().chain([entity.quarantined, left_out]).map(output::count));
+        row.push(super::checksums(&entity.source_checksum, &entity.target_checksum));
         row.push(format!("{:.2}", entity.seconds));
         table.add(row);
     }

@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorKind, Result};
 use crate::state::{
-    BlockHead, Checkpoint, Fence, FenceOwner, GoneRow, KeyMapChanges, QuarantinedRow, Scope, StateChanges, StoredBlock,
+    BlockHead, Checkpoint, Feeds, Fence, FenceOwner, GoneRow, KeyMapChanges, QuarantinedRow, Scope, StateChanges, StoredBlock,
     TargetState, UnfinishedTable,
 };
 use crate::value::Key;
@@ -118,6 +118,10 @@ impl TargetState for DryState {
 
     async fn settle(&self, _fence: &Fence) -> Result<()> {
         Ok(())
+    }
+
+    async fn neighbours(&self, job: &str) -> Result<Vec<(Scope, Feeds)>> {
+        if self.exists { self.inner.neighbours(job).await } else { Ok(Vec::new()) }
     }
 
     async fn checkpoints(&self, job: &str, entity: &str) -> Result<Vec<(u32, Checkpoint)>> {

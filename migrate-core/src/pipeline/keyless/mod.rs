@@ -367,6 +367,7 @@ impl Keyless {
                 fingerprint: self.start.fingerprint.clone(),
                 source_columns: self.source_columns(digest.is_some()),
                 digest,
+                feeds: Some(self.plan.entity.feeds()),
                 ..Checkpoint::default()
             }),
             ..StateChanges::default()

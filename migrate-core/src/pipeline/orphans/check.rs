@@ -37,7 +37,7 @@ pub(in crate::pipeline) async fn look(pipeline: &Pipeline, plan: &Plan) -> Resul
             let Some(snapshot) = &mut snapshot else { continue };
             let orphans = find(entity, parent, reference, source, snapshot.as_mut(), LOOKED_UP).await?;
             let name = format!("{}: reference ({}) to {}", entity.name, reference.columns.join(", "), parent.name);
-            found.push(judge(pipeline, plan, parent, reference, orphans, name).await?);
+            found.push(judge(pipeline, plan, [entity, parent], reference, orphans, name).await?);
         }
     }
     Ok(found)
@@ -46,7 +46,7 @@ pub(in crate::pipeline) async fn look(pipeline: &Pipeline, plan: &Plan) -> Resul
 async fn judge(
     pipeline: &Pipeline,
     plan: &Plan,
-    parent: &EntityPlan,
+    [entity, parent]: [&EntityPlan; 2],
     reference: &ReferencePlan,
     orphans: Option<Orphans>,
     name: String,
@@ -66,11 +66,17 @@ async fn judge(
         return Ok(Found { name, passed: true, message });
     }
     let examples = examples(&orphans);
+    // Where the target gives the parents' ids, those of the source's are replaced: of a parent that is nowhere there is none.
+    let mut replaced = entity.translations.iter().filter(|t| reference.columns.contains(&t.target)).peekable();
+    let is_replaced = replaced.peek().is_some();
+    let waits = if is_replaced { replaced.all(|t| t.late) } else { reference.late.is_some() };
     let (passed, outcome) = match (reference.check, reference.declared) {
         _ if reference.orphans == Some(OrphanPolicy::Fail) => (false, "a run is refused then, unless orphans says otherwise"),
         _ if reference.orphans == Some(OrphanPolicy::Null) => (true, "NULL is written instead, as the job file says"),
         _ if reference.orphans == Some(OrphanPolicy::Quarantine) => (true, "they go to quarantine, as the job file says"),
         _ if reference.orphans == Some(OrphanPolicy::Placeholder) => (true, "a placeholder stands in, as the job file says"),
+        _ if waits => (false, "NULL is written until the parent is there, and they count as pending"),
+        _ if is_replaced => (false, "they go to quarantine, as the target gives the parents' ids and has none for these"),
         (ReferenceCheck::Live, _) => (false, "the target will refuse them"),
         (ReferenceCheck::AtEnd, _) => (false, "the constraint cannot be made over them"),
         (ReferenceCheck::Reported | ReferenceCheck::Never, true) if reference.orphans_unsaid => {

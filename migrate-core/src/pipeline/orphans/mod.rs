@@ -6,6 +6,7 @@ mod policy;
 mod rules;
 
 pub(super) use check::look;
+pub(crate) use placeholder::check as check_placeholders;
 pub(crate) use policy::{Search, Settled};
 pub(super) use rules::Condition;
 pub(crate) use rules::Rules;

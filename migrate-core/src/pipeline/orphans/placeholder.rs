@@ -24,13 +24,16 @@ fn needed(plan: &Plan) -> impl Iterator<Item = (&EntityPlan, &Placeholder)> {
     placeholders.filter_map(|placeholder| Some((plan.entity(&placeholder.entity)?, placeholder)))
 }
 
-/// Refuses placeholders that a row of the source is taken for.
+/// Refuses placeholders that a row of the source is taken for, whether or not any row needs them now: a comparison takes a row of a
+/// placeholder's key for none of the entity's.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] if one is; those of the source.
 pub(crate) async fn check(plan: &Plan, source: &mut dyn Snapshot) -> Result<()> {
-    for (parent, placeholder) in needed(plan) {
-        refuse_source_row(parent, placeholder, source).await?;
+    for entity in &plan.entities {
+        for placeholder in &entity.placeholders {
+            refuse_source_row(entity, placeholder, source).await?;
+        }
     }
     Ok(())
 }

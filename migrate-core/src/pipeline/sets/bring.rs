@@ -200,6 +200,7 @@ impl Sets {
                 fingerprint: self.start.fingerprint.clone(),
                 source_columns: columns,
                 digest: trusted.then(|| "sets".to_owned()),
+                feeds: Some(self.plan.entity.feeds()),
                 ..Checkpoint::default()
             }),
             ..StateChanges::default()

@@ -129,6 +129,7 @@ impl<'c> Record<'c> {
         // Where the ledger was made over, all rows are looked at once, also after a crash.
         checkpoint.synced = checkpoint.synced.filter(|_| known && !run.made_over && !run.distrusted);
         checkpoint.trigger_columns.extend(self.trigger_columns.iter().cloned());
+        checkpoint.feeds = Some(run.entity.feeds());
         checkpoint.written_columns = run.entity.columns.iter().map(|c| c.target.clone()).collect();
         checkpoint
     }

@@ -176,6 +176,7 @@ impl Walk {
             digest: None,
             source_columns: if done { Some(entity.source_columns.clone()) } else { self.remembered.clone() },
             written_columns: entity.columns.iter().map(|c| c.target.clone()).collect(),
+            feeds: Some(entity.feeds()),
         }
     }
 
