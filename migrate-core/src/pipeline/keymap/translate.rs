@@ -135,7 +135,12 @@ impl Translator {
 
     /// Looks up what stands in place of a page's ids, which were all given, or made up, beforehand. A row that has none of its own is not to
     /// be written.
-    pub(in crate::pipeline) async fn look_up_given(&mut self, known: &mut Known<'_>, pretends: bool, page: &Page) -> Result<Translated> {
+    pub(in crate::pipeline) async fn look_up_given(
+        &mut self,
+        known: &mut Known<'_>,
+        pretends: bool,
+        page: &Page,
+    ) -> Result<Translated> {
         let entity = self.entity.clone();
         let mut found = Translated::default();
         if let Some(own) = &entity.generated {
