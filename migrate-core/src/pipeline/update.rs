@@ -89,21 +89,12 @@ pub(super) async fn reconcile(
     rows: &[(u32, Base)],
 ) -> Result<Reconciliation> {
     let columns: Vec<String> = entity.columns.iter().map(|c| c.target.clone()).collect();
-    let key_places: Vec<usize> = entity.target_key.iter().filter_map(|k| columns.iter().position(|c| c == k)).collect();
-    let key_of = |values: &[Value<'_>]| Key::from_values(key_places.iter().map(|place| &values[*place]));
     let mut source = Vec::with_capacity(rows.len());
     for (row, _) in rows {
         source.push(page.row(*row as usize).values()?);
     }
-    let keys: Vec<Key> = source.iter().map(|values| key_of(values)).collect();
-    let found = transaction.read_rows(&PageRequest::new(&entity.target, &columns, &entity.target_key), &keys).await?;
-    let mut target: HashMap<Key, Vec<Value<'static>>> = HashMap::with_capacity(keys.len());
-    for row in found.rows() {
-        let values = row.values()?.into_iter().zip(&entity.columns);
-        let values: Vec<Value<'static>> =
-            values.map(|(value, c)| conform(value.clone(), &c.target_type).unwrap_or(value).into_owned()).collect();
-        target.insert(key_of(&values), values);
-    }
+    let keys: Vec<Key> = source.iter().map(|values| target_key(entity, values)).collect();
+    let target = held(entity, transaction, &keys).await?;
     let types: Vec<PageColumn> =
         entity.columns.iter().map(|c| PageColumn { name: c.target.clone(), data_type: c.target_type.clone() }).collect();
     let mut builder = PageBuilder::new(types.into(), Encoding::CANONICAL);
@@ -124,6 +115,45 @@ pub(super) async fn reconcile(
         reconciled.push(Reconciled { place: place.transpose()?, left, open: decision.open, key: shown(key) });
     }
     Ok(Reconciliation { page: builder.finish(None), rows: reconciled })
+}
+
+/// Returns the key that a row has in the target.
+fn target_key(entity: &EntityPlan, values: &[Value<'_>]) -> Key {
+    let places = entity.target_key.iter().filter_map(|k| entity.columns.iter().position(|c| &c.target == k));
+    Key::from_values(places.map(|place| &values[place]))
+}
+
+/// Reads what the target holds under these keys of its own, conformed to its columns.
+async fn held(
+    entity: &EntityPlan,
+    transaction: &mut dyn SinkTransaction,
+    keys: &[Key],
+) -> Result<HashMap<Key, Vec<Value<'static>>>> {
+    let columns: Vec<String> = entity.columns.iter().map(|c| c.target.clone()).collect();
+    let found = transaction.read_rows(&PageRequest::new(&entity.target, &columns, &entity.target_key), keys).await?;
+    let mut target = HashMap::with_capacity(keys.len());
+    for row in found.rows() {
+        let values = row.values()?.into_iter().zip(&entity.columns);
+        let values: Vec<Value<'static>> =
+            values.map(|(value, c)| conform(value.clone(), &c.target_type).unwrap_or(value).into_owned()).collect();
+        target.insert(target_key(entity, &values), values);
+    }
+    Ok(target)
+}
+
+/// Returns the column checksums of what the target holds of these rows.
+pub(super) async fn held_sums(
+    entity: &EntityPlan,
+    transaction: &mut dyn SinkTransaction,
+    page: &Page,
+    rows: &[u32],
+) -> Result<Vec<ColumnSums>> {
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in rows {
+        keys.push(target_key(entity, &page.row(*row as usize).values()?));
+    }
+    let target = held(entity, transaction, &keys).await?;
+    Ok(keys.iter().map(|key| target.get(key).map(|values| column_sums(values))).collect())
 }
 
 pub(super) fn shown(key: &Key) -> String {

@@ -132,7 +132,8 @@ pub(super) async fn context(
     // Rows that an execution to be resumed has inserted are its own, for the next attempt as for this preview of it.
     let unfinished = pipeline.recorder.unfinished(&job.name, &job.source, &job.target).await?;
     let owner = Owner::this_process();
-    let execution = unfinished.map_or_else(|| "dry run".to_owned(), |execution| execution.id);
+    // No ledger is of this one: what an adoption has found of a row is not what a run would do to it.
+    let execution = unfinished.map_or_else(|| "a preview".to_owned(), |execution| execution.id);
     let holder = crate::state::FenceOwner { execution: execution.clone(), host: owner.host, process: owner.process };
     let mut limits = execute::limits(pipeline);
     // One view of the target serves all; and a plan tells how many rows would be refused, however many that are.

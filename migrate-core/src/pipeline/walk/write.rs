@@ -6,8 +6,9 @@ use super::super::keymap::{RowIds, mask, masked};
 use super::super::late::{Incomplete, Outgoing};
 use super::super::shape::Shaped;
 use super::super::triggers::{SAMPLE, altered};
-use super::super::update::{Base, reconcile, row_checksum, shown};
+use super::super::update::{Base, held_sums, reconcile, row_checksum, shown};
 use super::Walk;
+use crate::diff::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Level, Mode, OnConflict, VerifyMode};
 use crate::sink::{Outcome, WriteMode};
@@ -201,27 +202,48 @@ impl Walk {
             let found = altered(&entity, self.batch.transaction(&self.context).await?.as_mut(), &page, &rows, most).await?;
             self.own_by_triggers(found);
         }
-        let counters = &mut self.live.counters;
         let Some(outcomes) = outcomes else {
-            counters.inserted += rows.len() as u64;
+            self.live.counters.inserted += rows.len() as u64;
             return Ok(());
         };
+        if self.context.purpose == Purpose::Adopt {
+            return self.adopt(&page, &rows, &kept, &outcomes).await;
+        }
         let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
         for ((outcome, kept), before) in outcomes.into_iter().zip(kept).zip(before) {
             let outcome = final_outcome(before, outcome);
-            counters.count(outcome);
+            self.live.counters.count(outcome);
             // What a trigger has kept out is not sent to it again until it changes; a row that belongs to the target may be
             // overwritten by a later run in another mode.
             if outcome == Outcome::Skipped && mode == WriteMode::InsertMissing {
                 merge.forget_checksum(kept);
             }
             merge.settle(kept, outcome);
-            if self.context.purpose == Purpose::Adopt {
-                match outcome {
-                    Outcome::Inserted => merge.drop_kept(kept),
-                    Outcome::Updated => merge.forget_checksum(kept),
-                    Outcome::Unchanged | Outcome::Skipped => {}
-                }
+        }
+        Ok(())
+    }
+
+    /// Remembers the rows that the target holds, none of which was written. Of one that differs nobody knows which side has changed it:
+    /// it is remembered as the target has it, so that the difference is a change of the source's, and the next run writes it.
+    async fn adopt(&mut self, page: &Page, rows: &[u32], kept: &[usize], outcomes: &[Outcome]) -> Result<()> {
+        let differs = |outcome: &Outcome| *outcome == Outcome::Updated;
+        let mut held = Vec::new();
+        if self.context.job.mode == Mode::Update && outcomes.iter().any(differs) {
+            let entity = self.plan.entity.clone();
+            let different: Vec<u32> =
+                rows.iter().zip(outcomes).filter(|(_, outcome)| differs(outcome)).map(|(row, _)| *row).collect();
+            held = held_sums(&entity, self.batch.transaction(&self.context).await?.as_mut(), page, &different).await?;
+        }
+        let mut held = held.into_iter();
+        let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
+        for (kept, outcome) in kept.iter().zip(outcomes) {
+            self.live.counters.count(*outcome);
+            // It is no execution that could be gone on with, and has done nothing to the row.
+            merge.settle(*kept, Outcome::Unchanged);
+            match outcome {
+                Outcome::Inserted => merge.drop_kept(*kept),
+                Outcome::Updated => merge.restore(*kept, Entry::UNKNOWN, held.next().flatten()),
+                Outcome::Unchanged | Outcome::Skipped => {}
             }
         }
         Ok(())
