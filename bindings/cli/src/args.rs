@@ -146,7 +146,8 @@ pub(crate) enum QuarantineCommand {
     List(QuarantineRows),
     /// Shows refused rows whole
     Show(QuarantineShow),
-    /// Reads refused rows from the source again and sends them to the target once more
+    /// Reads refused rows, and no others, from the source again and sends them to the target once more; those of an entity without a key
+    /// are left to a run
     Replay(QuarantineRows),
     /// Forgets refused rows; those that are still at the source are refused again by the next run
     Drop(QuarantineRows),

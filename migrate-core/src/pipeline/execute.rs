@@ -13,7 +13,7 @@ use super::together::bring_in;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::job::{
     Bind, CancelToken, Event, Execution, ExecutionState, Level, MULTISET_ROWS, Mode, Observers, Owner, PlannedEntity,
-    ProgressTracker, Recording, Strategy,
+    ProgressTracker, QuarantineLimit, Recording, Strategy,
 };
 use crate::plan::Plan;
 use crate::source::{PageRequest, Snapshot};
@@ -33,19 +33,21 @@ const PART_BYTES: u64 = 64 << 20;
 
 pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<RunReport> {
     let owner = Owner::this_process();
-    let (plan, state, id, fence) = loop {
+    let (plan, state, id, fence, own) = loop {
         let plan = pipeline.plan().await?;
         plan.check_drift()?;
         check_rights(pipeline, &plan).await?;
         check_hash(pipeline, cancel).await?;
         let state = pipeline.sink.state();
         state.initialize().await.context("side", "target")?;
-        let id = execution(pipeline).await?;
+        // Refused rows that are sent again are no part of a run that has stopped.
+        let own = pipeline.replay.is_some();
+        let id = if own { new_execution(pipeline).await? } else { execution(pipeline).await? };
         let holder = FenceOwner { execution: id.clone(), host: owner.host.clone(), process: owner.process };
         let fence = state.acquire(&pipeline.job.name, &holder).await?;
         // Whoever held the fence may have finished the execution while it was waited for: the plan is of the time before that.
-        if execution(pipeline).await? == id {
-            break (plan, state, id, fence);
+        if own || execution(pipeline).await? == id {
+            break (plan, state, id, fence, own);
         }
     };
     let mut backoff = Backoff::default();
@@ -73,13 +75,18 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             tracker: tracker.clone(),
             clock: pipeline.clock.clone(),
             purpose: Purpose::Run,
+            replay: pipeline.replay.clone(),
             missing: Arc::default(),
         };
         let result = tokio::select! {
             result = Box::pin(attempt_once(&context, &plan)) => result,
             () = cancel.aborting() => Err(Error::new(ErrorKind::Cancelled, "the run was aborted")),
         };
-        let (status, error) = ending(&result);
+        let (status, error) = match ending(&result) {
+            // Rows that are refused once more are no failure of sending them again.
+            (ExecutionState::Failed, _) if own && result.is_ok() => (ExecutionState::Partial, None),
+            ending => ending,
+        };
         if let Err(failed) = recording.finish(status, error.clone()).await {
             tracing::warn!(execution = id, "the record could not be completed: {failed:?}");
         }
@@ -158,6 +165,11 @@ async fn execution(pipeline: &Pipeline) -> Result<String> {
     if let Some(unfinished) = recorder.unfinished(&job.name, &job.source, &job.target).await? {
         return Ok(unfinished.id);
     }
+    new_execution(pipeline).await
+}
+
+async fn new_execution(pipeline: &Pipeline) -> Result<String> {
+    let (job, recorder) = (&pipeline.job, &pipeline.recorder);
     let mut execution = Execution::new(job, pipeline.clock.now())?;
     let options = &pipeline.options;
     execution.source_url = options.source_url.as_ref().map(ToString::to_string);
@@ -179,7 +191,11 @@ pub(super) fn limits(pipeline: &Pipeline) -> Limits {
         batch_rows: options.batch_rows.or(job.batch_rows).map_or(BATCH_ROWS, size).max(1),
         parallel: options.parallel.or(job.parallel).unwrap_or(cores).clamp(1, writers),
         deletes: options.max_deletes.unwrap_or(job.deletes.max),
-        quarantined: options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
+        // Rows that were refused before are let be refused again, however many they are.
+        quarantined: match pipeline.replay {
+            Some(_) => QuarantineLimit::Rows(u64::MAX),
+            None => options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
+        },
         rows: options.limit,
         part_bytes: options.part_bytes.or(job.part_bytes).unwrap_or(PART_BYTES),
         bytes: 0,
@@ -249,7 +265,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
             run.rebase(context).await?;
         }
     }
-    for run in &mut runs {
+    for run in runs.iter_mut().filter(|_| context.replay.is_none()) {
         run.forget_parts(context).await?;
     }
     if runs.iter().any(|r| r.entity.create && r.needs_keys()) {
@@ -267,7 +283,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         step(context, "references to rows that came later");
         snapshot = walk_again(context, plan, &runs, &EntityRun::is_incomplete, snapshot).await?;
     }
-    if context.limits.rows.is_none() && context.purpose != Purpose::Adopt {
+    if !context.leaves_rows_out() && context.purpose != Purpose::Adopt {
         let swept = sweep(context, &runs, snapshot.as_mut()).await?;
         if !swept.respelled.is_empty() {
             step(context, "rows that have other keys than this execution inserted them with");
@@ -284,11 +300,11 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
     drop(snapshot);
     if context.purpose == Purpose::Run {
         refuse_collisions(context, &runs).await?;
-        if context.limits.rows.is_none() {
+        if !context.leaves_rows_out() {
             placeholder::take_away(context, plan).await?;
         }
     }
-    if context.limits.rows.is_none() {
+    if !context.leaves_rows_out() {
         context.sink.finish(&plan.schema, &context.fence, &|name| step(context, name)).await?;
     }
     Ok(context.total())
@@ -397,7 +413,9 @@ async fn run_entities(
             stage.clone_from(&group[0].entity.stage);
             stage.iter().for_each(|stage| step(context, &format!("stage {stage}")));
         }
-        bring_in(context, plan, group, snapshot.as_mut()).await?;
+        if context.replay.is_none() {
+            bring_in(context, plan, group, snapshot.as_mut()).await?;
+        }
         if context.limits.parallel == 1 || group.len() == 1 {
             for run in group {
                 snapshot = run.run(context, snapshot).await?;

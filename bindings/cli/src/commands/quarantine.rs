@@ -120,20 +120,20 @@ fn values(row: &QuarantinedRow) -> Vec<Option<String>> {
     values.iter().map(|value| (!value.is_null()).then(|| text::to_text(value).into_owned())).collect()
 }
 
-/// Refused rows have no entry in the ledger: a run of their entities reads them and sends them again.
+/// Reads the refused rows again and sends them, and no others.
 async fn replay(global: &Global, mut arguments: QuarantineRows) -> Result<u8, Failure> {
     let (_, rows) = find(global, &arguments).await?;
     if rows.is_empty() {
         output::print_line("No row is in quarantine.");
         return Ok(DONE);
     }
-    let mut entities: Vec<String> = rows.into_iter().map(|row| row.scope.entity).collect();
+    let mut entities: Vec<String> = rows.iter().map(|row| row.scope.entity.clone()).collect();
     entities.sort();
     entities.dedup();
     arguments.job.entities = entities;
     arguments.job.stages.clear();
     let run = RunArguments { job: arguments.job, dry_run: false, plan: None, verify: None };
-    super::run::run(global, &run, bars::on_terminal()).await
+    super::run::run_rows(global, &run, Some(&rows), bars::on_terminal()).await
 }
 
 async fn drop_rows(global: &Global, arguments: &QuarantineRows) -> Result<u8, Failure> {

@@ -157,6 +157,7 @@ pub(super) async fn context(
         tracker,
         clock: pipeline.clock.clone(),
         purpose: Purpose::Preview,
+        replay: None,
         missing: Arc::default(),
     })
 }
