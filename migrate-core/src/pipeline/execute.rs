@@ -76,6 +76,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             clock: pipeline.clock.clone(),
             purpose: Purpose::Run,
             replay: pipeline.replay.clone(),
+            conflicts: None,
             missing: Arc::default(),
         };
         let result = tokio::select! {

@@ -44,7 +44,10 @@ mod triggers;
 mod update;
 mod walk;
 
-pub use dry::{Cell, Change, EntityPreview, Preview, RefusedCell, RefusedRow, Rehearsed, RehearsedEntity, Remark, Sample};
+pub use dry::{
+    Cell, Change, Conflict, Contested, EntityPreview, Preview, RefusedCell, RefusedRow, Rehearsed, RehearsedEntity, Remark,
+    Resolution, Sample,
+};
 
 pub use report::{CheckReport, EntityReport, Finding, LinkState, OpenLink, OpenReference, RunReport};
 

@@ -1,7 +1,7 @@
 //! A sink that looks where it would write.
 
 use super::state::DryState;
-use super::tally::{Cell, Change, Sample, Tally, shown_key};
+use super::tally::{Cell, Change, Sample, Samples, Tally, shown_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{DatabaseSchema, TableName, TableSchema};
 use crate::sink::{
@@ -179,7 +179,13 @@ impl Sink for DrySink {
             Some(_) => None,
             None => Some(self.inner.begin(fence).await?),
         };
-        Ok(Box::new(DryTransaction { sink: self.clone(), tally: Tally::default(), state: Vec::new(), real }))
+        Ok(Box::new(DryTransaction {
+            sink: self.clone(),
+            tally: Tally::default(),
+            samples: Samples::default(),
+            state: Vec::new(),
+            real,
+        }))
     }
 
     async fn finish(&self, _plan: &SchemaPlan, _fence: &Fence, _progress: &OnStep<'_>) -> Result<()> {
@@ -199,6 +205,8 @@ impl Sink for DrySink {
 struct DryTransaction {
     sink: DrySink,
     tally: Tally,
+    /// Changed rows of whichever entity the next change of state is of.
+    samples: Samples,
     /// State that was put ahead of the commit. Blocks are not kept: nothing reads them again.
     state: Vec<StateChanges>,
     /// Where state is written to, if anywhere.
@@ -212,6 +220,14 @@ impl fmt::Debug for DryTransaction {
 }
 
 impl DryTransaction {
+    /// Gives what was done since the last change of state to the entity that this one is of.
+    fn attribute(&mut self, state: &StateChanges) {
+        let Some(scope) = &state.scope else { return };
+        let entity = self.tally.entity(&scope.entity);
+        entity.samples.add(std::mem::take(&mut self.samples));
+        state.quarantine.iter().for_each(|row| entity.refuse(row));
+    }
+
     async fn compare(&mut self, request: &WriteRequest<'_>) -> Result<Vec<Outcome>> {
         let names: Vec<String> = request.page.columns().iter().map(|c| c.name.clone()).collect();
         let places: Vec<usize> = request.key.iter().filter_map(|k| names.iter().position(|c| c == k)).collect();
@@ -230,11 +246,12 @@ impl DryTransaction {
             let row = request.page.row(*row);
             let Some(before) = there.get(key) else {
                 table.note(Change::Insert, key.as_bytes(), row.data());
-                table.sample(Change::Insert, || Sample { change: Change::Insert, key: shown_key(key), columns: Vec::new() });
+                self.samples.keep(Change::Insert, || Sample { change: Change::Insert, key: shown_key(key), columns: Vec::new() });
                 outcomes.push(Outcome::Inserted);
                 continue;
             };
             if request.mode == WriteMode::InsertMissing {
+                table.skip(key.as_bytes());
                 outcomes.push(Outcome::Skipped);
                 continue;
             }
@@ -250,7 +267,7 @@ impl DryTransaction {
                 continue;
             }
             table.note(Change::Update, key.as_bytes(), row.data());
-            table.sample(Change::Update, || Sample { change: Change::Update, key: shown_key(key), columns: cells });
+            self.samples.keep(Change::Update, || Sample { change: Change::Update, key: shown_key(key), columns: cells });
             outcomes.push(Outcome::Updated);
         }
         Ok(outcomes)
@@ -293,7 +310,7 @@ impl SinkTransaction for DryTransaction {
         let tally = self.tally.table(&table.name.to_string());
         for key in there.keys() {
             tally.note(Change::Delete, key.as_bytes(), &[]);
-            tally.sample(Change::Delete, || Sample { change: Change::Delete, key: shown_key(key), columns: Vec::new() });
+            self.samples.keep(Change::Delete, || Sample { change: Change::Delete, key: shown_key(key), columns: Vec::new() });
         }
         Ok(there.len() as u64)
     }
@@ -323,6 +340,7 @@ impl SinkTransaction for DryTransaction {
     }
 
     async fn put_state(&mut self, state: StateChanges) -> Result<()> {
+        self.attribute(&state);
         if let Some(real) = &mut self.real {
             return real.put_state(state).await;
         }
@@ -331,7 +349,8 @@ impl SinkTransaction for DryTransaction {
         Ok(())
     }
 
-    async fn commit(self: Box<Self>, state: &StateChanges) -> Result<()> {
+    async fn commit(mut self: Box<Self>, state: &StateChanges) -> Result<()> {
+        self.attribute(state);
         if let Some(real) = self.real {
             real.commit(state).await?;
         }

@@ -2,6 +2,7 @@
 
 use super::super::batch::{Waiting, put_together};
 use super::super::context::Purpose;
+use super::super::dry::Resolution;
 use super::super::keymap::{RowIds, mask, masked};
 use super::super::late::{Incomplete, Outgoing};
 use super::super::shape::Shaped;
@@ -67,7 +68,8 @@ impl Walk {
         };
         let rows: Vec<(u32, Base)> = synced.iter().map(|s| (s.row, s.base.clone())).collect();
         let transaction = self.batch.transaction(&self.context).await?;
-        let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows).await?;
+        let tells = self.context.conflicts.is_some();
+        let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows, tells).await?;
         let written: Vec<&Synced> =
             synced.iter().zip(&reconciled.rows).filter(|(_, row)| row.place.is_some()).map(|(synced, _)| synced).collect();
         let keys: Vec<Key> = written.iter().map(|synced| synced.key.clone()).collect();
@@ -105,6 +107,14 @@ impl Walk {
             };
             self.live.counters.count(outcome);
             merge.settle(synced.kept, outcome);
+            if let (Some(conflicts), false) = (&self.context.conflicts, row.contested.is_empty()) {
+                let resolution = match (row.left.is_empty(), row.open.is_some()) {
+                    (true, _) => Resolution::Overwritten,
+                    (false, true) => Resolution::Open,
+                    (false, false) => Resolution::Kept,
+                };
+                conflicts.note(&entity.name, &row.target_key, resolution, row.lost, row.contested);
+            }
             if !row.left.is_empty() {
                 let kept = if row.open.is_some() { "the conflict stays open" } else { "the target's value stays" };
                 let message =
