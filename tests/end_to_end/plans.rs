@@ -220,3 +220,86 @@ fn a_plan_holds_for_the_conflicts_and_the_policy_that_it_was_made_with() {
         project.run(["run", "--plan", &planned]).expect(5).says(&["does not hold any more"]);
     }
 }
+
+fn numbers(entities: &Value, names: &[&str]) -> Vec<(String, Vec<u64>)> {
+    let entities = entities.as_array().expect("a list of entities").iter();
+    let count = |e: &Value, name: &&str| e[*name].as_u64().unwrap_or_else(|| panic!("{name} of {e}"));
+    let mut found: Vec<_> = entities
+        .map(|e| (e["name"].as_str().expect("a name").to_owned(), names.iter().map(|name| count(e, name)).collect()))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn rows_that_the_target_does_not_let_go_are_conflicts_of_the_plan_too_in_every_direction() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(&format!(
+            "{TABLES} INSERT INTO parent VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd'), (5, 'e');
+             INSERT INTO child VALUES (1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 5, 1)"
+        ));
+        target.run(&format!("{TABLES} CREATE TABLE beyond (parent integer REFERENCES parent (id))"));
+        project.write_job(
+            &source.url(),
+            &target.url(),
+            "mode = \"replace\"\ndeletes = \"hard\"\n[[jobs.copy.entities]]\nsource = \"parent\"\n[[jobs.copy.entities]]\nsource = \"child\"\n",
+        );
+        project.copy();
+        // Rows of others, one in a table of the job and one beyond it, refer to two of the rows that go.
+        target.run("INSERT INTO child VALUES (900, 2, 1); INSERT INTO beyond VALUES (3)");
+        source.run("UPDATE child SET parent = 4 WHERE id = 1; DELETE FROM child WHERE id > 1; DELETE FROM parent WHERE id <> 4");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        let hash = plan["hash"].as_str().expect("a hash");
+        let run = project.run(["run", "--json", "--plan", hash]).expect(3).json();
+        let names = ["read", "inserted", "updated", "unchanged", "deleted", "conflicts"];
+        assert_eq!(numbers(&plan["changes"], &names), numbers(&run["entities"], &names), "{from:?} to {to:?}");
+        let expected = vec![("child".to_owned(), vec![1, 0, 1, 0, 3, 0]), ("parent".to_owned(), vec![1, 0, 0, 1, 2, 2])];
+        assert_eq!(numbers(&run["entities"], &names), expected, "{from:?} to {to:?}");
+        target.run("DELETE FROM beyond; DELETE FROM child WHERE id = 900");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!(numbers(&plan["changes"], &names), numbers(&project.copy()["entities"], &names), "{from:?} to {to:?}");
+    }
+}
+
+#[test]
+fn a_plan_counts_the_rows_that_will_wait_for_their_parents_in_every_direction() {
+    for (from, to) in PAIRS {
+        for mode in ["replace", "append", "update"] {
+            let project = Project::new();
+            let source = Database::new(from, project.path(), "source");
+            let target = Database::new(to, project.path(), "target");
+            source.run(
+                "CREATE TABLE e (id integer PRIMARY KEY, boss integer, v text);
+                INSERT INTO e VALUES (1, 3, 'a'), (2, 77, 'b'), (3, NULL, 'c'), (4, 88, 'd'), (5, 99, 'e')",
+            );
+            target.run(
+                "CREATE TABLE e (id integer PRIMARY KEY, boss integer REFERENCES e (id), v text);
+                INSERT INTO e VALUES (99, NULL, 'of others')",
+            );
+            let reference = "references = [{ columns = [\"boss\"], entity = \"e\", key = [\"id\"], orphans = \"allow\" }]\n";
+            let job = format!("mode = \"{mode}\"\n[[jobs.copy.entities]]\nsource = \"e\"\n{reference}");
+            project.write_job(&source.url(), &target.url(), &job);
+            let names = ["read", "inserted", "updated", "unchanged", "skipped", "pending"];
+            for changes in [
+                "",
+                "UPDATE e SET v = 'other' WHERE id = 2",
+                "INSERT INTO e VALUES (77, NULL, 'late')",
+                "DELETE FROM e WHERE id = 4",
+            ] {
+                source.run(changes);
+                let plan = project.run(["plan", "--json"]).expect(0).json();
+                let hash = plan["hash"].as_str().expect("a hash");
+                let waits = plan["changes"][0]["pending"] != 0;
+                let run = project.run(["run", "--json", "--plan", hash]).expect(if waits { 3 } else { 0 }).json();
+                assert_eq!(
+                    numbers(&plan["changes"], &names),
+                    numbers(&run["entities"], &names),
+                    "{from:?} to {to:?} {mode}: {changes}"
+                );
+            }
+        }
+    }
+}

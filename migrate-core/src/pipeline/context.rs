@@ -1,6 +1,6 @@
 //! What all parts of one attempt share.
 
-use super::dry::Conflicts;
+use super::dry::Foreseen;
 use super::replay::Replay;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{
@@ -40,8 +40,8 @@ pub(super) struct Context {
     pub(super) purpose: Purpose,
     /// The refused rows that alone are sent again.
     pub(super) replay: Option<Arc<Replay>>,
-    /// What takes note of rows that both sides have changed, for a plan.
-    pub(super) conflicts: Option<Arc<Conflicts>>,
+    /// What a plan knows of rows that are not written as they are; none but a plan has it.
+    pub(super) foreseen: Option<Arc<Foreseen>>,
     /// Room for [`Limits::multiset`] rows that are counted.
     pub(super) counting: Arc<Semaphore>,
     /// Tables that a dry run plans to create; a run has created them before it looks.

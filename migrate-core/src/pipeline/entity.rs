@@ -167,8 +167,8 @@ impl EntityRun {
     /// Runs the entity through one snapshot, or forks of it, and checks that every row has one outcome.
     pub(super) async fn run(&self, context: &Context, snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
         let name = &self.entity.name;
-        if let Some(conflicts) = &context.conflicts {
-            conflicts.restart(name);
+        if let Some(foreseen) = &context.foreseen {
+            foreseen.restart(name);
         }
         context.emit(&Event::EntityStarted { entity: name.clone(), rows: None, before: 0 });
         if self.entity.generated.is_some() && !self.occupied && context.purpose != Purpose::Adopt && context.replay.is_none() {

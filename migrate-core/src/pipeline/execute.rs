@@ -15,9 +15,12 @@ use crate::job::{
     Bind, CancelToken, Event, Execution, ExecutionState, Level, MULTISET_ROWS, Mode, Observers, Owner, PlannedEntity,
     ProgressTracker, QuarantineLimit, Recording, Strategy,
 };
-use crate::plan::Plan;
+use crate::plan::{EntityPlan, Plan, ReferencePlan};
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Counters, Fence, FenceOwner};
+use crate::value::Key;
+use crate::value::conform::conform;
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -76,7 +79,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             clock: pipeline.clock.clone(),
             purpose: Purpose::Run,
             replay: pipeline.replay.clone(),
-            conflicts: None,
+            foreseen: None,
             missing: Arc::default(),
         };
         let result = tokio::select! {
@@ -314,7 +317,23 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
 /// Returns the plan with the rows whose parent is nowhere, where the job has a policy for them and there are any.
 async fn settle_orphans(context: &Context, plan: &Plan, snapshot: &mut dyn Snapshot) -> Result<Option<Plan>> {
     let (sink, state) = (context.sink.as_ref(), context.state.as_ref());
-    let search = Search { job: &context.job, plan, sink, state, fails: true };
+    let allowed = |entity: &EntityPlan, reference: &ReferencePlan, parents: &HashSet<Key>| {
+        let Some(foreseen) = &context.foreseen else { return };
+        let Some(late) = &reference.late else { return };
+        let types = reference.parent_columns.iter().map(|name| late.parent.column(name).map(|c| &c.data_type));
+        let types: Vec<_> = types.collect();
+        // As they would be written; what does not fit is refused, and does not wait.
+        let written = |key: &Key| {
+            let values = key.values().ok()?.into_iter().zip(&types);
+            let values = values.map(|(value, data_type)| Some(conform(value, (*data_type)?).ok()?.into_owned()));
+            values.collect::<Option<Vec<_>>>().map(|values| Key::from_values(&values))
+        };
+        foreseen.note_missing(&entity.name, &reference.columns, parents.iter().filter_map(written).collect());
+    };
+    let mut search = Search { job: &context.job, plan, sink, state, fails: true, allowed: None };
+    if context.foreseen.is_some() {
+        search.allowed = Some(&allowed);
+    }
     let Some(Settled { plan, messages }) = search.settle(snapshot).await? else { return Ok(None) };
     placeholder::check(&plan, snapshot).await?;
     for (entity, message) in messages {

@@ -85,7 +85,7 @@ async fn with_orphans(pipeline: &Pipeline, plan: Plan, state: &dyn TargetState) 
         return Ok(plan);
     }
     let mut snapshot = pipeline.source.open_snapshot().await.context("side", "source")?;
-    let search = Search { job: &pipeline.job, plan: &plan, sink: pipeline.sink.as_ref(), state, fails: false };
+    let search = Search { job: &pipeline.job, plan: &plan, sink: pipeline.sink.as_ref(), state, fails: false, allowed: None };
     let settled = search.settle(snapshot.as_mut()).await?;
     Ok(settled.map_or(plan, |settled| settled.plan))
 }

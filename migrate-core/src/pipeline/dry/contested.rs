@@ -4,10 +4,10 @@ use super::tally::{Cell, shown_key};
 use crate::value::Key;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-/// Conflicts that are shown of each entity.
+/// Foreseen that are shown of each entity.
 const SAMPLES: usize = 20;
 
 /// What becomes of the target's own changes of a row where the source has changed the same.
@@ -87,24 +87,42 @@ impl Contested {
     }
 }
 
-/// Takes note of conflicts, by entity.
+/// What a plan knows of rows that a run would not write as they are.
 #[derive(Debug, Default)]
-pub(in crate::pipeline) struct Conflicts(Mutex<BTreeMap<String, Contested>>);
+pub(in crate::pipeline) struct Foreseen {
+    /// Rows that both sides have changed, by entity.
+    contested: Mutex<BTreeMap<String, Contested>>,
+    /// Parents that are nowhere, as the target would refer to them, by the entity that refers and its columns: its rows wait.
+    missing: Mutex<HashMap<(String, Vec<String>), HashSet<Key>>>,
+}
 
-impl Conflicts {
+impl Foreseen {
     /// Forgets those of an entity, which is walked from its start.
     pub(in crate::pipeline) fn restart(&self, entity: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(entity);
+        self.contested.lock().unwrap_or_else(PoisonError::into_inner).remove(entity);
     }
 
     /// Takes note of a row.
     pub(in crate::pipeline) fn note(&self, entity: &str, key: &Key, resolution: Resolution, deleted: bool, columns: Vec<Cell>) {
         let conflict = Conflict { resolution, key: shown_key(key), deleted, columns };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(entity.to_owned()).or_default().note(key, conflict);
+        self.contested.lock().unwrap_or_else(PoisonError::into_inner).entry(entity.to_owned()).or_default().note(key, conflict);
     }
 
-    /// Returns those of an entity.
+    /// Takes note of parents that are nowhere, and for which rows wait.
+    pub(in crate::pipeline) fn note_missing(&self, entity: &str, columns: &[String], parents: HashSet<Key>) {
+        let reference = (entity.to_owned(), columns.to_vec());
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).entry(reference).or_default().extend(parents);
+    }
+
+    /// Returns which of these parents are nowhere.
+    pub(in crate::pipeline) fn missing(&self, entity: &str, columns: &[String], parents: &[Key]) -> HashSet<Key> {
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(missing) = missing.get(&(entity.to_owned(), columns.to_vec())) else { return HashSet::new() };
+        parents.iter().filter(|parent| missing.contains(parent)).cloned().collect()
+    }
+
+    /// Returns the rows of an entity that both sides have changed.
     pub(super) fn of(&self, entity: &str) -> Contested {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(entity).cloned().unwrap_or_default()
+        self.contested.lock().unwrap_or_else(PoisonError::into_inner).get(entity).cloned().unwrap_or_default()
     }
 }

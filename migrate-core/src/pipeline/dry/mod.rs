@@ -17,7 +17,7 @@ mod state;
 mod tally;
 
 pub(super) use adopt::adopt;
-pub(super) use contested::Conflicts;
+pub(super) use contested::Foreseen;
 pub use contested::{Conflict, Contested, Resolution};
 pub(super) use preview::preview;
 pub use preview::{EntityPreview, Preview};

@@ -1,6 +1,6 @@
 //! What a run would change, row by row.
 
-use super::contested::{Conflicts, Contested};
+use super::contested::{Contested, Foreseen};
 use super::rehearse::Rehearsed;
 use super::sink::DrySink;
 use super::tally::{Sample, Tally};
@@ -69,7 +69,7 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
     if plan.check_drift().is_err() {
         // There is no run to be foreseen, and no pairing of columns that one would go by.
         return Ok(Preview {
-            hash: hash(&plan, pipeline.job.on_conflict, &Tally::default(), &Conflicts::default())?,
+            hash: hash(&plan, pipeline.job.on_conflict, &Tally::default(), &Foreseen::default())?,
             changes: Vec::new(),
             estimated_seconds: 0.0,
             estimated_bytes: 0,
@@ -88,8 +88,8 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
     let tracker = Arc::new(ProgressTracker::new(pipeline.clock.clone()));
     let observer = Observers(vec![tracker.clone(), pipeline.observer.clone()]);
     let context = context(pipeline, Arc::new(sink.clone()), cancel, tracker.clone(), observer).await?;
-    let conflicts = Arc::new(Conflicts::default());
-    let context = Context { missing, conflicts: Some(conflicts.clone()), ..context };
+    let foreseen = Arc::new(Foreseen::default());
+    let context = Context { missing, foreseen: Some(foreseen.clone()), ..context };
     let began = pipeline.clock.now();
     tokio::select! {
         result = Box::pin(execute::attempt_once(&context, &plan)) => result.map(drop)?,
@@ -106,13 +106,13 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
             counters,
             seconds,
             samples: tally.entities.get(&entity.name).map(|e| e.samples.0.clone()).unwrap_or_default(),
-            contested: conflicts.of(&entity.name),
+            contested: foreseen.of(&entity.name),
         }
     });
     let changes: Vec<EntityPreview> = changes.collect();
     let rows: u64 = tally.tables.values().map(|t| t.rows).sum();
     Ok(Preview {
-        hash: hash(&plan, pipeline.job.on_conflict, &tally, &conflicts)?,
+        hash: hash(&plan, pipeline.job.on_conflict, &tally, &foreseen)?,
         changes,
         estimated_seconds: seconds + as_float(rows) / ROWS_PER_SECOND,
         estimated_bytes: tally.tables.values().map(|t| t.bytes).sum(),
@@ -163,14 +163,14 @@ pub(super) async fn context(
         clock: pipeline.clock.clone(),
         purpose: Purpose::Preview,
         replay: None,
-        conflicts: None,
+        foreseen: None,
         missing: Arc::default(),
     })
 }
 
 /// Returns a digest of everything that decides what a run would do: the schema's changes, the mapping, each row's change, and each row
 /// that would be refused, left to the target, or is changed on both sides.
-fn hash(plan: &Plan, policy: OnConflict, tally: &Tally, conflicts: &Conflicts) -> Result<String> {
+fn hash(plan: &Plan, policy: OnConflict, tally: &Tally, foreseen: &Foreseen) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut line = |text: &str| {
         hasher.update((text.len() as u64).to_be_bytes());
@@ -191,7 +191,7 @@ fn hash(plan: &Plan, policy: OnConflict, tally: &Tally, conflicts: &Conflicts) -
     }
     for entity in &plan.entities {
         let refused = tally.entities.get(&entity.name).map(|found| found.digest()).unwrap_or_default();
-        line(&format!("{refused} {}", conflicts.of(&entity.name).digest()));
+        line(&format!("{refused} {}", foreseen.of(&entity.name).digest()));
     }
     let full: [u8; 32] = hasher.finalize().into();
     Ok(to_hex(&full[..16]))

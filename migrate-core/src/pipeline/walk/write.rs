@@ -68,7 +68,7 @@ impl Walk {
         };
         let rows: Vec<(u32, Base)> = synced.iter().map(|s| (s.row, s.base.clone())).collect();
         let transaction = self.batch.transaction(&self.context).await?;
-        let tells = self.context.conflicts.is_some();
+        let tells = self.context.foreseen.is_some();
         let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows, tells).await?;
         let written: Vec<&Synced> =
             synced.iter().zip(&reconciled.rows).filter(|(_, row)| row.place.is_some()).map(|(synced, _)| synced).collect();
@@ -107,13 +107,13 @@ impl Walk {
             };
             self.live.counters.count(outcome);
             merge.settle(synced.kept, outcome);
-            if let (Some(conflicts), false) = (&self.context.conflicts, row.contested.is_empty()) {
+            if let (Some(foreseen), false) = (&self.context.foreseen, row.contested.is_empty()) {
                 let resolution = match (row.left.is_empty(), row.open.is_some()) {
                     (true, _) => Resolution::Overwritten,
                     (false, true) => Resolution::Open,
                     (false, false) => Resolution::Kept,
                 };
-                conflicts.note(&entity.name, &row.target_key, resolution, row.lost, row.contested);
+                foreseen.note(&entity.name, &row.target_key, resolution, row.lost, row.contested);
             }
             if !row.left.is_empty() {
                 let kept = if row.open.is_some() { "the conflict stays open" } else { "the target's value stays" };
@@ -140,7 +140,8 @@ impl Walk {
 
     /// Looks for the parents of rows, and returns what is to be written instead of them where some are missing.
     async fn defer(&mut self, outgoing: &Outgoing<'_>, keys: &[Key]) -> Result<Option<Incomplete>> {
-        if self.late.is_empty() || self.context.purpose != Purpose::Run || outgoing.rows.is_empty() {
+        let foresees = self.context.foreseen.is_some();
+        if self.late.is_empty() || !(self.context.purpose == Purpose::Run || foresees) || outgoing.rows.is_empty() {
             return Ok(None);
         }
         // What was refused before is not let in by halves, unless it is now known to lack nothing but a parent.
@@ -148,7 +149,8 @@ impl Walk {
         let incomplete = self.late.defer(&self.context, &mut self.batch, outgoing, &whole).await?;
         let Some(found) = &incomplete else { return Ok(None) };
         self.live.counters.pending += found.rows.len() as u64;
-        self.incomplete.store(true, Ordering::Relaxed);
+        // What a plan knows to wait waits for good.
+        self.incomplete.fetch_or(!foresees, Ordering::Relaxed);
         for row in found.rows.iter().take(self.named) {
             let message = format!(
                 "the row with the key ({}) waits for a parent that is not there; until then it refers to none",
