@@ -81,6 +81,7 @@ fn a_run_refuses_a_plan_that_the_data_has_left_behind() {
     let hash = project.run(["plan", "--json"]).expect(0).json()["hash"].as_str().expect("a hash").to_owned();
     source.run("UPDATE parent SET name = 'two' WHERE id = 1");
     project.run(["run", "--plan", &hash]).expect(5).says(&["does not hold any more"]);
+    project.run(["run", "--plan", "xyz"]).expect(2).says(&["\"xyz\" is no plan's hash"]);
     let Database::Postgres(database) = &target else { unreachable!("it is one") };
     assert_eq!(database.value("SELECT name FROM parent WHERE id = 1").as_deref(), Some("name 1"));
     source.run("UPDATE parent SET name = 'one' WHERE id = 1");
@@ -302,4 +303,17 @@ fn a_plan_counts_the_rows_that_will_wait_for_their_parents_in_every_direction() 
             }
         }
     }
+}
+
+#[test]
+fn a_plan_names_no_empty_type_for_what_the_job_sets() {
+    let project = Project::new();
+    let source = Database::new(Engine::Postgres(Server::First), project.path(), "source");
+    let target = Database::new(Engine::Postgres(Server::Second), project.path(), "target");
+    source.run("CREATE TABLE t (id bigint PRIMARY KEY)");
+    target.run("CREATE TABLE t (id bigint PRIMARY KEY, t4 integer)");
+    let job = "[[jobs.copy.entities]]\nsource = \"t\"\ntransform = [{ column = \"t4\", constant = 5 }]\n";
+    project.write_job(&source.url(), &target.url(), job);
+    let plan = project.run(["plan"]).expect(0).output();
+    assert!(plan.contains("column t4: what the job sets goes into integer"), "{plan}");
 }

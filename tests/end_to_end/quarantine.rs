@@ -131,6 +131,20 @@ fn dropped_rows_are_forgotten_until_they_are_refused_again() {
     assert_eq!(project.run(["quarantine", "drop", "--key", "3", "--json"]).expect(0).json()["dropped"], 1);
     assert_eq!(project.run(["quarantine", "drop", "--json"]).expect(0).json()["dropped"], 1);
     assert!(project.run(["quarantine", "list"]).expect(0).output().contains("No row is in quarantine"));
+    project.run(["run"]).expect(3).says(&["2 rows were refused and are kept"]);
+    assert!(project.run(["quarantine", "drop", "--key", "3"]).expect(0).output().contains("1 row was dropped"));
     let _ = project.run(["run"]).expect(3);
     assert_eq!(project.run(["quarantine", "list", "--json"]).expect(0).json()["rows"].as_array().expect("a list").len(), 2);
+}
+
+#[test]
+fn an_entity_that_the_job_does_not_know_is_an_error_and_no_empty_quarantine() {
+    let (project, _source, _target) = refused();
+    for command in ["list", "show", "replay", "drop"] {
+        project.run(["quarantine", command, "--entity", "nope"]).expect(2).says(&["no entity of this name", "nope"]);
+    }
+    assert_eq!(
+        project.run(["quarantine", "list", "--entity", "t", "--json"]).expect(0).json()["rows"].as_array().map(Vec::len),
+        Some(2)
+    );
 }

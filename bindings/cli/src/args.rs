@@ -235,7 +235,7 @@ pub(crate) struct JobArguments {
     /// Stops the run where more rows of an entity than this would be deleted: a number, or a share such as 10%
     #[arg(long, value_name = "N|P%", value_parser = delete_guard)]
     pub(crate) max_deletes: Option<DeleteGuard>,
-    /// How to find what has changed: auto, full, ledger or xmin, whatever the job says
+    /// How to find what has changed: auto, full, ledger, xmin or cursor, whatever the job says
     #[arg(long, value_name = "STRATEGY", value_parser = strategy)]
     pub(crate) strategy: Option<Strategy>,
 }

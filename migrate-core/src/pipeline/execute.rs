@@ -152,6 +152,10 @@ pub(super) async fn check_rights(pipeline: &Pipeline, plan: &Plan) -> Result<()>
 /// Refuses a run that would make other changes than those that were planned.
 async fn check_hash(pipeline: &Pipeline, cancel: &CancelToken) -> Result<()> {
     let Some(planned) = &pipeline.options.plan_hash else { return Ok(()) };
+    if planned.len() != 32 || !planned.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let message = format!("\"{planned}\" is no plan's hash, which is 32 hexadecimal digits, as `migrate plan` prints them");
+        return Err(Error::new(ErrorKind::Config, message).with("job", &pipeline.job.name));
+    }
     let preview = Box::pin(dry::preview(pipeline, cancel)).await?;
     if &preview.hash == planned {
         return Ok(());

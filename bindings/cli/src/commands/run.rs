@@ -109,7 +109,8 @@ fn advise(report: &RunReport, again: &str) {
     }
     let refused: u64 = report.entities.iter().map(|e| e.counters.quarantined).sum();
     if refused > 0 {
-        eprintln!("{} rows were refused and are kept in the target's quarantine, each with its reason", output::count(refused));
+        let (were, each) = if refused == 1 { ("was refused and is", "") } else { ("were refused and are", "each ") };
+        eprintln!("{} {were} kept in the target's quarantine, {each}with its reason", output::rows(refused));
     }
     let about = format!("about it: migrate executions logs {}", report.execution_id);
     match report.status {

@@ -87,13 +87,15 @@ impl Contested {
     }
 }
 
+type Missing = HashMap<(String, Vec<String>), HashSet<Key>>;
+
 /// What a plan knows of rows that a run would not write as they are.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct Foreseen {
     /// Rows that both sides have changed, by entity.
     contested: Mutex<BTreeMap<String, Contested>>,
     /// Parents that are nowhere, as the target would refer to them, by the entity that refers and its columns: its rows wait.
-    missing: Mutex<HashMap<(String, Vec<String>), HashSet<Key>>>,
+    missing: Mutex<Missing>,
 }
 
 impl Foreseen {

@@ -23,6 +23,9 @@ const HINT: &str =
 /// Ledger blocks that are looked at together.
 const BLOCKS_AT_ONCE: usize = 64;
 
+/// Is told which parents of a reference are nowhere.
+pub(crate) type Allowed<'s> = dyn Fn(&EntityPlan, &ReferencePlan, &HashSet<Key>) + Sync + 's;
+
 /// A search for the orphans of a plan.
 pub(crate) struct Search<'s> {
     pub(crate) job: &'s Job,
@@ -32,7 +35,7 @@ pub(crate) struct Search<'s> {
     /// Whether orphans that the job has fail are an error; else they are left as they are.
     pub(crate) fails: bool,
     /// Told which parents are nowhere for whose rows the job lets them wait.
-    pub(crate) allowed: Option<&'s (dyn Fn(&EntityPlan, &ReferencePlan, &HashSet<Key>) + Sync)>,
+    pub(crate) allowed: Option<&'s Allowed<'s>>,
 }
 
 /// A plan with its orphans.
