@@ -36,6 +36,39 @@ fn rows_are_remembered_and_none_is_touched_in_every_direction() {
 }
 
 #[test]
+fn in_mode_update_the_next_run_writes_what_the_adoption_found_different_and_its_plan_says_so() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        let rows = "CREATE TABLE t (id integer PRIMARY KEY, n text, k text);
+             INSERT INTO t VALUES (1, 'a', 'x'), (2, 'b', 'x'), (3, 'c', 'x'), (4, 'd', 'x'), (5, 'e', 'x'), (6, 'f', 'x');";
+        source.run(rows);
+        target.run(rows);
+        target.run("UPDATE t SET n = 'older' WHERE id = 4; DELETE FROM t WHERE id = 5");
+        project.write_job(&source.url(), &target.url(), "mode = \"update\"\non_conflict = \"report\"\n");
+        // Adopting once more finds the same.
+        for _ in 0..2 {
+            let adopted = project.run(["adopt", "--json"]).expect(0).json();
+            let entity = &adopted["entities"][0];
+            let counts = ["adopted", "different", "missing"].map(|count| entity[count].as_u64().expect("a count"));
+            assert_eq!(counts, [4, 1, 1], "{from:?} to {to:?}: {adopted}");
+        }
+        // What the target's users do from here on is theirs.
+        target.run("UPDATE t SET k = 'edited' WHERE id IN (2, 4)");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        let run = project.run(["run", "--json", "--plan", plan["hash"].as_str().expect("a hash")]).expect(0).json();
+        for (counter, expected) in [("inserted", 1), ("updated", 1), ("unchanged", 4), ("conflicts", 0)] {
+            assert_eq!(plan["changes"][0][counter], expected, "{from:?} to {to:?}, planned {counter}: {plan}");
+            assert_eq!(run["entities"][0][counter], expected, "{from:?} to {to:?}, {counter}: {run}");
+        }
+        target.run("UPDATE t SET k = 'x' WHERE id IN (2, 4) AND k = 'edited'");
+        target.assert_holds(&source, &["t"]);
+        assert_eq!(project.copy()["entities"][0]["unchanged"], 6, "P4");
+    }
+}
+
+#[test]
 fn a_target_without_the_table_has_nothing_to_adopt() {
     let project = Project::new();
     let source = Database::new(Engine::Sqlite, project.path(), "source");

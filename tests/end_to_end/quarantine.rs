@@ -1,6 +1,6 @@
 //! Rows that were refused: listed, shown, sent again, dropped.
 
-use migrate_tests::{Postgres, Project, Server, Sqlite};
+use migrate_tests::{Database, Engine, PAIRS, Postgres, Project, Server, Sqlite};
 
 fn refused() -> (Project, Sqlite, Postgres) {
     let project = Project::new();
@@ -36,12 +36,115 @@ fn a_replay_sends_mended_rows_again_and_keeps_the_others() {
     assert_eq!(rows["rows"].as_array().expect("a list").len(), 1, "{rows}");
 }
 
+/// Rows of which three are refused at first: the second, one in the midst and the last.
+fn refused_of_many(pair: (Engine, Engine), settings: &str) -> (Project, Database, Database) {
+    let project = Project::new();
+    let source = Database::new(pair.0, project.path(), "source");
+    let target = Database::new(pair.1, project.path(), "target");
+    source.run(
+        "CREATE TABLE t (id integer PRIMARY KEY, n integer, v text);
+         INSERT INTO t WITH RECURSIVE s (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 5000) SELECT i, i % 7, 'v' || i FROM s;
+         UPDATE t SET n = 70000 WHERE id IN (2, 2500, 5000)",
+    );
+    target.run("CREATE TABLE t (id integer PRIMARY KEY, n integer CHECK (n < 1000), v text)");
+    project.write_job(&source.url(), &target.url(), settings);
+    let run = project.run(["run", "--json"]).expect(3).json();
+    assert_eq!(run["entities"][0]["quarantined"], 3, "{run}");
+    (project, source, target)
+}
+
+fn counts(report: &serde_json::Value, names: [&str; 6]) -> [u64; 6] {
+    names.map(|name| report["entities"][0][name].as_u64().expect("a count"))
+}
+
+#[test]
+fn a_replay_writes_the_refused_rows_alone_and_leaves_all_other_changes_to_the_next_run() {
+    const NAMES: [&str; 6] = ["read", "inserted", "updated", "unchanged", "quarantined", "deleted"];
+    for pair in PAIRS {
+        for mode in ["replace", "update"] {
+            let (project, source, target) = refused_of_many(pair, &format!("mode = \"{mode}\"\ndeletes = \"hard\"\n"));
+            source.run(
+                "UPDATE t SET n = 1 WHERE id IN (2, 5000); UPDATE t SET v = 'changed' WHERE id IN (1, 2499);
+                 DELETE FROM t WHERE id IN (3, 2501, 4999); INSERT INTO t VALUES (0, 0, 'new'), (5001, 0, 'new')",
+            );
+            let replay = project.run(["quarantine", "replay", "--key", "2", "--json"]).expect(0).json();
+            assert_eq!(counts(&replay, NAMES), [1, 1, 0, 0, 0, 0], "{pair:?} {mode}: {replay}");
+            assert_eq!((target.count("t"), target.matching("t", "id = 2 AND n = 1")), (4998, 1), "{pair:?} {mode}");
+            let replay = project.run(["quarantine", "replay", "--json"]).expect(3).json();
+            assert_eq!(counts(&replay, NAMES), [2, 1, 0, 0, 1, 0], "{pair:?} {mode}: {replay}");
+            assert_eq!((target.count("t"), target.matching("t", "v IN ('changed', 'new')")), (4999, 0), "{pair:?} {mode}");
+            // One that is refused still, and then gone, is let go of.
+            let replay = project.run(["quarantine", "replay", "--json"]).expect(3).json();
+            assert_eq!(counts(&replay, NAMES), [1, 0, 0, 0, 1, 0], "{pair:?} {mode}: {replay}");
+            source.run("DELETE FROM t WHERE id = 2500");
+            let replay = project.run(["quarantine", "replay", "--json"]).expect(0).json();
+            assert_eq!(counts(&replay, NAMES), [0, 0, 0, 0, 0, 0], "{pair:?} {mode}: {replay}");
+            assert!(project.run(["quarantine", "list"]).expect(0).output().contains("No row is in quarantine"));
+            let run = project.copy();
+            assert_eq!(counts(&run, NAMES), [4998, 2, 2, 4994, 0, 3], "{pair:?} {mode}: {run}");
+            target.assert_holds(&source, &["t"]);
+            assert_eq!(counts(&project.copy(), NAMES), [4998, 0, 0, 4998, 0, 0], "P4, {pair:?} {mode}");
+            // The ledger knows them as the job's own.
+            source.run("DELETE FROM t WHERE id IN (2, 5000)");
+            assert_eq!(counts(&project.copy(), NAMES), [4996, 0, 0, 4996, 0, 2], "{pair:?} {mode}");
+        }
+    }
+}
+
+#[test]
+fn a_replay_goes_by_the_job_as_it_is_now_and_the_next_run_makes_the_rest_so() {
+    for pair in PAIRS {
+        let (project, source, target) = refused_of_many(pair, "");
+        // The job is changed instead of the source.
+        let path = project.path().join("migrate.toml");
+        let job = std::fs::read_to_string(&path).expect("a job file");
+
+        let own = "\n[[jobs.copy.entities]]\nsource = \"t\"\ntransform = [{ column = \"n\", constant = 5 }]\n";
+        project.write("migrate.toml", &(job + own));
+        let replay = project.run(["quarantine", "replay", "--json"]).expect(0).json();
+        assert_eq!(replay["entities"][0]["inserted"], 3, "{pair:?}: {replay}");
+        assert_eq!((target.count("t"), target.matching("t", "n = 5")), (5000, 717), "{pair:?}");
+        let run = project.copy();
+        assert_eq!((&run["entities"][0]["read"], &run["entities"][0]["inserted"]), (&5000.into(), &0.into()), "{pair:?}: {run}");
+        assert_eq!(target.matching("t", "n = 5"), 5000, "{pair:?}");
+        assert_eq!(project.copy()["entities"][0]["unchanged"], 5000, "P4, {pair:?}");
+        drop(source);
+    }
+}
+
+#[test]
+fn refused_rows_without_a_key_are_sent_again_by_a_run_only() {
+    let project = Project::new();
+    let (source, target) = (Sqlite::new(project.path().join("a.db")), Postgres::new(Server::First));
+    source.run("CREATE TABLE t (n integer); INSERT INTO t VALUES (1), (70000)");
+    target.run("CREATE TABLE t (n smallint)");
+    project.write_job(&source.url(), &target.url(), "");
+    let _ = project.run(["run"]).expect(3);
+    source.run("UPDATE t SET n = 2 WHERE n = 70000; INSERT INTO t VALUES (3)");
+    project.run(["quarantine", "replay"]).expect(1).says(&["without a key", "entity t", "run the entity"]);
+    assert_eq!(target.count("SELECT count(*) FROM t"), 1);
+}
+
 #[test]
 fn dropped_rows_are_forgotten_until_they_are_refused_again() {
     let (project, _source, _target) = refused();
     assert_eq!(project.run(["quarantine", "drop", "--key", "3", "--json"]).expect(0).json()["dropped"], 1);
     assert_eq!(project.run(["quarantine", "drop", "--json"]).expect(0).json()["dropped"], 1);
     assert!(project.run(["quarantine", "list"]).expect(0).output().contains("No row is in quarantine"));
+    project.run(["run"]).expect(3).says(&["2 rows were refused and are kept"]);
+    assert!(project.run(["quarantine", "drop", "--key", "3"]).expect(0).output().contains("1 row was dropped"));
     let _ = project.run(["run"]).expect(3);
     assert_eq!(project.run(["quarantine", "list", "--json"]).expect(0).json()["rows"].as_array().expect("a list").len(), 2);
+}
+
+#[test]
+fn an_entity_that_the_job_does_not_know_is_an_error_and_no_empty_quarantine() {
+    let (project, _source, _target) = refused();
+    for command in ["list", "show", "replay", "drop"] {
+        project.run(["quarantine", command, "--entity", "nope"]).expect(2).says(&["no entity of this name", "nope"]);
+    }
+    assert_eq!(
+        project.run(["quarantine", "list", "--entity", "t", "--json"]).expect(0).json()["rows"].as_array().map(Vec::len),
+        Some(2)
+    );
 }

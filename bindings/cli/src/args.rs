@@ -146,7 +146,8 @@ pub(crate) enum QuarantineCommand {
     List(QuarantineRows),
     /// Shows refused rows whole
     Show(QuarantineShow),
-    /// Reads refused rows from the source again and sends them to the target once more
+    /// Reads refused rows, and no others, from the source again and sends them to the target once more; those of an entity without a key
+    /// are left to a run
     Replay(QuarantineRows),
     /// Forgets refused rows; those that are still at the source are refused again by the next run
     Drop(QuarantineRows),
@@ -234,7 +235,7 @@ pub(crate) struct JobArguments {
     /// Stops the run where more rows of an entity than this would be deleted: a number, or a share such as 10%
     #[arg(long, value_name = "N|P%", value_parser = delete_guard)]
     pub(crate) max_deletes: Option<DeleteGuard>,
-    /// How to find what has changed: auto, full, ledger or xmin, whatever the job says
+    /// How to find what has changed: auto, full, ledger, xmin or cursor, whatever the job says
     #[arg(long, value_name = "STRATEGY", value_parser = strategy)]
     pub(crate) strategy: Option<Strategy>,
 }

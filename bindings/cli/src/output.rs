@@ -83,6 +83,11 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// A number of rows: 1 row, 1,234 rows.
+pub(crate) fn rows(number: u64) -> String {
+    format!("{} {}", count(number), if number == 1 { "row" } else { "rows" })
+}
+
 /// A duration in the unit that suits it: 0.42 s, 12.3 s, 4 min 05 s, 2 h 03 min.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a shown duration is a small positive number")]
 pub(crate) fn seconds(seconds: f64) -> String {

@@ -32,7 +32,9 @@ pub(super) async fn hold(
     keys: &[Key],
 ) -> Result<()> {
     let seen = |cascade: &&CascadePlan| !(cascade.moved && context.purpose == Purpose::Preview);
-    let cascades: Vec<&CascadePlan> = entity.cascades.iter().filter(seen).collect();
+    // A plan has no target that would refuse it.
+    let holders = entity.holders.iter().filter(|_| context.purpose == Purpose::Preview);
+    let cascades: Vec<&CascadePlan> = entity.cascades.iter().filter(seen).chain(holders).collect();
     if keys.is_empty() || cascades.is_empty() {
         return Ok(());
     }

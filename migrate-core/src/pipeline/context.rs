@@ -1,5 +1,7 @@
 //! What all parts of one attempt share.
 
+use super::dry::Foreseen;
+use super::replay::Replay;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{
     CancelToken, Clock, DeleteGuard, DeleteMode, Event, Job, LeftFilter, Level, LogLine, Observer, ProgressTracker,
@@ -36,6 +38,10 @@ pub(super) struct Context {
     pub(super) clock: Arc<dyn Clock>,
     /// What it is for.
     pub(super) purpose: Purpose,
+    /// The refused rows that alone are sent again.
+    pub(super) replay: Option<Arc<Replay>>,
+    /// What a plan knows of rows that are not written as they are; none but a plan has it.
+    pub(super) foreseen: Option<Arc<Foreseen>>,
     /// Room for [`Limits::multiset`] rows that are counted.
     pub(super) counting: Arc<Semaphore>,
     /// Tables that a dry run plans to create; a run has created them before it looks.
@@ -90,6 +96,11 @@ impl Context {
         let most = if walks > 1 { BATCH_ROWS / 4 * 3 } else { BATCH_ROWS };
         context.limits.batch_rows = context.limits.batch_rows.min(context.limits.share(most));
         context
+    }
+
+    /// Whether rows that differ may stay unread: nothing is then known of those that are gone, nor is anything ended.
+    pub(super) fn leaves_rows_out(&self) -> bool {
+        self.limits.rows.is_some() || self.replay.is_some()
     }
 
     /// Fails if the run was asked to stop.

@@ -8,6 +8,7 @@ use super::orphans::placeholder::holds_others;
 use super::parts;
 use super::reader::{BYTES_AHEAD, ReadPlan};
 use super::rebase::Rebase;
+use super::replay::Replay;
 use super::sets::Sets;
 use super::strategy::Synced;
 use super::walk::{Start, Walk};
@@ -166,8 +167,11 @@ impl EntityRun {
     /// Runs the entity through one snapshot, or forks of it, and checks that every row has one outcome.
     pub(super) async fn run(&self, context: &Context, snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
         let name = &self.entity.name;
+        if let Some(foreseen) = &context.foreseen {
+            foreseen.restart(name);
+        }
         context.emit(&Event::EntityStarted { entity: name.clone(), rows: None, before: 0 });
-        if self.entity.generated.is_some() && !self.occupied && context.purpose != Purpose::Adopt {
+        if self.entity.generated.is_some() && !self.occupied && context.purpose != Purpose::Adopt && context.replay.is_none() {
             // No row is there that an entry could speak of: those of rows that somebody has removed would only mislead.
             let scope = Scope { job: context.job.name.clone(), entity: name.clone(), partition: 0 };
             let key_map = KeyMapChanges { reset: true, ..KeyMapChanges::default() };
@@ -195,7 +199,10 @@ impl EntityRun {
 
     async fn walk(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let entity = &self.entity;
-        let mut read = snapshot.count_rows(&entity.source, entity.parsed_filter.as_ref()).await?;
+        let mut read = match &context.replay {
+            Some(replay) => replay.count(entity, &self.replayed(replay), snapshot.as_mut()).await?,
+            None => snapshot.count_rows(&entity.source, entity.parsed_filter.as_ref()).await?,
+        };
         if let Some(limit) = context.limits.rows {
             read = read.min(limit);
         }
@@ -208,7 +215,7 @@ impl EntityRun {
             self.run_parts(context, snapshot).await?
         };
         counters.read = read;
-        if counters.settled() != read && entity.cursor.is_some() && !self.again {
+        if counters.settled() != read && entity.cursor.is_some() && !self.again && context.replay.is_none() {
             context.log(Level::Info, &entity.name, "all rows are read: some have come or gone that the column did not tell");
             return Box::pin(self.once_more(context).await?.walk(context, snapshot)).await;
         }
@@ -217,10 +224,16 @@ impl EntityRun {
             return Err(Error::new(ErrorKind::Mismatch, message).with("entity", &entity.name));
         }
         self.tell_of_kept_out(context, &counters);
-        if entity.key_may_fold() && context.purpose == Purpose::Run {
+        if entity.key_may_fold() && context.purpose == Purpose::Run && context.replay.is_none() {
             refuse_folded_rows(context, entity, &counters).await?;
         }
         Ok((counters, snapshot))
+    }
+
+    /// Returns the parts of which refused rows are sent again.
+    fn replayed(&self, replay: &Replay) -> Vec<u32> {
+        let known = |part: &u32| self.checkpoints.is_empty() || self.checkpoints.iter().any(|(known, _)| known == part);
+        replay.parts(&self.entity.name).into_iter().filter(known).collect()
     }
 
     /// Returns how many rows earlier attempts of this execution have settled.
@@ -239,6 +252,7 @@ impl EntityRun {
             follow_ledger: !self.checkpoints.is_empty(),
             distrust: self.distrusted,
             changes: None,
+            replay: None,
             rebase: self.rebase.clone(),
         }
     }
@@ -247,8 +261,8 @@ impl EntityRun {
         let checkpoint = self.checkpoints.iter().find(|(part, _)| *part == partition).map(|(_, c)| c);
         Start {
             // What is only remembered is always looked for.
-            loadable: self.is_loadable() && context.purpose != Purpose::Adopt,
-            reset: self.is_stale(),
+            loadable: self.is_loadable() && context.purpose != Purpose::Adopt && context.replay.is_none(),
+            reset: self.is_stale() && context.replay.is_none(),
             distrusted: self.distrusted,
             sequence: checkpoint.map_or(0, |c| c.sequence),
             fingerprint: self.fingerprint.clone(),
@@ -298,7 +312,7 @@ impl EntityRun {
 
     async fn run_parts(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let ranges = self.ranges(context, snapshot.as_mut()).await?;
-        let at_once = context.limits.parallel.min(ranges.len());
+        let at_once = if context.replay.is_some() { 1 } else { context.limits.parallel.min(ranges.len()) };
         let context = &if at_once > 1 { context.among(at_once) } else { context.clone() };
         let mut walks = Vec::with_capacity(ranges.len());
         for (part, range) in ranges {
@@ -346,14 +360,20 @@ impl EntityRun {
         let becomes = |policy: OrphanPolicy| policy != OrphanPolicy::Fail;
         let follows =
             !self.entity.translations.is_empty() || self.entity.references.iter().any(|r| r.orphans.is_some_and(becomes));
-        let all = follows || self.again || self.distrusted || self.made_over || context.purpose == Purpose::Adopt;
-        let synced = Synced::look_up(context, &self.entity, checkpoint, (all, self.again), snapshot).await?;
+        let replays = context.replay.is_some();
+        let all = follows || self.again || self.distrusted || self.made_over || context.purpose == Purpose::Adopt || replays;
+        let synced = Synced::look_up(context, &self.entity, checkpoint, (all, self.again || replays), snapshot).await?;
         let (plan, position) = (self.read_plan(context, part, range), snapshot.position().to_string());
         Ok(Walk::new(context.clone(), plan, position, self.start(part, context, synced)))
     }
 
     /// Returns the parts: those that were made when the entity was first written, else as many as its size and the run's options suggest.
     async fn ranges(&self, context: &Context, snapshot: &mut dyn Snapshot) -> Result<Vec<(u32, KeyRange)>> {
+        if let Some(replay) = &context.replay {
+            let parts = self.replayed(replay);
+            let range = |part: &u32| self.checkpoints.iter().find(|(known, _)| known == part).map(|(_, c)| c.range.clone());
+            return Ok(parts.iter().map(|part| (*part, range(part).unwrap_or(KeyRange::ALL))).collect());
+        }
         if !self.checkpoints.is_empty() {
             return Ok(parts::with_missing(&self.checkpoints));
         }

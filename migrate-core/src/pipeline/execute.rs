@@ -14,11 +14,14 @@ use super::together::bring_in;
 use crate::error::{Error, ErrorKind, Result, ResultExt, Retry};
 use crate::job::{
     Bind, CancelToken, Event, Execution, ExecutionState, Level, MULTISET_ROWS, Mode, Observers, Owner, PlannedEntity,
-    ProgressTracker, Recording, Strategy,
+    ProgressTracker, QuarantineLimit, Recording, Strategy,
 };
-use crate::plan::Plan;
+use crate::plan::{EntityPlan, Plan, ReferencePlan};
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Counters, Fence, FenceOwner};
+use crate::value::Key;
+use crate::value::conform::conform;
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -34,19 +37,21 @@ const PART_BYTES: u64 = 64 << 20;
 
 pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<RunReport> {
     let owner = Owner::this_process();
-    let (plan, state, id, fence) = loop {
+    let (plan, state, id, fence, own) = loop {
         let plan = pipeline.plan().await?;
         plan.check_drift()?;
         check_rights(pipeline, &plan).await?;
         check_hash(pipeline, cancel).await?;
         let state = pipeline.sink.state();
         state.initialize().await.context("side", "target")?;
-        let id = execution(pipeline).await?;
+        // Refused rows that are sent again are no part of a run that has stopped.
+        let own = pipeline.replay.is_some();
+        let id = if own { new_execution(pipeline).await? } else { execution(pipeline).await? };
         let holder = FenceOwner { execution: id.clone(), host: owner.host.clone(), process: owner.process };
         let fence = state.acquire(&pipeline.job.name, &holder).await?;
         // Whoever held the fence may have finished the execution while it was waited for: the plan is of the time before that.
-        if execution(pipeline).await? == id {
-            break (plan, state, id, fence);
+        if own || execution(pipeline).await? == id {
+            break (plan, state, id, fence, own);
         }
     };
     let mut backoff = Backoff::default();
@@ -74,13 +79,19 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             tracker: tracker.clone(),
             clock: pipeline.clock.clone(),
             purpose: Purpose::Run,
+            replay: pipeline.replay.clone(),
+            foreseen: None,
             missing: Arc::default(),
         };
         let result = tokio::select! {
             result = Box::pin(attempt_once(&context, &plan)) => result,
             () = cancel.aborting() => Err(Error::new(ErrorKind::Cancelled, "the run was aborted")),
         };
-        let (status, error) = ending(&result);
+        let (status, error) = match ending(&result) {
+            // Rows that are refused once more are no failure of sending them again.
+            (ExecutionState::Failed, _) if own && result.is_ok() => (ExecutionState::Partial, None),
+            ending => ending,
+        };
         if let Err(failed) = recording.finish(status, error.clone()).await {
             tracing::warn!(execution = id, "the record could not be completed: {failed:?}");
         }
@@ -142,6 +153,10 @@ pub(super) async fn check_rights(pipeline: &Pipeline, plan: &Plan) -> Result<()>
 /// Refuses a run that would make other changes than those that were planned.
 async fn check_hash(pipeline: &Pipeline, cancel: &CancelToken) -> Result<()> {
     let Some(planned) = &pipeline.options.plan_hash else { return Ok(()) };
+    if planned.len() != 32 || !planned.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let message = format!("\"{planned}\" is no plan's hash, which is 32 hexadecimal digits, as `migrate plan` prints them");
+        return Err(Error::new(ErrorKind::Config, message).with("job", &pipeline.job.name));
+    }
     let preview = Box::pin(dry::preview(pipeline, cancel)).await?;
     if &preview.hash == planned {
         return Ok(());
@@ -159,6 +174,11 @@ async fn execution(pipeline: &Pipeline) -> Result<String> {
     if let Some(unfinished) = recorder.unfinished(&job.name, &job.source, &job.target).await? {
         return Ok(unfinished.id);
     }
+    new_execution(pipeline).await
+}
+
+async fn new_execution(pipeline: &Pipeline) -> Result<String> {
+    let (job, recorder) = (&pipeline.job, &pipeline.recorder);
     let mut execution = Execution::new(job, pipeline.clock.now())?;
     let options = &pipeline.options;
     execution.source_url = options.source_url.as_ref().map(ToString::to_string);
@@ -180,7 +200,11 @@ pub(super) fn limits(pipeline: &Pipeline) -> Limits {
         batch_rows: options.batch_rows.or(job.batch_rows).map_or(BATCH_ROWS, size).max(1),
         parallel: options.parallel.or(job.parallel).unwrap_or(cores).clamp(1, writers),
         deletes: options.max_deletes.unwrap_or(job.deletes.max),
-        quarantined: options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
+        // Rows that were refused before are let be refused again, however many they are.
+        quarantined: match pipeline.replay {
+            Some(_) => QuarantineLimit::Rows(u64::MAX),
+            None => options.max_quarantined.or(job.max_quarantined).unwrap_or_default(),
+        },
         rows: options.limit,
         part_bytes: options.part_bytes.or(job.part_bytes).unwrap_or(PART_BYTES),
         bytes: 0,
@@ -251,7 +275,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
             run.rebase(context).await?;
         }
     }
-    for run in &mut runs {
+    for run in runs.iter_mut().filter(|_| context.replay.is_none()) {
         run.forget_parts(context).await?;
     }
     if runs.iter().any(|r| r.entity.create && r.needs_keys()) {
@@ -269,7 +293,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         step(context, "references to rows that came later");
         snapshot = walk_again(context, plan, &runs, &EntityRun::is_incomplete, snapshot).await?;
     }
-    if context.limits.rows.is_none() && context.purpose != Purpose::Adopt {
+    if !context.leaves_rows_out() && context.purpose != Purpose::Adopt {
         let swept = sweep(context, &runs, snapshot.as_mut()).await?;
         if !swept.respelled.is_empty() {
             step(context, "rows that have other keys than this execution inserted them with");
@@ -286,11 +310,11 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
     drop(snapshot);
     if context.purpose == Purpose::Run {
         refuse_collisions(context, &runs).await?;
-        if context.limits.rows.is_none() {
+        if !context.leaves_rows_out() {
             placeholder::take_away(context, plan).await?;
         }
     }
-    if context.limits.rows.is_none() {
+    if !context.leaves_rows_out() {
         context.sink.finish(&plan.schema, &context.fence, &|name| step(context, name)).await?;
     }
     Ok(context.total())
@@ -299,7 +323,23 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
 /// Returns the plan with the rows whose parent is nowhere, where the job has a policy for them and there are any.
 async fn settle_orphans(context: &Context, plan: &Plan, snapshot: &mut dyn Snapshot) -> Result<Option<Plan>> {
     let (sink, state) = (context.sink.as_ref(), context.state.as_ref());
-    let search = Search { job: &context.job, plan, sink, state, fails: true };
+    let allowed = |entity: &EntityPlan, reference: &ReferencePlan, parents: &HashSet<Key>| {
+        let Some(foreseen) = &context.foreseen else { return };
+        let Some(late) = &reference.late else { return };
+        let types = reference.parent_columns.iter().map(|name| late.parent.column(name).map(|c| &c.data_type));
+        let types: Vec<_> = types.collect();
+        // As they would be written; what does not fit is refused, and does not wait.
+        let written = |key: &Key| {
+            let values = key.values().ok()?.into_iter().zip(&types);
+            let values = values.map(|(value, data_type)| Some(conform(value, (*data_type)?).ok()?.into_owned()));
+            values.collect::<Option<Vec<_>>>().map(|values| Key::from_values(&values))
+        };
+        foreseen.note_missing(&entity.name, &reference.columns, parents.iter().filter_map(written).collect());
+    };
+    let mut search = Search { job: &context.job, plan, sink, state, fails: true, allowed: None };
+    if context.foreseen.is_some() {
+        search.allowed = Some(&allowed);
+    }
     placeholder::check(plan, snapshot).await?;
     let Some(Settled { plan, messages }) = search.settle(snapshot).await? else { return Ok(None) };
     for (entity, message) in messages {
@@ -399,7 +439,9 @@ async fn run_entities(
             stage.clone_from(&group[0].entity.stage);
             stage.iter().for_each(|stage| step(context, &format!("stage {stage}")));
         }
-        bring_in(context, plan, group, snapshot.as_mut()).await?;
+        if context.replay.is_none() {
+            bring_in(context, plan, group, snapshot.as_mut()).await?;
+        }
         if context.limits.parallel == 1 || group.len() == 1 {
             for run in group {
                 snapshot = run.run(context, snapshot).await?;

@@ -19,13 +19,14 @@ use crate::schema::{ForeignKey, TableSchema};
 use crate::sink::WriteMode;
 use crate::value::canonical::Checksum;
 use crate::value::{DataType, Encoding, Key, Page, PageBuilder, PageColumn, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// References of a row of which any may have been written as NULL: whether one was, and which, is found by trying.
 const TOLD_APART: usize = 8;
 
 /// The references of one entity that are bound late.
 pub(super) struct LateBinder {
+    entity: String,
     references: Vec<Late>,
     /// Their constraints.
     constraints: Vec<ForeignKey>,
@@ -33,6 +34,8 @@ pub(super) struct LateBinder {
 }
 
 struct Late {
+    /// The names of the columns that refer.
+    names: Vec<String>,
     parent: TableSchema,
     parent_columns: Vec<String>,
     /// The places, in a page of the entity, of the columns that refer.
@@ -90,6 +93,7 @@ impl LateBinder {
                 continue;
             }
             references.push(Late {
+                names: reference.columns.clone(),
                 parent: late.parent.clone(),
                 parent_columns: reference.parent_columns.clone(),
                 replaced: reference.columns.iter().any(|name| entity.translations.iter().any(|t| &t.target == name)),
@@ -102,7 +106,12 @@ impl LateBinder {
         let late = entity.references.iter().filter(|reference| reference.late.is_some());
         let constraints = entity.target.foreign_keys.iter();
         let constraints = constraints.filter(|key| late.clone().any(|r| r.columns == key.columns && r.table == key.parent));
-        LateBinder { references, constraints: constraints.cloned().collect(), columns: columns.collect() }
+        LateBinder {
+            entity: entity.name.clone(),
+            references,
+            constraints: constraints.cloned().collect(),
+            columns: columns.collect(),
+        }
     }
 
     /// Returns whether a constraint that a row was refused for is one of the references that may wait.
@@ -146,7 +155,12 @@ impl LateBinder {
         for late in &self.references {
             let mut missing = late.referring(page, rows, mode)?;
             missing.retain(|(at, _)| !whole(*at));
-            if mode != WriteMode::Load && !missing.is_empty() {
+            if let Some(foreseen) = &context.foreseen {
+                // Of the others it is not said that they are there by now, but that they come.
+                let keys: Vec<Key> = missing.iter().map(|(_, key)| key.clone()).collect();
+                let nowhere = if late.replaced { HashSet::new() } else { foreseen.missing(&self.entity, &late.names, &keys) };
+                missing.retain(|(_, key)| nowhere.contains(key));
+            } else if mode != WriteMode::Load && !missing.is_empty() {
                 let mut keys: Vec<Key> = missing.iter().map(|(_, key)| key.clone()).collect();
                 keys.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
                 keys.dedup();

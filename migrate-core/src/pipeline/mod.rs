@@ -32,6 +32,7 @@ mod parts;
 mod read_back;
 mod reader;
 mod rebase;
+mod replay;
 mod report;
 mod respelled;
 mod retry;
@@ -44,7 +45,10 @@ mod triggers;
 mod update;
 mod walk;
 
-pub use dry::{Cell, Change, EntityPreview, Preview, RefusedCell, RefusedRow, Rehearsed, RehearsedEntity, Remark, Sample};
+pub use dry::{
+    Cell, Change, Conflict, Contested, EntityPreview, Preview, RefusedCell, RefusedRow, Rehearsed, RehearsedEntity, Remark,
+    Resolution, Sample,
+};
 
 pub use report::{CheckReport, EntityReport, Finding, LinkState, OpenLink, OpenReference, RunReport};
 
@@ -94,6 +98,8 @@ pub struct Pipeline {
     options: RunOptions,
     transformers: Transformers,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The refused rows that alone are sent again.
+    replay: Option<Arc<replay::Replay>>,
 }
 
 impl Pipeline {
@@ -216,6 +222,18 @@ impl Pipeline {
         Ok(count)
     }
 
+    /// Reads refused rows of this job again and sends them to the target, as an execution of its own.
+    ///
+    /// No other row is written or deleted, and all that has changed besides is left to the next run. Rows that are refused again stay in
+    /// quarantine; those that the source has lost are released. Rows of entities without a key, and of sets, are not sent: a run of the
+    /// entity does that.
+    ///
+    /// # Errors
+    /// As [`Pipeline::run`]; [`ErrorKind::Unsupported`] where none of the rows can be sent again by itself.
+    pub async fn replay(&self, rows: &[QuarantinedRow], cancel: &CancelToken) -> Result<RunReport> {
+        replay::replay(self, rows, cancel).await
+    }
+
     /// Runs the job: goes on with its unfinished execution, if there is one, or begins a new one.
     ///
     /// Returns a report also when the execution fails or is cancelled; its status says so.
@@ -300,6 +318,7 @@ impl PipelineBuilder {
             options: self.options,
             transformers: self.transformers,
             clock: self.clock,
+            replay: None,
         })
     }
 }

@@ -3,6 +3,7 @@
 use super::cursor::Candidates;
 use super::digests::read_by_block;
 use super::rebase::Rebase;
+use super::replay;
 use super::walk::Cursor;
 use crate::diff::{BLOCK_ROWS, Entry, KeyIndex, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
@@ -61,6 +62,8 @@ pub(super) struct ReadPlan {
     pub(super) distrust: bool,
     /// What is known to have changed, where that is known; else all rows are read.
     pub(super) changes: Option<Arc<KnownChanges>>,
+    /// The refused rows that alone are read.
+    pub(super) replay: Option<Arc<HashSet<Key>>>,
     /// What the ledger is read as, where a dry run leaves it as it was made for other columns.
     pub(super) rebase: Option<Arc<Rebase>>,
 }
@@ -115,7 +118,12 @@ impl Reader {
             Sender { segments: sender, room: Arc::new(Semaphore::new(plan.bytes_ahead as usize)), most: plan.bytes_ahead };
         let (after, from, tail) = (cursor.after, cursor.key.clone(), cursor.in_tail || !plan.follow_ledger);
         let task = tokio::spawn(async move {
-            if let Err(error) = read(snapshot.as_mut(), &plan, state.as_ref(), (after, from, tail), &sender).await {
+            let begins = (after, from, tail);
+            let ended = match &plan.replay {
+                Some(keys) => replay::read(snapshot.as_mut(), &plan, keys, state.as_ref(), begins, &sender).await,
+                None => read(snapshot.as_mut(), &plan, state.as_ref(), begins, &sender).await,
+            };
+            if let Err(error) = ended {
                 // Nobody listens any more if the walk has failed by itself.
                 let _ = sender.send(Err(error)).await;
             }

@@ -14,6 +14,7 @@
 use crate::diff::ColumnSums;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::OnConflict;
+use crate::pipeline::dry::Cell;
 use crate::plan::EntityPlan;
 use crate::sink::SinkTransaction;
 use crate::source::PageRequest;
@@ -53,6 +54,12 @@ pub(super) struct Reconciled {
     pub(super) place: Option<u32>,
     /// The columns that both sides have changed and the target keeps.
     pub(super) left: Vec<String>,
+    /// The columns that both sides have changed, whoever keeps them, with what each side holds; told to a plan only.
+    pub(super) contested: Vec<Cell>,
+    /// Whether the target has lost the row.
+    pub(super) lost: bool,
+    /// The row's key in the target.
+    pub(super) target_key: Key,
     /// What the ledger is to say where a conflict stays open.
     pub(super) open: Option<Base>,
     /// The row's key, as text, for the report.
@@ -87,23 +94,15 @@ pub(super) async fn reconcile(
     transaction: &mut dyn SinkTransaction,
     page: &Page,
     rows: &[(u32, Base)],
+    tells: bool,
 ) -> Result<Reconciliation> {
     let columns: Vec<String> = entity.columns.iter().map(|c| c.target.clone()).collect();
-    let key_places: Vec<usize> = entity.target_key.iter().filter_map(|k| columns.iter().position(|c| c == k)).collect();
-    let key_of = |values: &[Value<'_>]| Key::from_values(key_places.iter().map(|place| &values[*place]));
     let mut source = Vec::with_capacity(rows.len());
     for (row, _) in rows {
         source.push(page.row(*row as usize).values()?);
     }
-    let keys: Vec<Key> = source.iter().map(|values| key_of(values)).collect();
-    let found = transaction.read_rows(&PageRequest::new(&entity.target, &columns, &entity.target_key), &keys).await?;
-    let mut target: HashMap<Key, Vec<Value<'static>>> = HashMap::with_capacity(keys.len());
-    for row in found.rows() {
-        let values = row.values()?.into_iter().zip(&entity.columns);
-        let values: Vec<Value<'static>> =
-            values.map(|(value, c)| conform(value.clone(), &c.target_type).unwrap_or(value).into_owned()).collect();
-        target.insert(key_of(&values), values);
-    }
+    let keys: Vec<Key> = source.iter().map(|values| target_key(entity, values)).collect();
+    let target = held(entity, transaction, &keys).await?;
     let types: Vec<PageColumn> =
         entity.columns.iter().map(|c| PageColumn { name: c.target.clone(), data_type: c.target_type.clone() }).collect();
     let mut builder = PageBuilder::new(types.into(), Encoding::CANONICAL);
@@ -121,9 +120,63 @@ pub(super) async fn reconcile(
             Ok(place)
         });
         let left = decision.left.iter().map(|place| columns[*place].clone()).collect();
-        reconciled.push(Reconciled { place: place.transpose()?, left, open: decision.open, key: shown(key) });
+        let there = target.get(key);
+        let cell = |place: &usize| {
+            let before = there.map_or(&Value::Null, |values| &values[*place]);
+            Cell::new(&columns[*place], before, &source[*place])
+        };
+        let contested = decision.left.iter().chain(&decision.overwritten).filter(|_| tells).map(cell).collect();
+        let (lost, open) = (there.is_none(), decision.open);
+        reconciled.push(Reconciled {
+            place: place.transpose()?,
+            left,
+            contested,
+            lost,
+            open,
+            key: shown(key),
+            target_key: key.clone(),
+        });
     }
     Ok(Reconciliation { page: builder.finish(None), rows: reconciled })
+}
+
+/// Returns the key that a row has in the target.
+fn target_key(entity: &EntityPlan, values: &[Value<'_>]) -> Key {
+    let places = entity.target_key.iter().filter_map(|k| entity.columns.iter().position(|c| &c.target == k));
+    Key::from_values(places.map(|place| &values[place]))
+}
+
+/// Reads what the target holds under these keys of its own, conformed to its columns.
+async fn held(
+    entity: &EntityPlan,
+    transaction: &mut dyn SinkTransaction,
+    keys: &[Key],
+) -> Result<HashMap<Key, Vec<Value<'static>>>> {
+    let columns: Vec<String> = entity.columns.iter().map(|c| c.target.clone()).collect();
+    let found = transaction.read_rows(&PageRequest::new(&entity.target, &columns, &entity.target_key), keys).await?;
+    let mut target = HashMap::with_capacity(keys.len());
+    for row in found.rows() {
+        let values = row.values()?.into_iter().zip(&entity.columns);
+        let values: Vec<Value<'static>> =
+            values.map(|(value, c)| conform(value.clone(), &c.target_type).unwrap_or(value).into_owned()).collect();
+        target.insert(target_key(entity, &values), values);
+    }
+    Ok(target)
+}
+
+/// Returns the column checksums of what the target holds of these rows.
+pub(super) async fn held_sums(
+    entity: &EntityPlan,
+    transaction: &mut dyn SinkTransaction,
+    page: &Page,
+    rows: &[u32],
+) -> Result<Vec<ColumnSums>> {
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in rows {
+        keys.push(target_key(entity, &page.row(*row as usize).values()?));
+    }
+    let target = held(entity, transaction, &keys).await?;
+    Ok(keys.iter().map(|key| target.get(key).map(|values| column_sums(values))).collect())
 }
 
 pub(super) fn shown(key: &Key) -> String {
@@ -135,6 +188,8 @@ pub(super) fn shown(key: &Key) -> String {
 struct Decision<'v> {
     values: Option<Vec<&'v Value<'v>>>,
     left: Vec<usize>,
+    /// The columns that both sides have changed and the source's values go into.
+    overwritten: Vec<usize>,
     open: Option<Base>,
 }
 
@@ -152,7 +207,7 @@ fn decide<'v>(base: &Base, source: &'v [Value<'v>], target: &'v [Value<'v>], pol
         sum
     };
     let mut values: Vec<&Value<'v>> = Vec::with_capacity(count);
-    let mut left = Vec::new();
+    let (mut left, mut overwritten) = (Vec::new(), Vec::new());
     let mut open = of_source.to_vec();
     for place in 0..count {
         let (new, old) = (sum(&of_source, place), sum(&of_target, place));
@@ -164,7 +219,10 @@ fn decide<'v>(base: &Base, source: &'v [Value<'v>], target: &'v [Value<'v>], pol
             (false, _, _) | (true, true, true) => false,
             (true, false, _) => true,
             (true, true, false) => match policy {
-                OnConflict::Source => true,
+                OnConflict::Source => {
+                    overwritten.push(place);
+                    true
+                }
                 OnConflict::Target | OnConflict::Report => {
                     left.push(place);
                     if let (OnConflict::Report, Some(base)) = (policy, known) {
@@ -182,15 +240,16 @@ fn decide<'v>(base: &Base, source: &'v [Value<'v>], target: &'v [Value<'v>], pol
         Some(_) => Base { checksum: canonical::checksum(&open), columns: Some(open.into()) },
         None => Base { checksum: base.checksum, columns: None },
     });
-    Ok(Decision { values: Some(values), left, open })
+    Ok(Decision { values: Some(values), left, overwritten, open })
 }
 
 /// Decides about a row that the target has lost.
 fn without_target<'v>(base: &Base, source: &'v [Value<'v>], policy: OnConflict) -> Decision<'v> {
+    let (all, none) = ((0..source.len()).collect(), Vec::new());
     match policy {
-        OnConflict::Source => Decision { values: Some(source.iter().collect()), left: Vec::new(), open: None },
-        OnConflict::Target => Decision { values: None, left: (0..source.len()).collect(), open: None },
-        OnConflict::Report => Decision { values: None, left: (0..source.len()).collect(), open: Some(base.clone()) },
+        OnConflict::Source => Decision { values: Some(source.iter().collect()), left: none, overwritten: all, open: None },
+        OnConflict::Target => Decision { values: None, left: all, overwritten: none, open: None },
+        OnConflict::Report => Decision { values: None, left: all, overwritten: none, open: Some(base.clone()) },
     }
 }
 

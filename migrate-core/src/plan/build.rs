@@ -366,6 +366,7 @@ fn plan_entity(
         row_estimate: source.row_estimate,
         references: Vec::new(),
         cascades: Vec::new(),
+        holders: Vec::new(),
         orphans: Arc::new([]),
         placeholders: Vec::new(),
         together: None,

@@ -5,6 +5,7 @@ use crate::binding::with_partitions;
 use crate::job::{DeleteMode, Job, LeftFilter};
 use crate::schema::{DatabaseSchema, ForeignKeyAction, TableKind, TableName, TableSchema};
 use serde::Serialize;
+use std::collections::HashMap;
 
 /// A live reference to an entity's table that does not keep its rows from going, but goes with them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,13 +33,16 @@ pub(super) fn find(job: &Job, entities: &mut [EntityPlan], target: &DatabaseSche
     let tables: Vec<&TableSchema> = target.tables.iter().filter(|t| t.kind != TableKind::Partition).collect();
     let tables = with_partitions(&tables, target);
     let fed: Vec<TableName> = entities.iter().map(|e| e.target.name.clone()).collect();
+    // The tables that are fed, each with the lowest level of what feeds it, and whether single rows of it are told apart by a key.
+    let mut levels: HashMap<TableName, (usize, bool)> = HashMap::new();
+    for entity in entities.iter() {
+        let keyed = !entity.is_keyless() && entity.set.is_none();
+        let known = levels.entry(entity.target.name.clone()).or_insert((entity.level, keyed));
+        *known = (known.0.min(entity.level), known.1 && keyed);
+    }
     for entity in entities.iter_mut() {
         for child in &tables {
             for key in child.foreign_keys.iter().filter(|key| key.parent == entity.target.name) {
-                match key.on_delete {
-                    ForeignKeyAction::NoAction | ForeignKeyAction::Restrict => continue,
-                    ForeignKeyAction::Cascade | ForeignKeyAction::SetNull | ForeignKeyAction::SetDefault => {}
-                }
                 let found = CascadePlan {
                     table: child.name.clone(),
                     columns: key.columns.clone(),
@@ -47,6 +51,17 @@ pub(super) fn find(job: &Job, entities: &mut [EntityPlan], target: &DatabaseSche
                     moved: fed.contains(&child.name),
                     child: child.clone(),
                 };
+                match key.on_delete {
+                    ForeignKeyAction::NoAction | ForeignKeyAction::Restrict => {
+                        // What goes together, or as a whole, a plan does not follow row by row.
+                        let follows = levels.get(&child.name).is_none_or(|(level, keyed)| *keyed && *level > entity.level);
+                        if follows && child.name != entity.target.name && !entity.holders.contains(&found) {
+                            entity.holders.push(found);
+                        }
+                        continue;
+                    }
+                    ForeignKeyAction::Cascade | ForeignKeyAction::SetNull | ForeignKeyAction::SetDefault => {}
+                }
                 if entity.cascades.contains(&found) {
                     continue;
                 }

@@ -436,22 +436,24 @@ pub(super) fn find_column<'a>(table: &'a TableSchema, name: &str, fold: bool) ->
 /// Notes how two columns differ.
 fn describe_pair(source: &ColumnSchema, target: &ColumnSchema, notes: &mut Vec<String>) -> std::result::Result<(), String> {
     let name = &target.name;
+    // What the job itself makes of a column has no type that anybody has declared.
+    let what = if source.native_type.is_empty() { "what the job sets" } else { &source.native_type };
     if let (DataType::Dynamic { .. }, _) | (_, DataType::Dynamic { .. }) = (&source.data_type, &target.data_type) {
         // Cells carry their own type: each is judged when it comes by.
     } else {
         match fit(&source.data_type, &target.data_type) {
             Fit::Never => {
                 return Err(format!(
-                    "column {name} cannot take the source's values: {} does not fit {}; leave it out with columns.exclude",
-                    source.native_type, target.native_type
+                    "column {name} cannot take the source's values: {what} does not fit {}; leave it out with columns.exclude",
+                    target.native_type
                 ));
             }
             Fit::Sometimes => notes.push(format!(
-                "column {name}: {} goes into {}; rows whose value does not fit exactly are quarantined",
-                source.native_type, target.native_type
+                "column {name}: {what} goes into {}; rows whose value does not fit exactly are quarantined",
+                target.native_type
             )),
             Fit::Always if source.data_type != target.data_type => {
-                notes.push(format!("column {name}: {} goes into {}", source.native_type, target.native_type));
+                notes.push(format!("column {name}: {what} goes into {}", target.native_type));
             }
             Fit::Always => {}
         }

@@ -59,6 +59,9 @@ pub struct EntityPlan {
     /// What would go, or change, in the target with rows of its table, where nothing held them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cascades: Vec<CascadePlan>,
+    /// What keeps rows of its table from going for as long as rows there refer to them, as far as a plan can tell.
+    #[serde(skip)]
+    pub(crate) holders: Vec<CascadePlan>,
     /// Rows whose parent is nowhere, and what becomes of them: known once a run has begun.
     #[serde(skip)]
     pub(crate) orphans: Arc<[Orphaned]>,

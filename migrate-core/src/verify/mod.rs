@@ -89,7 +89,7 @@ async fn with_orphans(pipeline: &Pipeline, plan: Plan, state: &dyn TargetState) 
     }
     let mut snapshot = pipeline.source.open_snapshot().await.context("side", "source")?;
     check_placeholders(&plan, snapshot.as_mut()).await?;
-    let search = Search { job: &pipeline.job, plan: &plan, sink: pipeline.sink.as_ref(), state, fails: false };
+    let search = Search { job: &pipeline.job, plan: &plan, sink: pipeline.sink.as_ref(), state, fails: false, allowed: None };
     let settled = search.settle(snapshot.as_mut()).await?;
     Ok(settled.map_or(plan, |settled| settled.plan))
 }

@@ -6,7 +6,7 @@ use crate::failure::{self, DONE, Failure};
 use crate::output::{self, EntityLine, Table};
 use crate::{connect, interrupt};
 use migrate_core::job::CancelToken;
-use migrate_core::pipeline::{Change, Pipeline, Preview, Sample};
+use migrate_core::pipeline::{Change, Contested, Pipeline, Preview, Resolution, Sample};
 use migrate_core::plan::{EntityPlan, Plan};
 use migrate_core::{Error, ErrorKind};
 use serde_json::Value;
@@ -50,6 +50,8 @@ pub(super) async fn plan(global: &Global, arguments: &PlanArguments) -> Result<u
         if !arguments.show_values {
             let entities = document["changes"].as_array_mut().into_iter().flatten();
             super::hide_values(entities.filter_map(|entity| entity.get_mut("samples")?.as_array_mut()).flatten());
+            let entities = document["changes"].as_array_mut().into_iter().flatten();
+            super::hide_values(entities.filter_map(|entity| entity.pointer_mut("/contested/samples")?.as_array_mut()).flatten());
             let entities = document.pointer_mut("/rehearsal/entities").and_then(Value::as_array_mut).into_iter().flatten();
             super::hide_values(entities.filter_map(|entity| entity.get_mut("refused")?.as_array_mut()).flatten());
         }
@@ -142,6 +144,9 @@ fn print_changes(preview: &Preview, show_values: bool) {
         output::print_line(&format!("some rows of {} that would change:", output::name(&entity.name)));
         entity.samples.iter().for_each(|sample| print_sample(sample, show_values));
     }
+    for entity in preview.changes.iter().filter(|e| !e.contested.is_empty()) {
+        print_contested(&entity.name, &entity.contested, show_values);
+    }
     output::print_line("");
     output::print_line(&format!(
         "about {} and {} to write; plan {}",
@@ -150,6 +155,35 @@ fn print_changes(preview: &Preview, show_values: bool) {
         preview.hash
     ));
     output::print_line(&format!("to do exactly this: migrate run --plan {}", preview.hash));
+}
+
+/// Says what would become of rows that both sides have changed.
+fn print_contested(entity: &str, contested: &Contested, show_values: bool) {
+    output::print_line("");
+    output::print_line(&format!("rows of {} that both sides have changed since they were synced last:", output::name(entity)));
+    for (count, what) in [
+        (contested.overwritten, "the target's change would be overwritten"),
+        (contested.kept, "the target's change would be kept"),
+        (contested.open, "the target's change would be kept, and the conflict stays open"),
+    ] {
+        if count > 0 {
+            output::print_line(&format!("  {}: {what}", output::rows(count)));
+        }
+    }
+    for conflict in &contested.samples {
+        let resolution = match conflict.resolution {
+            Resolution::Overwritten => "overwritten",
+            Resolution::Kept => "kept",
+            Resolution::Open => "open",
+        };
+        let key = output::name(&conflict.key.join(", "));
+        if conflict.deleted {
+            output::print_line(&format!("  {resolution} ({key}): the target has deleted it"));
+        } else {
+            output::print_line(&format!("  {resolution} ({key})"));
+            super::print_cells(&conflict.columns, show_values);
+        }
+    }
 }
 
 fn print_sample(sample: &Sample, show_values: bool) {

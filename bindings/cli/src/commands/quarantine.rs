@@ -5,7 +5,7 @@ use crate::args::{Global, QuarantineCommand, QuarantineRows, RunArguments};
 use crate::failure::{DONE, Failure};
 use crate::output::{self, Table};
 use crate::{bars, interrupt};
-use migrate_core::job::CancelToken;
+use migrate_core::job::{CancelToken, Entities};
 use migrate_core::pipeline::Pipeline;
 use migrate_core::state::QuarantinedRow;
 use migrate_core::value::{Key, text};
@@ -33,10 +33,19 @@ async fn find(global: &Global, arguments: &QuarantineRows) -> Result<(Pipeline, 
     let state = target.state();
     let pipeline = Pipeline::builder(job).source(source).target(target).options(options).build()?;
     let located = |error: Error| locate(error.with("side", "target"), &environments);
-    let rows = match state.exists().await.map_err(located)? {
+    let exists = state.exists().await.map_err(located)?;
+    let rows = match exists {
         true => state.quarantine(&name, None, MOST).await.map_err(located)?,
         false => Vec::new(),
     };
+    for entity in &only.entities {
+        let listed = matches!(&definition.entities, Entities::List(list) if list.iter().any(|e| e.name() == *entity));
+        let refused = rows.iter().any(|row| &row.scope.entity == entity);
+        if !listed && !refused && (!exists || state.checkpoints(&name, entity).await.map_err(located)?.is_empty()) {
+            let error = Error::new(ErrorKind::NotFound, "the job has moved no entity of this name");
+            return Err(error.with("entity", entity).with("job", name).into());
+        }
+    }
     let wanted = |row: &QuarantinedRow| {
         only.takes(&definition, &row.scope.entity) && arguments.key.as_ref().is_none_or(|key| key == &shown_key(row))
     };
@@ -120,20 +129,20 @@ fn values(row: &QuarantinedRow) -> Vec<Option<String>> {
     values.iter().map(|value| (!value.is_null()).then(|| text::to_text(value).into_owned())).collect()
 }
 
-/// Refused rows have no entry in the ledger: a run of their entities reads them and sends them again.
+/// Reads the refused rows again and sends them, and no others.
 async fn replay(global: &Global, mut arguments: QuarantineRows) -> Result<u8, Failure> {
     let (_, rows) = find(global, &arguments).await?;
     if rows.is_empty() {
         output::print_line("No row is in quarantine.");
         return Ok(DONE);
     }
-    let mut entities: Vec<String> = rows.into_iter().map(|row| row.scope.entity).collect();
+    let mut entities: Vec<String> = rows.iter().map(|row| row.scope.entity.clone()).collect();
     entities.sort();
     entities.dedup();
     arguments.job.entities = entities;
     arguments.job.stages.clear();
     let run = RunArguments { job: arguments.job, dry_run: false, plan: None, verify: None };
-    super::run::run(global, &run, bars::on_terminal()).await
+    super::run::run_rows(global, &run, Some(&rows), bars::on_terminal()).await
 }
 
 async fn drop_rows(global: &Global, arguments: &QuarantineRows) -> Result<u8, Failure> {
@@ -144,7 +153,8 @@ async fn drop_rows(global: &Global, arguments: &QuarantineRows) -> Result<u8, Fa
     if global.json {
         output::print_json(&json!({ "dropped": count }));
     } else {
-        output::print_line(&format!("{} rows were dropped from quarantine", output::count(count)));
+        let were = if count == 1 { "was" } else { "were" };
+        output::print_line(&format!("{} {were} dropped from quarantine", output::rows(count)));
     }
     Ok(DONE)
 }

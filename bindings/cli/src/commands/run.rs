@@ -9,6 +9,7 @@ use crate::output::{self, EntityLine};
 use crate::{connect, interrupt};
 use migrate_core::job::{CancelToken, ExecutionState, Observers, VerifyMode};
 use migrate_core::pipeline::{Pipeline, RunReport};
+use migrate_core::state::QuarantinedRow;
 use migrate_core::verify;
 use migrate_core::{Error, ErrorKind};
 use serde_json::json;
@@ -16,6 +17,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) async fn run(global: &Global, arguments: &RunArguments, bars: Bars) -> Result<u8, Failure> {
+    run_rows(global, arguments, None, bars).await
+}
+
+/// Runs a job, or sends again those of its rows that were refused.
+pub(super) async fn run_rows(
+    global: &Global,
+    arguments: &RunArguments,
+    refused: Option<&[QuarantinedRow]>,
+    bars: Bars,
+) -> Result<u8, Failure> {
     let began = Instant::now();
     let Prepared { file, job, source, target, mut options } = prepare(global, &arguments.job)?;
     options.plan_hash.clone_from(&arguments.plan);
@@ -32,14 +43,18 @@ pub(super) async fn run(global: &Global, arguments: &RunArguments, bars: Bars) -
         .observer(Arc::new(Observers(vec![display.observer(), Arc::new(LogObserver)])))
         .options(options)
         .build()?;
-    let outcome = interrupt::unless_stuck(&cancel, pipeline.run(&cancel)).await;
+    let outcome = match refused {
+        Some(rows) => interrupt::unless_stuck(&cancel, pipeline.replay(rows, &cancel)).await,
+        None => interrupt::unless_stuck(&cancel, pipeline.run(&cancel)).await,
+    };
     drop(display);
     let report = outcome.map_err(|error| locate(error, &environments)).map_err(|error| match error.kind() {
         ErrorKind::Cancelled => Failure::from(error).with_hint(format!("to go on: {}", again(global, &name))),
         _ => Failure::from(error),
     })?;
     let ended_well = matches!(report.status, ExecutionState::Succeeded | ExecutionState::Partial);
-    let verified = match pipeline.verify_mode() == VerifyMode::Full && ended_well {
+    // What else has changed is left to the next run, and so is the proof that both sides are equal.
+    let verified = match pipeline.verify_mode() == VerifyMode::Full && ended_well && refused.is_none() {
         true => Some(verify::verify(&pipeline, &cancel).await.map_err(|error| locate(error, &environments))?),
         false => None,
     };
@@ -94,7 +109,8 @@ fn advise(report: &RunReport, again: &str) {
     }
     let refused: u64 = report.entities.iter().map(|e| e.counters.quarantined).sum();
     if refused > 0 {
-        eprintln!("{} rows were refused and are kept in the target's quarantine, each with its reason", output::count(refused));
+        let (were, each) = if refused == 1 { ("was refused and is", "") } else { ("were refused and are", "each ") };
+        eprintln!("{} {were} kept in the target's quarantine, {each}with its reason", output::rows(refused));
     }
     let about = format!("about it: migrate executions logs {}", report.execution_id);
     match report.status {

@@ -1,5 +1,6 @@
 //! Makes the target remember rows that it holds already.
 
+use super::contested::Contested;
 use super::preview::{EntityPreview, context};
 use super::sink::DrySink;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -55,9 +56,9 @@ pub(in crate::pipeline) async fn adopt(pipeline: &Pipeline, cancel: &CancelToken
     result?;
     let tally = sink.tally();
     let entities = tracker.progress().entities.into_iter().map(|entity| {
-        let table = plan.entity(&entity.name).and_then(|e| tally.tables.get(&e.target.name.to_string()));
-        let samples = table.map(|t| t.samples.clone()).unwrap_or_default();
-        EntityPreview { name: entity.name, counters: entity.counters, seconds: entity.seconds, samples }
+        let samples = tally.entities.get(&entity.name).map(|e| e.samples.0.clone()).unwrap_or_default();
+        let contested = Contested::default();
+        EntityPreview { name: entity.name, counters: entity.counters, seconds: entity.seconds, samples, contested }
     });
     Ok(entities.collect())
 }

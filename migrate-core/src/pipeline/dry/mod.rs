@@ -9,6 +9,7 @@
 //! and triggers, a rehearsal finds out: the run itself, where nothing of it stays.
 
 mod adopt;
+mod contested;
 mod preview;
 mod rehearse;
 mod sink;
@@ -16,6 +17,8 @@ mod state;
 mod tally;
 
 pub(super) use adopt::adopt;
+pub(super) use contested::Foreseen;
+pub use contested::{Conflict, Contested, Resolution};
 pub(super) use preview::preview;
 pub use preview::{EntityPreview, Preview};
 pub(super) use rehearse::rehearse;

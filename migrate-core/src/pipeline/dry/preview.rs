@@ -1,10 +1,11 @@
 //! What a run would change, row by row.
 
+use super::contested::{Contested, Foreseen};
 use super::rehearse::Rehearsed;
 use super::sink::DrySink;
 use super::tally::{Sample, Tally};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::job::{CancelToken, Observers, Owner, ProgressTracker, QuarantineLimit, VerifyMode};
+use crate::job::{CancelToken, Mode, Observers, OnConflict, Owner, ProgressTracker, QuarantineLimit, VerifyMode};
 use crate::pipeline::context::{Context, Purpose};
 use crate::pipeline::{Pipeline, execute};
 use crate::plan::{EntityPlan, Plan};
@@ -51,9 +52,12 @@ pub struct EntityPreview {
     pub counters: Counters,
     /// How long it took to find out.
     pub seconds: f64,
-    /// Some of the rows of its table that would change.
+    /// Some of its rows that would change.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub samples: Vec<Sample>,
+    /// What would become of its rows that both sides have changed since they were synced last.
+    #[serde(skip_serializing_if = "Contested::is_empty")]
+    pub contested: Contested,
 }
 
 /// Runs the pipeline dry.
@@ -65,7 +69,7 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
     if plan.check_drift().is_err() {
         // There is no run to be foreseen, and no pairing of columns that one would go by.
         return Ok(Preview {
-            hash: hash(&plan, &Tally::default())?,
+            hash: hash(&plan, pipeline.job.on_conflict, &Tally::default(), &Foreseen::default())?,
             changes: Vec::new(),
             estimated_seconds: 0.0,
             estimated_bytes: 0,
@@ -84,7 +88,8 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
     let tracker = Arc::new(ProgressTracker::new(pipeline.clock.clone()));
     let observer = Observers(vec![tracker.clone(), pipeline.observer.clone()]);
     let context = context(pipeline, Arc::new(sink.clone()), cancel, tracker.clone(), observer).await?;
-    let context = Context { missing, ..context };
+    let foreseen = Arc::new(Foreseen::default());
+    let context = Context { missing, foreseen: Some(foreseen.clone()), ..context };
     let began = pipeline.clock.now();
     tokio::select! {
         result = Box::pin(execute::attempt_once(&context, &plan)) => result.map(drop)?,
@@ -96,18 +101,18 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
     let changes = plan.entities.iter().map(|entity| {
         let found = progress.entities.iter().find(|e| e.name == entity.name);
         let (counters, seconds) = found.map(|e| (e.counters, e.seconds)).unwrap_or_default();
-        let table = tally.tables.get(&entity.target.name.to_string());
         EntityPreview {
             name: entity.name.clone(),
             counters,
             seconds,
-            samples: table.map(|t| t.samples.clone()).unwrap_or_default(),
+            samples: tally.entities.get(&entity.name).map(|e| e.samples.0.clone()).unwrap_or_default(),
+            contested: foreseen.of(&entity.name),
         }
     });
     let changes: Vec<EntityPreview> = changes.collect();
     let rows: u64 = tally.tables.values().map(|t| t.rows).sum();
     Ok(Preview {
-        hash: hash(&plan, &tally)?,
+        hash: hash(&plan, pipeline.job.on_conflict, &tally, &foreseen)?,
         changes,
         estimated_seconds: seconds + as_float(rows) / ROWS_PER_SECOND,
         estimated_bytes: tally.tables.values().map(|t| t.bytes).sum(),
@@ -132,7 +137,8 @@ pub(super) async fn context(
     // Rows that an execution to be resumed has inserted are its own, for the next attempt as for this preview of it.
     let unfinished = pipeline.recorder.unfinished(&job.name, &job.source, &job.target).await?;
     let owner = Owner::this_process();
-    let execution = unfinished.map_or_else(|| "dry run".to_owned(), |execution| execution.id);
+    // No ledger is of this one: what an adoption has found of a row is not what a run would do to it.
+    let execution = unfinished.map_or_else(|| "a preview".to_owned(), |execution| execution.id);
     let holder = crate::state::FenceOwner { execution: execution.clone(), host: owner.host, process: owner.process };
     let mut limits = execute::limits(pipeline);
     // One view of the target serves all; and a plan tells how many rows would be refused, however many that are.
@@ -156,18 +162,24 @@ pub(super) async fn context(
         tracker,
         clock: pipeline.clock.clone(),
         purpose: Purpose::Preview,
+        replay: None,
+        foreseen: None,
         missing: Arc::default(),
     })
 }
 
-/// Returns a digest of everything that decides what a run would write: the schema's changes, the mapping and each row's change.
-fn hash(plan: &Plan, tally: &Tally) -> Result<String> {
+/// Returns a digest of everything that decides what a run would do: the schema's changes, the mapping, each row's change, and each row
+/// that would be refused, left to the target, or is changed on both sides.
+fn hash(plan: &Plan, policy: OnConflict, tally: &Tally, foreseen: &Foreseen) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut line = |text: &str| {
         hasher.update((text.len() as u64).to_be_bytes());
         hasher.update(text.as_bytes());
     };
     line(&format!("{} {}", plan.job, plan.mode));
+    if plan.mode == Mode::Update {
+        line(&format!("on conflict {policy:?}"));
+    }
     for entity in &plan.entities {
         line(&entity_line(plan, entity));
     }
@@ -176,6 +188,10 @@ fn hash(plan: &Plan, tally: &Tally) -> Result<String> {
     line(&schema.map_err(|e| Error::new(ErrorKind::Internal, "a plan cannot be written").caused_by(e))?);
     for (table, changes) in &tally.tables {
         line(&format!("{table} {}", changes.digest()));
+    }
+    for entity in &plan.entities {
+        let refused = tally.entities.get(&entity.name).map(|found| found.digest()).unwrap_or_default();
+        line(&format!("{refused} {}", foreseen.of(&entity.name).digest()));
     }
     let full: [u8; 32] = hasher.finalize().into();
     Ok(to_hex(&full[..16]))

@@ -1,7 +1,7 @@
 //! A sink that looks where it would write.
 
 use super::state::DryState;
-use super::tally::{Cell, Change, Sample, Tally, shown_key};
+use super::tally::{Cell, Change, Sample, Samples, Tally, shown_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{DatabaseSchema, TableName, TableSchema};
 use crate::sink::{
@@ -39,6 +39,39 @@ struct Shared {
     /// Columns that tables which are there lack, and a run adds: they hold NULL.
     added: HashMap<TableName, HashSet<String>>,
     tally: Mutex<Tally>,
+    touched: Mutex<Touched>,
+}
+
+/// Rows that would not be found any more where they are, by their tables and keys.
+#[derive(Debug, Default)]
+struct Touched {
+    /// Rows that would be deleted.
+    deleted: Keys,
+    /// Rows that would refer to another parent.
+    moved: Keys,
+}
+
+type Keys = HashMap<TableName, (Vec<String>, HashSet<Key>)>;
+
+impl Touched {
+    fn add(&mut self, other: Touched) {
+        for (own, other) in [(&mut self.deleted, other.deleted), (&mut self.moved, other.moved)] {
+            for (table, (columns, keys)) in other {
+                own.entry(table).or_insert_with(|| (columns, HashSet::new())).1.extend(keys);
+            }
+        }
+    }
+
+    /// The columns by which the rows of a table are known.
+    fn columns(&self, table: &TableName) -> Option<&[String]> {
+        self.deleted.get(table).or_else(|| self.moved.get(table)).map(|(columns, _)| &columns[..])
+    }
+
+    /// Whether a row is not found any more, where another column than its key is asked for if `elsewhere`.
+    fn hides(&self, table: &TableName, key: &Key, elsewhere: bool) -> bool {
+        let has = |keys: &Keys| keys.get(table).is_some_and(|(_, keys)| keys.contains(key));
+        has(&self.deleted) || (elsewhere && has(&self.moved))
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -55,14 +88,20 @@ impl DrySink {
             inner,
             state: overlay.clone(),
             overlay: Some(overlay),
-            shared: Arc::new(Shared { view: AsyncMutex::new(None), missing, added: added_by(plan), tally: Mutex::default() }),
+            shared: Arc::new(Shared {
+                view: AsyncMutex::new(None),
+                missing,
+                added: added_by(plan),
+                tally: Mutex::default(),
+                touched: Mutex::default(),
+            }),
         })
     }
 
     /// Writes no row, yet commits what is said of them: the target remembers rows that it holds already.
     pub(super) fn remembering(inner: Arc<dyn Sink>) -> Self {
         let (missing, added) = (Arc::default(), HashMap::new());
-        let shared = Shared { view: AsyncMutex::new(None), missing, added, tally: Mutex::default() };
+        let shared = Shared { view: AsyncMutex::new(None), missing, added, tally: Mutex::default(), touched: Mutex::default() };
         DrySink { state: inner.state(), inner, overlay: None, shared: Arc::new(shared) }
     }
 
@@ -103,8 +142,22 @@ impl DrySink {
     /// Reads rows of the target and conforms them to its columns, by key.
     async fn look_up(&self, request: &PageRequest<'_>, keys: &[Key]) -> Result<HashMap<Key, Vec<Value<'static>>>> {
         let mut found = HashMap::with_capacity(keys.len());
+        self.each(request, keys, |key, values| {
+            found.insert(key, values);
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Reads rows of the target and conforms them to its columns; several may have one key, where it is not the table's own.
+    async fn each(
+        &self,
+        request: &PageRequest<'_>,
+        keys: &[Key],
+        mut take: impl FnMut(Key, Vec<Value<'static>>) + Send,
+    ) -> Result<()> {
         if self.is_missing(request.table) {
-            return Ok(found);
+            return Ok(());
         }
         let types = columns_of(request.table, request.columns)?;
         let places: Vec<usize> = request.key.iter().filter_map(|k| request.columns.iter().position(|c| c == k)).collect();
@@ -115,11 +168,10 @@ impl DrySink {
                 // What the target's column holds against its own type is compared as it is.
                 let values: Vec<Value<'static>> =
                     values.map(|(v, c)| conform(v.clone(), &c.data_type).unwrap_or(v).into_owned()).collect();
-                let key = Key::from_values(places.iter().map(|place| &values[*place]));
-                found.insert(key, values);
+                take(Key::from_values(places.iter().map(|place| &values[*place])), values);
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Returns what would have been written so far.
@@ -179,7 +231,14 @@ impl Sink for DrySink {
             Some(_) => None,
             None => Some(self.inner.begin(fence).await?),
         };
-        Ok(Box::new(DryTransaction { sink: self.clone(), tally: Tally::default(), state: Vec::new(), real }))
+        Ok(Box::new(DryTransaction {
+            sink: self.clone(),
+            tally: Tally::default(),
+            samples: Samples::default(),
+            touched: Touched::default(),
+            state: Vec::new(),
+            real,
+        }))
     }
 
     async fn finish(&self, _plan: &SchemaPlan, _fence: &Fence, _progress: &OnStep<'_>) -> Result<()> {
@@ -199,6 +258,9 @@ impl Sink for DrySink {
 struct DryTransaction {
     sink: DrySink,
     tally: Tally,
+    /// Changed rows of whichever entity the next change of state is of.
+    samples: Samples,
+    touched: Touched,
     /// State that was put ahead of the commit. Blocks are not kept: nothing reads them again.
     state: Vec<StateChanges>,
     /// Where state is written to, if anywhere.
@@ -212,6 +274,14 @@ impl fmt::Debug for DryTransaction {
 }
 
 impl DryTransaction {
+    /// Gives what was done since the last change of state to the entity that this one is of.
+    fn attribute(&mut self, state: &StateChanges) {
+        let Some(scope) = &state.scope else { return };
+        let entity = self.tally.entity(&scope.entity);
+        entity.samples.add(std::mem::take(&mut self.samples));
+        state.quarantine.iter().for_each(|row| entity.refuse(row));
+    }
+
     async fn compare(&mut self, request: &WriteRequest<'_>) -> Result<Vec<Outcome>> {
         let names: Vec<String> = request.page.columns().iter().map(|c| c.name.clone()).collect();
         let places: Vec<usize> = request.key.iter().filter_map(|k| names.iter().position(|c| c == k)).collect();
@@ -230,11 +300,12 @@ impl DryTransaction {
             let row = request.page.row(*row);
             let Some(before) = there.get(key) else {
                 table.note(Change::Insert, key.as_bytes(), row.data());
-                table.sample(Change::Insert, || Sample { change: Change::Insert, key: shown_key(key), columns: Vec::new() });
+                self.samples.keep(Change::Insert, || Sample { change: Change::Insert, key: shown_key(key), columns: Vec::new() });
                 outcomes.push(Outcome::Inserted);
                 continue;
             };
             if request.mode == WriteMode::InsertMissing {
+                table.skip(key.as_bytes());
                 outcomes.push(Outcome::Skipped);
                 continue;
             }
@@ -249,8 +320,14 @@ impl DryTransaction {
                 outcomes.push(Outcome::Unchanged);
                 continue;
             }
+            let refers =
+                |cell: &Cell| request.table.foreign_keys.iter().any(|reference| reference.columns.contains(&cell.column));
+            if cells.iter().any(refers) {
+                let moved = self.touched.moved.entry(request.table.name.clone());
+                moved.or_insert_with(|| (request.key.to_vec(), HashSet::new())).1.insert(key.clone());
+            }
             table.note(Change::Update, key.as_bytes(), row.data());
-            table.sample(Change::Update, || Sample { change: Change::Update, key: shown_key(key), columns: cells });
+            self.samples.keep(Change::Update, || Sample { change: Change::Update, key: shown_key(key), columns: cells });
             outcomes.push(Outcome::Updated);
         }
         Ok(outcomes)
@@ -279,8 +356,22 @@ impl SinkTransaction for DryTransaction {
     }
 
     async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>> {
-        let there = self.sink.look_up(&PageRequest::new(table, key, key), keys).await?;
-        Ok(keys.iter().filter(|key| there.contains_key(key)).cloned().collect())
+        let before = |touched: &Touched| touched.columns(&table.name).map(<[String]>::to_vec);
+        let shared = before(&self.sink.shared.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        let own = shared.or_else(|| before(&self.touched)).unwrap_or_default();
+        let mut columns = key.to_vec();
+        columns.extend(own.iter().filter(|name| !key.contains(name)).cloned());
+        let places: Vec<usize> = own.iter().filter_map(|name| columns.iter().position(|c| c == name)).collect();
+        let mut rows = Vec::new();
+        self.sink.each(&PageRequest::new(table, &columns, key), keys, |found, values| rows.push((found, values))).await?;
+        let shared = self.sink.shared.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        let (elsewhere, none) = (own != key, own.is_empty());
+        let hidden = |values: &[Value<'static>]| {
+            let of = Key::from_values(places.iter().map(|place| &values[*place]));
+            !none && [&*shared, &self.touched].iter().any(|touched| touched.hides(&table.name, &of, elsewhere))
+        };
+        let there: HashSet<Key> = rows.into_iter().filter(|(_, values)| !hidden(values)).map(|(found, _)| found).collect();
+        Ok(keys.iter().filter(|key| there.contains(key)).cloned().collect())
     }
 
     async fn reserve(&mut self, table: &TableSchema, column: &str, _count: usize) -> Result<Vec<Value<'static>>> {
@@ -293,9 +384,12 @@ impl SinkTransaction for DryTransaction {
         let tally = self.tally.table(&table.name.to_string());
         for key in there.keys() {
             tally.note(Change::Delete, key.as_bytes(), &[]);
-            tally.sample(Change::Delete, || Sample { change: Change::Delete, key: shown_key(key), columns: Vec::new() });
+            self.samples.keep(Change::Delete, || Sample { change: Change::Delete, key: shown_key(key), columns: Vec::new() });
         }
-        Ok(there.len() as u64)
+        let count = there.len() as u64;
+        let deleted = self.touched.deleted.entry(table.name.clone()).or_insert_with(|| (key.to_vec(), HashSet::new()));
+        deleted.1.extend(there.into_keys());
+        Ok(count)
     }
 
     async fn delete_chosen(&mut self, request: &PageRequest<'_>, choose: &mut Choose<'_>) -> Result<u64> {
@@ -323,6 +417,7 @@ impl SinkTransaction for DryTransaction {
     }
 
     async fn put_state(&mut self, state: StateChanges) -> Result<()> {
+        self.attribute(&state);
         if let Some(real) = &mut self.real {
             return real.put_state(state).await;
         }
@@ -331,13 +426,15 @@ impl SinkTransaction for DryTransaction {
         Ok(())
     }
 
-    async fn commit(self: Box<Self>, state: &StateChanges) -> Result<()> {
+    async fn commit(mut self: Box<Self>, state: &StateChanges) -> Result<()> {
+        self.attribute(state);
         if let Some(real) = self.real {
             real.commit(state).await?;
         }
         if let Some(overlay) = &self.sink.overlay {
             self.state.iter().chain([state]).for_each(|state| overlay.apply(state));
         }
+        self.sink.shared.touched.lock().unwrap_or_else(PoisonError::into_inner).add(self.touched);
         self.sink.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).add(self.tally);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What a dry run would have written.
 
-use crate::state::to_hex;
+use crate::state::{QuarantinedRow, to_hex};
 use crate::value::{Key, Value, text};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -59,10 +59,12 @@ pub(super) fn shown_key(key: &Key) -> Vec<String> {
     key.values().map(|values| values.iter().map(|v| text::to_text(v).into_owned()).collect()).unwrap_or_default()
 }
 
-/// What would be written to each table, by its name.
+/// What would be written to each table, by its name, and what is shown of each entity.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     pub(super) tables: BTreeMap<String, TableTally>,
+    /// By the entity's name: several may feed one table.
+    pub(super) entities: BTreeMap<String, EntityTally>,
 }
 
 impl Tally {
@@ -70,10 +72,17 @@ impl Tally {
         self.tables.entry(name.to_owned()).or_default()
     }
 
+    pub(super) fn entity(&mut self, name: &str) -> &mut EntityTally {
+        self.entities.entry(name.to_owned()).or_default()
+    }
+
     /// Adds what another transaction would have written.
     pub(super) fn add(&mut self, other: Tally) {
         for (name, table) in other.tables {
             self.table(&name).add(table);
+        }
+        for (name, entity) in other.entities {
+            self.entity(&name).add(entity);
         }
     }
 }
@@ -85,7 +94,6 @@ pub(super) struct TableTally {
     pub(super) rows: u64,
     /// Their bytes.
     pub(super) bytes: u64,
-    pub(super) samples: Vec<Sample>,
     /// The sum of the changes' digests: the order in which they are met says nothing.
     digest: u128,
 }
@@ -95,22 +103,12 @@ impl TableTally {
     pub(super) fn note(&mut self, change: Change, key: &[u8], content: &[u8]) {
         self.rows += 1;
         self.bytes += content.len() as u64;
-        let mut hasher = Sha256::new();
-        hasher.update([change as u8]);
-        hasher.update((key.len() as u64).to_be_bytes());
-        hasher.update(key);
-        hasher.update(content);
-        let full: [u8; 32] = hasher.finalize().into();
-        let mut head = [0; 16];
-        head.copy_from_slice(&full[..16]);
-        self.digest = self.digest.wrapping_add(u128::from_be_bytes(head));
+        self.digest = self.digest.wrapping_add(digest_of(change as u8, &[key], content));
     }
 
-    /// Keeps a changed row to be shown; of each kind of change there are some.
-    pub(super) fn sample(&mut self, change: Change, sample: impl FnOnce() -> Sample) {
-        if self.samples.iter().filter(|s| s.change == change).count() < SAMPLES {
-            self.samples.push(sample());
-        }
+    /// Takes note of a row that is left to the target.
+    pub(super) fn skip(&mut self, key: &[u8]) {
+        self.digest = self.digest.wrapping_add(digest_of(SKIPPED, &[key], &[]));
     }
 
     pub(super) fn digest(&self) -> String {
@@ -121,8 +119,71 @@ impl TableTally {
         self.rows += other.rows;
         self.bytes += other.bytes;
         self.digest = self.digest.wrapping_add(other.digest);
-        for sample in other.samples {
-            self.sample(sample.change, || sample.clone());
+    }
+}
+
+/// Stands, in a digest, for a row that is left to the target, beside what [`Change`] has.
+const SKIPPED: u8 = 0xfe;
+/// Stands, in a digest, for a row that is refused.
+const REFUSED: u8 = 0xff;
+
+fn digest_of(kind: u8, parts: &[&[u8]], content: &[u8]) -> u128 {
+    let mut hasher = Sha256::new();
+    hasher.update([kind]);
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.update(content);
+    let full: [u8; 32] = hasher.finalize().into();
+    let mut head = [0; 16];
+    head.copy_from_slice(&full[..16]);
+    u128::from_be_bytes(head)
+}
+
+/// What is shown of one entity, and what would be refused of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct EntityTally {
+    pub(super) samples: Samples,
+    refused: u64,
+    digest: u128,
+}
+
+impl EntityTally {
+    /// Takes note of a row that would be refused.
+    pub(super) fn refuse(&mut self, row: &QuarantinedRow) {
+        self.refused += 1;
+        let column = row.column.as_deref().unwrap_or_default();
+        self.digest = self.digest.wrapping_add(digest_of(REFUSED, &[&row.key, column.as_bytes()], row.reason.as_bytes()));
+    }
+
+    pub(super) fn digest(&self) -> String {
+        format!("{}:{}", self.refused, to_hex(&self.digest.to_be_bytes()))
+    }
+
+    fn add(&mut self, other: EntityTally) {
+        self.refused += other.refused;
+        self.digest = self.digest.wrapping_add(other.digest);
+        self.samples.add(other.samples);
+    }
+}
+
+/// Changed rows that are kept to be shown; of each kind of change there are some.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Samples(pub(super) Vec<Sample>);
+
+impl Samples {
+    /// Keeps a changed row, unless there are enough.
+    pub(super) fn keep(&mut self, change: Change, sample: impl FnOnce() -> Sample) {
+        if self.0.iter().filter(|s| s.change == change).count() < SAMPLES {
+            self.0.push(sample());
+        }
+    }
+
+    /// Keeps those of another, as far as there is room.
+    pub(super) fn add(&mut self, other: Samples) {
+        for sample in other.0 {
+            self.keep(sample.change, || sample);
         }
     }
 }

@@ -58,7 +58,7 @@ async fn judge(
         return Ok(Found { name, passed: true, message: "every row has its parent".to_owned() });
     }
     let (job, sink, state) = (pipeline.job.as_ref(), pipeline.sink.as_ref(), pipeline.sink.state());
-    let search = Search { job, plan, sink, state: state.as_ref(), fails: false };
+    let search = Search { job, plan, sink, state: state.as_ref(), fails: false, allowed: None };
     let all = orphans.parents.len() < LOOKED_UP;
     if all && search.missing_in_target(parent, reference, orphans.parents.clone()).await?.is_empty() {
         let refer = if orphans.rows == 1 { "row refers to a row" } else { "rows refer to rows" };

@@ -23,6 +23,9 @@ const HINT: &str =
 /// Ledger blocks that are looked at together.
 const BLOCKS_AT_ONCE: usize = 64;
 
+/// Is told which parents of a reference are nowhere.
+pub(crate) type Allowed<'s> = dyn Fn(&EntityPlan, &ReferencePlan, &HashSet<Key>) + Sync + 's;
+
 /// A search for the orphans of a plan.
 pub(crate) struct Search<'s> {
     pub(crate) job: &'s Job,
@@ -31,6 +34,8 @@ pub(crate) struct Search<'s> {
     pub(crate) state: &'s dyn TargetState,
     /// Whether orphans that the job has fail are an error; else they are left as they are.
     pub(crate) fails: bool,
+    /// Told which parents are nowhere for whose rows the job lets them wait.
+    pub(crate) allowed: Option<&'s Allowed<'s>>,
 }
 
 /// A plan with its orphans.
@@ -51,6 +56,7 @@ impl Search<'_> {
             let (mut rules, mut messages) = (Vec::new(), Vec::new());
             for reference in &entity.references {
                 let Some(policy) = reference.orphans.filter(|policy| self.fails || *policy != OrphanPolicy::Fail) else {
+                    self.tell_of_allowed(entity, reference, snapshot).await?;
                     continue;
                 };
                 let Some((orphaned, orphans)) = self.of_reference(entity, reference, policy, snapshot).await? else { continue };
@@ -84,6 +90,22 @@ impl Search<'_> {
             }
         }
         Ok(settled)
+    }
+
+    /// Tells which parents are nowhere, where rows are to wait for them.
+    async fn tell_of_allowed(&self, entity: &EntityPlan, reference: &ReferencePlan, snapshot: &mut dyn Snapshot) -> Result<()> {
+        let Some(allowed) = self.allowed else { return Ok(()) };
+        if reference.late.is_none() || reference.source.as_ref().is_none_or(|source| source.guaranteed) {
+            return Ok(());
+        }
+        match self.of_reference(entity, reference, OrphanPolicy::Allow, snapshot).await {
+            Ok(Some((orphaned, _))) => allowed(entity, reference, &orphaned.parents),
+            Ok(None) => {}
+            // Where nobody can tell, a plan does not say.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     async fn of_reference(

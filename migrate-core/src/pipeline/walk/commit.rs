@@ -40,7 +40,7 @@ impl Walk {
         if let Some(end) = end {
             self.live.key = Some(end);
         }
-        let LedgerEdit { removed, blocks } = merged.edit;
+        let LedgerEdit { removed, blocks } = self.kept_edit(merged.edit);
         if tail {
             // What was refused once and is not at the source any more.
             let lost = self.quarantined.iter().filter(|key| !self.met.contains(*key)).map(|key| key.as_bytes().to_vec());
@@ -82,7 +82,13 @@ impl Walk {
         self.put_edit(edit).await
     }
 
+    /// Returns what is written of a ledger's edit: nothing where refused rows are sent again while there is no ledger that holds.
+    fn kept_edit(&self, edit: LedgerEdit) -> LedgerEdit {
+        if self.plan.replay.is_some() && !self.plan.follow_ledger { LedgerEdit::default() } else { edit }
+    }
+
     async fn put_edit(&mut self, edit: LedgerEdit) -> Result<()> {
+        let edit = self.kept_edit(edit);
         if edit.removed.is_empty() && edit.blocks.is_empty() {
             return Ok(());
         }
@@ -133,6 +139,7 @@ impl Walk {
     /// Commits rows, ledger, quarantine and checkpoint. `done` says that the walk has reached its end.
     pub(super) async fn commit(&mut self, edit: LedgerEdit, done: bool) -> Result<()> {
         self.batch.read_back(&mut self.mirror).await?;
+        let edit = self.kept_edit(edit);
         let transaction = self.batch.take(&self.context).await?;
         self.sequence += 1;
         let changes = StateChanges {
@@ -144,7 +151,8 @@ impl Walk {
             released: std::mem::take(&mut self.batch.released),
             gone: std::mem::take(&mut self.batch.gone),
             key_map: std::mem::take(&mut self.batch.key_map),
-            checkpoint: Some(self.checkpoint(done)),
+            // What is known of all other rows is what it was.
+            checkpoint: if self.plan.replay.is_some() { None } else { Some(self.checkpoint(done)) },
             ..StateChanges::default()
         };
         self.in_doubt = true;

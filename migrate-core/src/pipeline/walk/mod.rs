@@ -225,6 +225,11 @@ impl Walk {
     /// Those of the source as they are; those of the target that trying again does not cure.
     pub(super) async fn run(&mut self, snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
         self.quarantined = read_quarantine(self.context.state.clone(), self.plan.scope.clone()).await?;
+        if let Some(replay) = &self.context.replay {
+            let asked = replay.keys(&self.plan.scope);
+            self.quarantined.retain(|key| asked.contains(key));
+            self.plan.replay = Some(Arc::new(self.quarantined.clone()));
+        }
         self.know_changes();
         self.changes = self.plan.changes.clone();
         self.restart();
@@ -246,7 +251,7 @@ impl Walk {
         self.context.log(Level::Info, &self.plan.entity.name, message);
         self.refused.clear();
         self.refused_by_constraint = false;
-        self.plan.follow_ledger = true;
+        self.plan.follow_ledger |= self.plan.replay.is_none();
         self.plan.changes = None;
         self.loadable = false;
         self.restart();
@@ -257,6 +262,9 @@ impl Walk {
     pub(super) async fn end(&mut self, snapshot: &mut dyn Snapshot) -> Result<()> {
         // Other parts of the entity tell the same.
         self.leftover.fetch_or(self.may_go_again(), Ordering::Relaxed);
+        if self.plan.replay.is_some() {
+            return Ok(());
+        }
         let changes = self.changes.take();
         self.keep_digests(changes.as_deref(), snapshot).await
     }

@@ -110,7 +110,8 @@ impl Walk {
         let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
         let append = self.context.job.mode == Mode::Append;
         let update = self.context.job.mode == Mode::Update;
-        let base = match update && !self.distrusted {
+        // Whoever adopts asks what the target holds now, whatever it was when it was synced.
+        let base = match update && !self.distrusted && self.context.purpose != Purpose::Adopt {
             true => merge.recorded(&key).map(|checksum| Base { checksum, columns: merge.recorded_columns(&key) }),
             false => None,
         };

@@ -2,12 +2,14 @@
 
 use super::super::batch::{Waiting, put_together};
 use super::super::context::Purpose;
+use super::super::dry::Resolution;
 use super::super::keymap::{RowIds, mask, masked};
 use super::super::late::{Incomplete, Outgoing};
 use super::super::shape::Shaped;
 use super::super::triggers::{SAMPLE, altered};
-use super::super::update::{Base, reconcile, row_checksum, shown};
+use super::super::update::{Base, held_sums, reconcile, row_checksum, shown};
 use super::Walk;
+use crate::diff::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Level, Mode, OnConflict, VerifyMode};
 use crate::sink::{Outcome, WriteMode};
@@ -66,7 +68,8 @@ impl Walk {
         };
         let rows: Vec<(u32, Base)> = synced.iter().map(|s| (s.row, s.base.clone())).collect();
         let transaction = self.batch.transaction(&self.context).await?;
-        let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows).await?;
+        let tells = self.context.foreseen.is_some();
+        let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows, tells).await?;
         let written: Vec<&Synced> =
             synced.iter().zip(&reconciled.rows).filter(|(_, row)| row.place.is_some()).map(|(synced, _)| synced).collect();
         let keys: Vec<Key> = written.iter().map(|synced| synced.key.clone()).collect();
@@ -104,6 +107,14 @@ impl Walk {
             };
             self.live.counters.count(outcome);
             merge.settle(synced.kept, outcome);
+            if let (Some(foreseen), false) = (&self.context.foreseen, row.contested.is_empty()) {
+                let resolution = match (row.left.is_empty(), row.open.is_some()) {
+                    (true, _) => Resolution::Overwritten,
+                    (false, true) => Resolution::Open,
+                    (false, false) => Resolution::Kept,
+                };
+                foreseen.note(&entity.name, &row.target_key, resolution, row.lost, row.contested);
+            }
             if !row.left.is_empty() {
                 let kept = if row.open.is_some() { "the conflict stays open" } else { "the target's value stays" };
                 let message =
@@ -129,7 +140,8 @@ impl Walk {
 
     /// Looks for the parents of rows, and returns what is to be written instead of them where some are missing.
     async fn defer(&mut self, outgoing: &Outgoing<'_>, keys: &[Key]) -> Result<Option<Incomplete>> {
-        if self.late.is_empty() || self.context.purpose != Purpose::Run || outgoing.rows.is_empty() {
+        let foresees = self.context.foreseen.is_some();
+        if self.late.is_empty() || !(self.context.purpose == Purpose::Run || foresees) || outgoing.rows.is_empty() {
             return Ok(None);
         }
         // What was refused before is not let in by halves, unless it is now known to lack nothing but a parent.
@@ -137,7 +149,8 @@ impl Walk {
         let incomplete = self.late.defer(&self.context, &mut self.batch, outgoing, &whole).await?;
         let Some(found) = &incomplete else { return Ok(None) };
         self.live.counters.pending += found.rows.len() as u64;
-        self.incomplete.store(true, Ordering::Relaxed);
+        // What a plan knows to wait waits for good.
+        self.incomplete.fetch_or(!foresees, Ordering::Relaxed);
         for row in found.rows.iter().take(self.named) {
             let message = format!(
                 "the row with the key ({}) waits for a parent that is not there; until then it refers to none",
@@ -201,27 +214,48 @@ impl Walk {
             let found = altered(&entity, self.batch.transaction(&self.context).await?.as_mut(), &page, &rows, most).await?;
             self.own_by_triggers(found);
         }
-        let counters = &mut self.live.counters;
         let Some(outcomes) = outcomes else {
-            counters.inserted += rows.len() as u64;
+            self.live.counters.inserted += rows.len() as u64;
             return Ok(());
         };
+        if self.context.purpose == Purpose::Adopt {
+            return self.adopt(&page, &rows, &kept, &outcomes).await;
+        }
         let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
         for ((outcome, kept), before) in outcomes.into_iter().zip(kept).zip(before) {
             let outcome = final_outcome(before, outcome);
-            counters.count(outcome);
+            self.live.counters.count(outcome);
             // What a trigger has kept out is not sent to it again until it changes; a row that belongs to the target may be
             // overwritten by a later run in another mode.
             if outcome == Outcome::Skipped && mode == WriteMode::InsertMissing {
                 merge.forget_checksum(kept);
             }
             merge.settle(kept, outcome);
-            if self.context.purpose == Purpose::Adopt {
-                match outcome {
-                    Outcome::Inserted => merge.drop_kept(kept),
-                    Outcome::Updated => merge.forget_checksum(kept),
-                    Outcome::Unchanged | Outcome::Skipped => {}
-                }
+        }
+        Ok(())
+    }
+
+    /// Remembers the rows that the target holds, none of which was written. Of one that differs nobody knows which side has changed it:
+    /// it is remembered as the target has it, so that the difference is a change of the source's, and the next run writes it.
+    async fn adopt(&mut self, page: &Page, rows: &[u32], kept: &[usize], outcomes: &[Outcome]) -> Result<()> {
+        let differs = |outcome: &Outcome| *outcome == Outcome::Updated;
+        let mut held = Vec::new();
+        if self.context.job.mode == Mode::Update && outcomes.iter().any(differs) {
+            let entity = self.plan.entity.clone();
+            let different: Vec<u32> =
+                rows.iter().zip(outcomes).filter(|(_, outcome)| differs(outcome)).map(|(row, _)| *row).collect();
+            held = held_sums(&entity, self.batch.transaction(&self.context).await?.as_mut(), page, &different).await?;
+        }
+        let mut held = held.into_iter();
+        let Some(merge) = &mut self.merge else { return Err(Error::new(ErrorKind::Internal, "a page belongs to no range")) };
+        for (kept, outcome) in kept.iter().zip(outcomes) {
+            self.live.counters.count(*outcome);
+            // It is no execution that could be gone on with, and has done nothing to the row.
+            merge.settle(*kept, Outcome::Unchanged);
+            match outcome {
+                Outcome::Inserted => merge.drop_kept(*kept),
+                Outcome::Updated => merge.restore(*kept, Entry::UNKNOWN, held.next().flatten()),
+                Outcome::Unchanged | Outcome::Skipped => {}
             }
         }
         Ok(())
