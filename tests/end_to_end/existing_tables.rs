@@ -154,6 +154,8 @@ fn into_sqlite_columns_whose_affinity_would_change_a_value_it_is_refused_not_cha
     assert_eq!(target.texts("SELECT quote(id) || quote(s) || quote(f) FROM t ORDER BY id"), ["2'seven'1.5", "372.0"]);
 }
 
+const ALLOWING: &str = "mode = \"replace\"\norphans = \"allow\"\nentities = \"*\"\n";
+
 #[test]
 fn references_that_sqlite_never_checked_are_checked_and_what_breaks_them_is_said() {
     let project = Project::new();
@@ -167,6 +169,8 @@ fn references_that_sqlite_never_checked_are_checked_and_what_breaks_them_is_said
     );
     let target = Postgres::new(Server::First);
     project.write_job(&source.url(), &target.url(), "mode = \"replace\"\nentities = \"*\"\n");
+    project.run(["run"]).expect(1).says(&["bad", "1 row refers by (parent) to a parent that is not there", "keys 2"]);
+    project.write_job(&source.url(), &target.url(), ALLOWING);
     let run = project.run(["run"]).expect(0);
     run.says(&["bad", "1 rows refer to a parent that does not exist"]);
     let references = target
@@ -176,7 +180,7 @@ fn references_that_sqlite_never_checked_are_checked_and_what_breaks_them_is_said
     assert_eq!(target.count("SELECT count(*) FROM bad"), 2);
 
     let copy = Sqlite::new(project.path().join("copied.sqlite"));
-    project.write_job(&source.url(), &copy.url(), "mode = \"replace\"\nentities = \"*\"\n");
+    project.write_job(&source.url(), &copy.url(), ALLOWING);
     let run = project.run(["run"]).expect(0);
     run.says(&["bad", "1 rows refer"]);
     assert_same_sqlite_file(&source, &copy);
