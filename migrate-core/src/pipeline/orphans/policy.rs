@@ -124,14 +124,17 @@ impl Search<'_> {
             }
             return unsupported(format!("the source cannot tell which rows are orphans, which orphans = \"{policy}\" needs"));
         };
-        let too_many = orphans.parents.len() > MOST;
-        // One parent that is missing is enough to refuse a run.
-        if too_many && policy != OrphanPolicy::Fail {
+        let too_many = || {
             let columns = reference.columns.join(", ");
-            return unsupported(format!(
+            unsupported(format!(
                 "the rows that refer by ({columns}) to {} miss more than {MOST} parents, too many for orphans = \"{policy}\"",
                 parent.name
-            ));
+            ))
+        };
+        let all = orphans.parents.len() <= MOST;
+        // One parent that is missing is enough to refuse a run.
+        if !all && policy != OrphanPolicy::Fail {
+            return too_many();
         }
         if orphans.parents.is_empty() {
             return Ok(None);
@@ -139,7 +142,8 @@ impl Search<'_> {
         let looked = orphans.parents.len();
         let missing = self.missing_in_target(parent, reference, std::mem::take(&mut orphans.parents)).await?;
         if missing.is_empty() {
-            return Ok(None);
+            // Those that were not looked up may be missing all the same, which the job file wants to know.
+            return if all || reference.orphans_unsaid { Ok(None) } else { too_many() };
         }
         if missing.len() < looked {
             // Some of the rows have their parent in the target: which of them, nobody has asked.
