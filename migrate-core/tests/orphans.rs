@@ -122,30 +122,3 @@ async fn whichever_commit_is_lost_orphans_come_out_as_their_policy_says_and_are_
         }
     }
 }
-
-#[tokio::test]
-async fn a_run_is_refused_where_more_parents_are_not_at_the_source_than_can_be_looked_up() {
-    const CHILDREN: i64 = 200_010;
-    let (from, to) = (MemoryDatabase::new(), MemoryDatabase::new());
-    for database in [&from, &to] {
-        database.create_table(table("parent", &PARENT, &["id"])).expect("a new table");
-        database.create_table(table("child", &CHILD, &["id"])).expect("a new table");
-    }
-    // The target has all of them but the last.
-    for id in 0..CHILDREN {
-        from.insert("child", vec![Value::Int(id), Value::Int(id)]).expect("the row fits");
-        if id + 1 < CHILDREN {
-            insert_parent(&to, id);
-        }
-    }
-    let pipeline = Pipeline::builder(job(OrphanPolicy::Fail))
-        .source(Arc::new(from.source()))
-        .target(Arc::new(to.sink()))
-        .recorder(Arc::new(MemoryRecorder::default()))
-        .build()
-        .expect("the job is sound");
-    let report = pipeline.run(&CancelToken::new()).await.expect("the run begins");
-    let error = report.error.expect("it is refused").clone();
-    assert!(error.contains("more than 200000 parents"), "{error}");
-    assert_eq!(to.rows("child").expect("rows").len(), 0);
-}

@@ -218,6 +218,19 @@ fn orphans_that_the_job_says_nothing_of_refuse_a_run_where_a_constraint_or_the_j
 }
 
 #[test]
+fn a_run_is_refused_where_more_parents_are_not_at_the_source_than_can_be_looked_up() {
+    let project = Project::new();
+    let (source, target) = sides(&project, PAIRS[3], true);
+    let numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200010) SELECT";
+    // The target has all of them but the last.
+    source.run(&format!("DELETE FROM team; DELETE FROM player; INSERT INTO player {numbers} i, 'p', i FROM n"));
+    target.run(&format!("INSERT INTO team {numbers} i, 't' FROM n WHERE i < 200010"));
+    project.write_job(&source.url(), &target.url(), &job("mode = \"replace\"", "fail"));
+    project.run(["run"]).expect(1).says(&["miss more than 200000 parents"]);
+    assert_eq!(target.count("player"), 0);
+}
+
+#[test]
 fn a_parent_that_only_the_target_has_is_one() {
     for pair in PAIRS {
         let project = Project::new();

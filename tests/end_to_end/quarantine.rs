@@ -92,6 +92,28 @@ fn a_replay_writes_the_refused_rows_alone_and_leaves_all_other_changes_to_the_ne
 }
 
 #[test]
+fn a_replay_deletes_nothing_of_what_an_earlier_run_could_not_delete() {
+    for pair in PAIRS {
+        let (project, source, target) = refused_of_many(pair, "deletes = \"hard\"\n");
+        target.run("CREATE TABLE others (t integer REFERENCES t (id)); INSERT INTO others VALUES (3)");
+        source.run("DELETE FROM t WHERE id = 3");
+        let held = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!(
+            (&held["entities"][0]["deleted"], &held["entities"][0]["conflicts"]),
+            (&0.into(), &1.into()),
+            "{pair:?}: {held}"
+        );
+        target.run("DELETE FROM others");
+        source.run("UPDATE t SET n = 1 WHERE id = 2");
+        let replay = project.run(["quarantine", "replay", "--key", "2", "--json"]).expect(0).json();
+        assert_eq!(replay["entities"][0]["deleted"], 0, "{pair:?}: {replay}");
+        assert_eq!((target.matching("t", "id = 3"), target.matching("t", "id = 2")), (1, 1), "{pair:?}");
+        let run = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!((&run["entities"][0]["deleted"], target.matching("t", "id = 3")), (&1.into(), 0), "{pair:?}: {run}");
+    }
+}
+
+#[test]
 fn a_replay_goes_by_the_job_as_it_is_now_and_the_next_run_makes_the_rest_so() {
     for pair in PAIRS {
         let (project, source, target) = refused_of_many(pair, "");
