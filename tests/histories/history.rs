@@ -7,7 +7,8 @@ use crate::model::Model;
 use crate::run::{Checked, Runs, compare};
 use crate::side::Side;
 use migrate_core::job::{
-    CancelToken, DeleteGuard, DeleteMode, Deletes, DriftPolicy, Entity, Job, QuarantineLimit, RunOptions, Strategy,
+    CancelToken, DeleteGuard, DeleteMode, Deletes, DriftPolicy, Entity, ExecutionState, Job, QuarantineLimit, RunOptions,
+    Strategy,
 };
 use migrate_core::pipeline::RunReport;
 use migrate_core::state::Counters;
@@ -131,6 +132,10 @@ impl History<'_> {
         }
         if let Some(planned) = planned.filter(|planned| wanted(planned) != wanted(&counters)) {
             return Err(format!("the plan counts {planned:?}\nthe run {counters:?}"));
+        }
+        if report.status == ExecutionState::Failed {
+            // Every row was refused: the next run would go on with this one's counts.
+            self.runs.recorder = Arc::default();
         }
         let before = self.versions().await?;
         let again = balanced(&self.runs.finished(self.source, self.target).await?, expected.read)?;
