@@ -300,7 +300,7 @@ pub trait SinkTransaction: Send {
     async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>>;
 
     /// Reads the rows of these keys as the transaction sees them, in any order, and keeps others from changing them until it ends,
-    /// where the engine can. The request's range, filter and limits are passed over; [`Page::next`] is `None`. Keys are compared as the
+    /// where the engine can, unless it has [written](PageRequest::written) them itself. The request's range, filter and limits are passed over; [`Page::next`] is `None`. Keys are compared as the
     /// table's own index does, or [to the letter](PageRequest::to_the_letter) as [`SinkTransaction::delete`] does.
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page>;
 

@@ -327,6 +327,9 @@ pub struct PageRequest<'a> {
     /// Whether a target's row is found only under the very spelling of its key, also where the table's own index takes others for
     /// equal; see [`crate::sink::SinkTransaction::read_rows`].
     pub to_the_letter: bool,
+    /// Whether the rows are what the transaction at hand has written, so that nobody else can change them before it ends; see
+    /// [`crate::sink::SinkTransaction::read_rows`].
+    pub written: bool,
     /// The keys whose rows alone are read, still in key order; all if `None`. Understood by sources that know changes.
     pub only: Option<&'a [Key]>,
 }
@@ -343,6 +346,7 @@ impl<'a> PageRequest<'a> {
             max_rows: usize::MAX,
             max_bytes: 1 << 20,
             to_the_letter: false,
+            written: false,
             only: None,
         }
     }
@@ -365,6 +369,13 @@ impl<'a> PageRequest<'a> {
     #[must_use]
     pub fn to_the_letter(mut self) -> Self {
         self.to_the_letter = true;
+        self
+    }
+
+    /// Asks for rows that the transaction at hand has written.
+    #[must_use]
+    pub fn of_written(mut self) -> Self {
+        self.written = true;
         self
     }
 

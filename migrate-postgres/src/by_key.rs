@@ -22,7 +22,7 @@ const KEYS_PER_READ: usize = 1_000;
 const KEYS_BYTES: usize = 1 << 20;
 const KEY_BYTES: usize = 64;
 
-/// Reads the rows of these keys and locks them until the transaction ends.
+/// Reads the rows of these keys and locks them until the transaction ends, where it does not hold them already.
 ///
 /// An error inside the COPY leaves answers behind: the connection is then not to be used again.
 pub(crate) async fn read(connection: &mut PgConnection, facts: &Facts, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {
@@ -52,9 +52,11 @@ pub(crate) async fn read(connection: &mut PgConnection, facts: &Facts, request: 
             rows.join(", "),
             conditions.join(" AND ")
         );
-        // A COPY takes no locks; and what it reads after this is what was locked.
-        let lock = format!("SELECT pg_catalog.count(*) FROM (SELECT {from} FOR NO KEY UPDATE OF t) l");
-        sqlx::query(AssertSqlSafe(lock)).persistent(false).execute(&mut *connection).await.map_err(from_sqlx)?;
+        if !request.written {
+            // A COPY takes no locks; and what it reads after this is what was locked.
+            let lock = format!("SELECT pg_catalog.count(*) FROM (SELECT {from} FOR NO KEY UPDATE OF t) l");
+            sqlx::query(AssertSqlSafe(lock)).persistent(false).execute(&mut *connection).await.map_err(from_sqlx)?;
+        }
         let sql = format!("COPY (SELECT {} {from}) TO STDOUT (FORMAT BINARY)", select_list(&columns));
         collect(connection, &sql, &mut builder, columns.len()).await?;
     }

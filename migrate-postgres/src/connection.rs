@@ -71,8 +71,10 @@ pub(crate) async fn connect(config: &PostgresConfig, role: SessionRole) -> Resul
             "SET search_path = ''; SET default_transaction_read_only = on; SET default_transaction_deferrable = off"
         }
         SessionRole::Writer => {
+            // A batch is looked for by its keys, in a table that the server takes to lie on a slow disk and may know nothing of: it
+            // would read the whole table for every batch of a thousandth of it.
             "SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
-             SET default_transaction_deferrable = off"
+             SET default_transaction_deferrable = off; SET random_page_cost = 0.1"
         }
     });
     execute(&mut connection, settings).await?;

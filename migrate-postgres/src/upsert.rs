@@ -69,6 +69,9 @@ impl<'a> Upsert<'a> {
                 }
             }
             self.check_identities(connection).await?;
+            if outcomes.iter().all(|outcome| *outcome == Outcome::Updated) {
+                return Ok(outcomes);
+            }
         }
         // The missing rows are listed and inserted by one statement, so by one view of the table.
         let sql = format!(

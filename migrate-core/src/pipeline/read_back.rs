@@ -168,7 +168,8 @@ impl Mirror {
         take: &mut (dyn FnMut(&ShapedRow) + Send),
     ) -> Result<()> {
         let columns = self.mirror.read_columns();
-        let request = PageRequest::new(&self.mirror.source, &columns, &self.mirror.key).with_limits(PAGE_BYTES, usize::MAX);
+        let request =
+            PageRequest::new(&self.mirror.source, &columns, &self.mirror.key).with_limits(PAGE_BYTES, usize::MAX).of_written();
         let shaper = &mut self.shaper;
         let mut hand = |page: Page| -> Result<()> {
             let Shaped { rows, .. } = shaper.shape(page)?;
@@ -204,7 +205,7 @@ pub(super) async fn ensure_gone(entity: &EntityPlan, transaction: &mut dyn SinkT
     if keys.is_empty() || !transaction.can_read_back(&entity.target).await? {
         return Ok(());
     }
-    let request = PageRequest::new(&entity.target, &entity.target_key, &entity.target_key).to_the_letter();
+    let request = PageRequest::new(&entity.target, &entity.target_key, &entity.target_key).to_the_letter().of_written();
     let left = transaction.read_rows(&request, keys).await?;
     if left.is_empty() {
         return Ok(());
