@@ -275,8 +275,8 @@ async fn two_processes_may_make_the_state_at_once_and_a_newer_one_is_refused() {
     let database = Database::bare().await;
     let made = futures::future::join_all((0..6).map(|_| async { database.sink().state().initialize().await })).await;
     made.into_iter().for_each(|done| done.unwrap());
-    assert_eq!(database.query("SELECT version FROM migrate.state_version").await, ["4"]);
-    database.run("UPDATE migrate.state_version SET version = 5").await;
+    assert_eq!(database.query("SELECT version FROM migrate.state_version").await, ["5"]);
+    database.run("UPDATE migrate.state_version SET version = 6").await;
     let error = database.sink().state().initialize().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     assert_eq!(database.sink().state().exists().await.unwrap_err().kind(), ErrorKind::Corrupt);

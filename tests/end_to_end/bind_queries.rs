@@ -1,6 +1,8 @@
-//! How many statements it takes to bind references late: more for more references and batches, and none more for more rows.
+//! What it takes to bind references late, and to find ids that the target has given: statements, more for more references and batches
+//! and none more for more rows; and rows that the server reads, a few for each one that is written, however large its table is.
 
 use migrate_tests::{Database, Engine, Postgres, Project, Proxy, Server};
+use std::time::Duration;
 
 /// Counts the statements that reach the target while so many rows, each of which refers to later ones by so many columns, are copied into
 /// a table whose constraints are live; and of a second run after each of them has got other parents.
@@ -54,4 +56,74 @@ fn a_bind_pass_issues_statements_for_references_and_batches_and_not_for_rows() {
         assert!(references[run] > few[run] && references[run] <= few[run] + 2 * 2, "{few:?} {references:?}");
         assert!(batches[run] > few[run] && batches[run] <= few[run] * 8, "{few:?} {batches:?}");
     }
+}
+
+/// Returns how many rows of a table the server has read so far, whole scans and indexes together. Sessions tell as they end.
+fn rows_read(target: &Postgres, table: &str) -> u64 {
+    let sql = format!(
+        "SELECT t.seq_tup_read + COALESCE((SELECT sum(i.idx_tup_read) FROM pg_stat_all_indexes i WHERE i.relid = t.relid), 0)::bigint \
+         FROM pg_stat_all_tables t WHERE t.relid = '{table}'::regclass"
+    );
+    let mut before = None;
+    loop {
+        let now = target.count(&sql);
+        if before.replace(now) == Some(now) {
+            return now;
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+#[test]
+fn rows_are_bound_without_reading_the_whole_table_for_each_batch() {
+    const ROWS: u64 = 20_000;
+    let project = Project::new();
+    let source = Database::new(Engine::Sqlite, project.path(), "source");
+    let target = Postgres::new(Server::Second);
+    source.run("CREATE TABLE person (id integer PRIMARY KEY, name text, boss integer)");
+    target.run("CREATE TABLE person (id integer PRIMARY KEY, name text, boss integer REFERENCES person (id))");
+    source.run(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) INSERT INTO person SELECT i, 'n' || i, {ROWS} FROM n"
+    ));
+    project.write_job(&source.url(), &target.url(), "mode = \"replace\"\nbatch_rows = 400\nparallel = 1\n");
+    let report = project.copy();
+    assert_eq!(report["entities"][0]["inserted"].as_u64(), Some(ROWS), "{report}");
+    assert_eq!(target.count(&format!("SELECT count(*) FROM person WHERE boss = {ROWS}")), ROWS);
+    // Fifty batches bind them.
+    let read = rows_read(&target, "person");
+    assert!((ROWS..15 * ROWS).contains(&read), "{read} rows were read to bind {ROWS}");
+}
+
+#[test]
+fn ids_are_found_and_taken_note_of_without_reading_the_whole_key_map_for_each_batch() {
+    const ROWS: u64 = 20_000;
+    let project = Project::new();
+    let source = Database::new(Engine::Sqlite, project.path(), "source");
+    let target = Postgres::new(Server::Second);
+    source.run("CREATE TABLE parent (id integer PRIMARY KEY, name text)");
+    source.run("CREATE TABLE child (id integer PRIMARY KEY, parent integer NOT NULL REFERENCES parent (id))");
+    target.run("CREATE TABLE parent (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text)");
+    target.run(
+        "CREATE TABLE child (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, parent integer NOT NULL REFERENCES parent (id))",
+    );
+    let fill = |table: &str, columns: &str| {
+        source.run(&format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) INSERT INTO {table} SELECT {columns} FROM n"
+        ));
+    };
+    fill("parent", "i, 'n' || i");
+    fill("child", &format!("i, 1 + (i * 7919) % {ROWS}"));
+    let entity = |name: &str| format!("[[jobs.copy.entities]]\nsource = \"{name}\"\ngenerated = [\"id\"]\n");
+    let limits = "mode = \"replace\"\nbatch_rows = 400\nparallel = 1\n";
+    project.write_job(&source.url(), &target.url(), &format!("{limits}{}{}", entity("parent"), entity("child")));
+    let report = project.copy();
+    assert_eq!(report["entities"][1]["inserted"].as_u64(), Some(ROWS), "{report}");
+    let right = format!(
+        "SELECT count(*) FROM child c JOIN parent p ON p.id = c.parent WHERE p.name = 'n' || (1 + (c.id::bigint * 7919) % {ROWS})"
+    );
+    assert_eq!(target.count(&right), ROWS, "both sides count from one");
+    // A hundred batches take note of an entry for each row; the parents' new ids are those that this very run has given.
+    let read = rows_read(&target, "migrate.key_map");
+    assert_eq!(target.count("SELECT count(*) FROM migrate.key_map"), 2 * ROWS);
+    assert!(read < ROWS, "{read} entries were read for {ROWS} parents and as many children");
 }

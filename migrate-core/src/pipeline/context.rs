@@ -1,6 +1,7 @@
 //! What all parts of one attempt share.
 
 use super::dry::Foreseen;
+use super::keymap::Given;
 use super::replay::Replay;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{
@@ -44,6 +45,8 @@ pub(super) struct Context {
     pub(super) foreseen: Option<Arc<Foreseen>>,
     /// Room for [`Limits::multiset`] rows that are counted.
     pub(super) counting: Arc<Semaphore>,
+    /// Ids that were given to rows which had none.
+    pub(super) given: Arc<Given>,
     /// Tables that a dry run plans to create; a run has created them before it looks.
     pub(super) missing: Arc<HashSet<TableName>>,
 }

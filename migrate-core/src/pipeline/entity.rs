@@ -175,6 +175,7 @@ impl EntityRun {
             // No row is there that an entry could speak of: those of rows that somebody has removed would only mislead.
             let scope = Scope { job: context.job.name.clone(), entity: name.clone(), partition: 0 };
             let key_map = KeyMapChanges { reset: true, ..KeyMapChanges::default() };
+            context.given.forget(name, &key_map);
             let changes = StateChanges { scope: Some(scope), key_map, ..StateChanges::default() };
             context.sink.begin(&context.fence).await?.commit(&changes).await?;
         }
@@ -345,8 +346,7 @@ impl EntityRun {
 
     /// Returns in how many parts the entity is to be walked for the first time.
     fn parts(&self, context: &Context) -> usize {
-        // What is known of ids that are being given is one walk's own.
-        if context.limits.rows.is_some() || self.entity.generated.is_some() {
+        if context.limits.rows.is_some() || !self.entity.can_be_walked_in_parts() {
             return 1;
         }
         parts::number(&context.limits, self.entity.source.size_bytes.unwrap_or(0))

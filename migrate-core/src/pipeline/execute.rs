@@ -81,6 +81,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             purpose: Purpose::Run,
             replay: pipeline.replay.clone(),
             foreseen: None,
+            given: Arc::default(),
             missing: Arc::default(),
         };
         let result = tokio::select! {

@@ -53,6 +53,7 @@ impl<'e> Leaving<'e> {
                 KeyMapChanges { gone: gone.map(|(source, _)| source).collect(), ..KeyMapChanges::default() }
             }
         };
+        context.given.forget(&entity.name, &key_map);
         transaction.put_state(StateChanges { scope: Some(scope.clone()), key_map, ..StateChanges::default() }).await
     }
 }

@@ -162,6 +162,13 @@ impl EntityPlan {
             || self.translations.iter().any(|translation| self.key.contains(&translation.source))
     }
 
+    /// Whether several walks may share the rows. Of ids that are being given a walk knows only those that it gives itself, and a row that
+    /// is known by another key may go from one walk's rows to another's, with its id.
+    pub(crate) fn can_be_walked_in_parts(&self) -> bool {
+        let itself = || self.translations.iter().any(|t| t.entity == self.name);
+        self.generated.as_ref().is_none_or(|own| own.keyed && self.together.is_none() && !itself())
+    }
+
     /// Returns the source's column whose values the target gives, where the key is another one.
     pub(crate) fn generated_beside_key(&self) -> Option<&GeneratedPlan> {
         self.generated.as_ref().filter(|own| !own.keyed)

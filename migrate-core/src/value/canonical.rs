@@ -117,6 +117,14 @@ impl<A: smallvec::Array<Item = u8>> Buffer for smallvec::SmallVec<A> {
     }
 }
 
+/// Returns the value, if the bytes are those of one integer and nothing else.
+pub(super) fn only_int(bytes: &[u8]) -> Option<i64> {
+    match bytes {
+        [INT, rest @ ..] => Some(i64::from_be_bytes(rest.try_into().ok()?)),
+        _ => None,
+    }
+}
+
 #[inline]
 pub(super) fn encode_into(value: &Value<'_>, out: &mut impl Buffer) {
     match value {

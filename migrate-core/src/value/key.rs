@@ -48,6 +48,11 @@ impl Key {
         &self.0
     }
 
+    /// Returns the value of a key that is one integer.
+    pub(crate) fn as_int(&self) -> Option<i64> {
+        canonical::only_int(&self.0)
+    }
+
     /// Decodes the values of the key columns.
     ///
     /// # Errors

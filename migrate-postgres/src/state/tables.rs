@@ -83,7 +83,7 @@ INSERT INTO migrate.state_version (version) VALUES (1) ON CONFLICT DO NOTHING;
 "#;
 
 /// What version 2 and each one after it adds to the one before. Each step can be repeated.
-const UPGRADES: [&str; 3] = [
+const UPGRADES: [&str; 4] = [
     r#"CREATE TABLE IF NOT EXISTS migrate.gone (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     job text NOT NULL,
@@ -101,6 +101,12 @@ CREATE INDEX IF NOT EXISTS gone_scope ON migrate.gone (job, entity, partition, i
     target_key bytea NOT NULL,
     PRIMARY KEY (job, entity, source_key));
 CREATE INDEX IF NOT EXISTS key_map_target ON migrate.key_map (job, entity, target_key);
+"#,
+    // The ids come first: else each index would seem fit to find the other's ids, by reading all of an entity's entries.
+    r#"ALTER TABLE migrate.key_map DROP CONSTRAINT IF EXISTS key_map_pkey;
+ALTER TABLE migrate.key_map ADD CONSTRAINT key_map_pkey PRIMARY KEY (source_key, job, entity);
+DROP INDEX IF EXISTS migrate.key_map_target;
+CREATE INDEX key_map_target ON migrate.key_map (target_key, job, entity);
 "#,
 ];
 

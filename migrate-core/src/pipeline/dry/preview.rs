@@ -164,6 +164,7 @@ pub(super) async fn context(
         purpose: Purpose::Preview,
         replay: None,
         foreseen: None,
+        given: Arc::default(),
         missing: Arc::default(),
     })
 }

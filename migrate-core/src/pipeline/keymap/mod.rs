@@ -11,11 +11,13 @@
 
 mod draw;
 mod found;
+mod given;
 mod spell;
 mod translate;
 
 pub(super) use draw::{Give, draw_from, giving, ids_of, pretended};
 pub(crate) use found::{Replaced, RowIds, Translated};
+pub(super) use given::{Given, Run};
 pub(crate) use spell::{source_keys, target_keys};
 pub(super) use translate::Known;
 pub(crate) use translate::Translator;
@@ -27,8 +29,8 @@ use crate::value::canonical::{self, Checksum};
 use crate::value::{Key, Page, Value};
 use std::collections::HashMap;
 
-/// Rows of one transaction at most, where each brings an entry of a key map.
-pub(super) const MAPPED_ROWS: usize = 65_536;
+/// Rows at most of the transactions of one entity, where each brings an entry of a key map.
+pub(super) const MAPPED_ROWS: usize = 32_768;
 /// Keys that are looked up together.
 const AT_ONCE: usize = 8_192;
 

@@ -2,6 +2,7 @@
 
 use super::draw::{Give, draw, pretended};
 use super::found::{Replaced, Translated};
+use super::given::Given;
 use super::{AT_ONCE, keys_of, mapped, no_id, only_value, sources_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{EntityPlan, GeneratedPlan};
@@ -13,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Ids of each key map that are remembered from one page to the next.
-const REMEMBERED: usize = 65_536;
+const REMEMBERED: usize = 16_384;
 
 /// Who is asked what the target has given.
 pub(in crate::pipeline) enum Known<'a> {
@@ -54,6 +55,8 @@ pub(crate) struct Translator {
     own: HashMap<Key, Value<'static>>,
     /// The place of the entity's own key map, if its rows refer to one another.
     own_map: Option<usize>,
+    /// What the attempt at hand has given.
+    given: Option<Arc<Given>>,
 }
 
 impl Translator {
@@ -88,7 +91,14 @@ impl Translator {
             columns,
             own: HashMap::new(),
             own_map,
+            given: None,
         })
+    }
+
+    /// Lets what the attempt at hand has given be known without asking.
+    pub(in crate::pipeline) fn knowing(mut self, given: Arc<Given>) -> Self {
+        self.given = Some(given);
+        self
     }
 
     /// Forgets what the transaction at hand would have brought.
@@ -167,9 +177,12 @@ impl Translator {
             let wanted: HashSet<&Key> = of_map.flat_map(|(_, cells)| cells.iter().flatten()).collect();
             let own = self.own_map == Some(map);
             let unknown = |key: &&&Key| !(self.remembered[map].contains_key(**key) || own && self.own.contains_key(**key));
-            let unknown: Vec<Key> = wanted.iter().filter(unknown).map(|key| (*key).clone()).collect();
+            let mut unknown: Vec<Key> = wanted.iter().filter(unknown).map(|key| (*key).clone()).collect();
             if self.remembered[map].len() + unknown.len() > REMEMBERED {
                 self.remembered[map].retain(|key, _| wanted.contains(key));
+            }
+            if let Some(given) = &self.given {
+                given.take_known(&self.maps[map], &mut unknown, &mut self.remembered[map]);
             }
             for some in unknown.chunks(AT_ONCE) {
                 for (source, target) in known.mapped(&self.job, &self.maps[map], some).await? {

@@ -1,12 +1,14 @@
 //! The ends of ranges, and commits.
 
 use super::super::batch::Batch;
+use super::super::context::Purpose;
+use super::super::keymap::{Given, Run};
 use super::{Failure, QUARANTINED, Walk};
 use crate::diff::{BlockMerge, Entry, LedgerEdit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Event;
 use crate::sink::Outcome;
-use crate::state::{Checkpoint, GoneRow, StateChanges, to_hex};
+use crate::state::{Checkpoint, GoneRow, KeyMapChanges, StateChanges, to_hex};
 use crate::value::Key;
 
 /// Ranges of the ledger that one commit covers at most. A commit waits for the disk whatever it holds; until then the rows that were
@@ -155,14 +157,24 @@ impl Walk {
             checkpoint: if self.plan.replay.is_some() { None } else { Some(self.checkpoint(done)) },
             ..StateChanges::default()
         };
+        let given = self.given(&changes.key_map);
+        self.context.given.forget(&self.plan.entity.name, &changes.key_map);
         self.in_doubt = true;
         transaction.commit(&changes).await?;
+        self.context.given.note(&self.plan.entity.name, given);
         self.committed();
         self.context.check_quarantine(&self.cursor.counters, self.cursor.rows, done)?;
         if !done {
             self.context.check_cancelled()?;
         }
         Ok(())
+    }
+
+    /// Returns what others may remember of new entries: those of rows that are loaded are nobody else's, and stay as they are.
+    fn given(&self, changes: &KeyMapChanges) -> Vec<Run> {
+        let loads = self.context.purpose == Purpose::Run && self.live.in_tail && self.loadable;
+        let keyed = self.plan.entity.generated.as_ref().is_some_and(|own| own.keyed);
+        if loads && keyed { Given::pack(&changes.entries) } else { Vec::new() }
     }
 
     pub(super) fn checkpoint(&self, done: bool) -> Checkpoint {

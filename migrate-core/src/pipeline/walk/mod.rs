@@ -177,10 +177,11 @@ impl Walk {
         let limit = context.limits.rows;
         let mut context = context;
         if plan.entity.generated.is_some() {
-            context.limits.batch_rows = context.limits.batch_rows.min(MAPPED_ROWS);
+            context.limits.batch_rows = context.limits.batch_rows.min(context.limits.share(MAPPED_ROWS));
         }
         Walk {
-            translator: Translator::new(&plan.entity, &plan.scope.job),
+            translator: Translator::new(&plan.entity, &plan.scope.job)
+                .map(|translator| translator.knowing(context.given.clone())),
             shaper: Shaper::new(plan.entity.clone()),
             loadable: start.loadable,
             reset: start.reset,
