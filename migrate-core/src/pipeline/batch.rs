@@ -10,6 +10,7 @@ use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
 use crate::state::{GoneRow, KeyMapChanges, QuarantinedRow};
 use crate::value::canonical::Checksum;
 use crate::value::{Key, Page, PageBuilder};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Rows of one page that are to be written.
@@ -173,6 +174,8 @@ pub(super) struct Batch {
     pub(super) released: Vec<Vec<u8>>,
     /// Rows that are gone from the source, for the end of the run.
     pub(super) gone: Vec<GoneRow>,
+    /// Rows that wait for a parent to have an id; they may wait for other parents too.
+    pub(super) without_id: HashSet<Key>,
     /// Entries of the key map that its rows bring.
     pub(super) key_map: KeyMapChanges,
     /// Whether a part of the state is with the transaction already.

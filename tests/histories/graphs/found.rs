@@ -60,3 +60,22 @@ fn the_job_file_may_name_a_reference_to_ids_that_the_target_gives_beside_a_key()
     let named = Reference { policy: Some(OrphanPolicy::Null), ..reference(0, 1, Null::All) };
     play_on_all_pairs(&case(&[table(9, Ids::Kept), table(3, Ids::ByCode)], &[named]));
 }
+
+#[test]
+fn a_row_that_waits_for_two_parents_is_counted_once_where_the_target_gives_one_of_them_its_id() {
+    let quarantined = Reference { policy: Some(OrphanPolicy::Quarantine), ..reference(0, 2, Null::All) };
+    let mut case = case(
+        &[table(21, Ids::Kept), table(22, Ids::ByMap), table(3, Ids::Kept)],
+        &[
+            reference(1, 0, Null::None),
+            reference(2, 0, Null::None),
+            reference(0, 1, Null::All),
+            quarantined,
+            reference(0, 0, Null::All),
+            reference(1, 0, Null::All),
+            reference(0, 0, Null::All),
+        ],
+    );
+    case.seed = 7021132341274495369;
+    play_on_all_pairs(&case);
+}

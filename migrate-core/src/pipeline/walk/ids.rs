@@ -33,6 +33,9 @@ impl Walk {
             return;
         }
         self.live.counters.pending += 1;
+        if !self.late.is_empty() {
+            self.batch.without_id.insert(key.clone());
+        }
         self.incomplete.store(true, Ordering::Relaxed);
         if self.named > 0 {
             self.named -= 1;

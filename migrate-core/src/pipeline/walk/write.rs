@@ -4,7 +4,7 @@ use super::super::batch::{Waiting, put_together};
 use super::super::context::Purpose;
 use super::super::dry::Resolution;
 use super::super::keymap::{RowIds, mask, masked};
-use super::super::late::{Incomplete, Outgoing};
+use super::super::late::{Incomplete, Outgoing, WithoutParent};
 use super::super::shape::Shaped;
 use super::super::triggers::{SAMPLE, altered};
 use super::super::update::{Base, held_sums, reconcile, row_checksum, shown};
@@ -148,7 +148,8 @@ impl Walk {
         let whole = |at: usize| self.quarantined.contains(&keys[at]) && !self.parentless.contains(&keys[at]);
         let incomplete = self.late.defer(&self.context, &mut self.batch, outgoing, &whole).await?;
         let Some(found) = &incomplete else { return Ok(None) };
-        self.live.counters.pending += found.rows.len() as u64;
+        let counted = |row: &&WithoutParent| self.batch.without_id.contains(&keys[row.at]);
+        self.live.counters.pending += (found.rows.len() - found.rows.iter().filter(counted).count()) as u64;
         // What a plan knows to wait waits for good.
         self.incomplete.fetch_or(!foresees, Ordering::Relaxed);
         for row in found.rows.iter().take(self.named) {
