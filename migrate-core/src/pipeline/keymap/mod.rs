@@ -30,7 +30,7 @@ use crate::value::{Key, Page, Value};
 use std::collections::HashMap;
 
 /// Rows at most of the transactions of one entity, where each brings an entry of a key map.
-pub(super) const MAPPED_ROWS: usize = 32_768;
+pub(super) const MAPPED_ROWS: usize = 16_384;
 /// Keys that are looked up together.
 const AT_ONCE: usize = 8_192;
 
