@@ -3,7 +3,7 @@
 #
 #   tests/graphs.sh [GRAPHS]   10,000 by default, of all pairs together; the ordinary run plays 256
 #
-# Built with optimisations: 10,000 take half an hour on two cores, and hours without.
+# Built with optimisations: 10,000 take an hour on two cores, and several without.
 # MIGRATE_PROPERTY_SEED says which ones: a failing graph is shrunk, and printed with the seed that it came from.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -289,6 +289,27 @@ async fn two_processes_may_make_the_state_at_once_and_a_newer_one_is_refused() {
 }
 
 #[tokio::test]
+async fn a_key_map_of_version_4_keeps_its_entries_and_has_its_ids_first_from_then_on() {
+    let database = Database::bare().await;
+    let state = database.sink().state();
+    state.initialize().await.unwrap();
+    database
+        .run(
+            "ALTER TABLE migrate.key_map DROP CONSTRAINT key_map_pkey, ADD PRIMARY KEY (job, entity, source_key); \
+             DROP INDEX migrate.key_map_target; CREATE INDEX key_map_target ON migrate.key_map (job, entity, target_key); \
+             UPDATE migrate.state_version SET version = 4; INSERT INTO migrate.key_map VALUES ('j', 'e', '\\x01', '\\x02')",
+        )
+        .await;
+    for _ in 0..2 {
+        state.initialize().await.unwrap();
+        assert_eq!(database.query("SELECT version FROM migrate.state_version").await, ["5"]);
+        assert_eq!(database.query("SELECT count(*) FROM migrate.key_map WHERE source_key = '\\x01'").await, ["1"]);
+        let indexes = "SELECT split_part(indexdef, ' (', 2) FROM pg_indexes WHERE tablename = 'key_map' ORDER BY 1";
+        assert_eq!(database.query(indexes).await, ["source_key, job, entity)", "target_key, job, entity)"]);
+    }
+}
+
+#[tokio::test]
 async fn nothing_of_the_state_shows_among_the_targets_tables() {
     let database = Database::new().await;
     database.run("CREATE TABLE t (id int PRIMARY KEY, name text)").await;
