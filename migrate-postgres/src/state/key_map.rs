@@ -10,6 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Entries that one statement writes.
 const AT_ONCE: usize = 16_384;
+/// Entries that one statement removes.
+const CLOSE: usize = 1_024;
+/// Entries from which on it pays to ask first whether there are any that they could meet.
+const MANY: usize = 64;
 
 const INSERT: &str = "INSERT INTO migrate.key_map AS k (job, entity, source_key, target_key) \
      SELECT $1, $2, u.* FROM ROWS FROM (pg_catalog.unnest($3::pg_catalog.bytea[]), pg_catalog.unnest($4::pg_catalog.bytea[])) AS u";
@@ -22,11 +26,14 @@ enum Side {
     Target,
 }
 
-/// Entries that are removed by one statement.
-const CLOSE: usize = 1_024;
-
-/// Entries from which on it pays to ask first whether there are any that they could meet.
-const MANY: usize = 64;
+impl Side {
+    fn column(self) -> &'static str {
+        match self {
+            Side::Source => "source_key",
+            Side::Target => "target_key",
+        }
+    }
+}
 
 /// Writes changes of an entity's key map.
 pub(super) async fn write(connection: &mut PgConnection, scope: &Scope, changes: &KeyMapChanges) -> Result<()> {
@@ -61,34 +68,27 @@ async fn insert(connection: &mut PgConnection, scope: &Scope, entries: &[(&[u8],
 
 /// Removes the entries of some ids.
 async fn remove(connection: &mut PgConnection, scope: &Scope, side: Side, keys: &[&[u8]]) -> Result<()> {
-    let sql = match side {
-        Side::Source => "DELETE FROM migrate.key_map k WHERE k.job = $1 AND k.entity = $2 AND k.source_key = ANY ($3)",
-        Side::Target => "DELETE FROM migrate.key_map k WHERE k.job = $1 AND k.entity = $2 AND k.target_key = ANY ($3)",
-    };
+    let sql = format!("DELETE FROM migrate.key_map k WHERE k.job = $1 AND k.entity = $2 AND k.{} = ANY ($3)", side.column());
     // Numbers that were drawn together lie close together, and others who draw at the same time get some in between.
     for some in keys.chunks(CLOSE) {
         let (Some(first), Some(last)) = (some.iter().min(), some.iter().max()) else { continue };
         if some.len() >= MANY && !any_between(connection, scope, side, first, last).await? {
             continue;
         }
-        sqlx::query(sql).bind(&scope.job).bind(&scope.entity).bind(some).execute(&mut *connection).await.map_err(from_sqlx)?;
+        let query = sqlx::query(AssertSqlSafe(sql.as_str())).bind(&scope.job).bind(&scope.entity).bind(some);
+        query.execute(&mut *connection).await.map_err(from_sqlx)?;
     }
     Ok(())
 }
 
 /// Returns whether there are entries between two ids, both included.
 async fn any_between(connection: &mut PgConnection, scope: &Scope, side: Side, first: &[u8], last: &[u8]) -> Result<bool> {
-    let sql = match side {
-        Side::Source => {
-            "SELECT EXISTS (SELECT FROM migrate.key_map k \
-             WHERE k.source_key >= $3 AND k.source_key <= $4 AND k.job = $1 AND k.entity = $2)"
-        }
-        Side::Target => {
-            "SELECT EXISTS (SELECT FROM migrate.key_map k \
-             WHERE k.target_key >= $3 AND k.target_key <= $4 AND k.job = $1 AND k.entity = $2)"
-        }
-    };
-    let query = sqlx::query_scalar(sql).bind(&scope.job).bind(&scope.entity).bind(first).bind(last);
+    let column = side.column();
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM migrate.key_map k \
+         WHERE k.{column} >= $3 AND k.{column} <= $4 AND k.job = $1 AND k.entity = $2)"
+    );
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(&scope.job).bind(&scope.entity).bind(first).bind(last);
     query.fetch_one(connection).await.map_err(from_sqlx)
 }
 
