@@ -455,6 +455,10 @@ impl Model {
         match (known, self.shape.mode) {
             (Some(_), Mode::Append) => counters.skipped += 1,
             (Some(Some(cells)), _) if !again && cells == row.cells => counters.unchanged += 1,
+            // The target may have lost it: the source has not changed it since.
+            (Some(Some(base)), Mode::Update) if before.is_none() && place.is_none() && base == row.cells => {
+                counters.unchanged += 1;
+            }
             (Some(Some(base)), Mode::Update) => self.merge(key, row, &base, fits, counters),
             (None, Mode::Append) if place.is_some() => {
                 counters.skipped += 1;

@@ -9,7 +9,7 @@
 //! | yes | yes | yes | nothing: both made the same change |
 //! | yes | yes | no  | a conflict: the job's `on_conflict` decides |
 //!
-//! A row that somebody has deleted in the target is a conflict as a whole.
+//! A row that somebody has deleted in the target is a conflict as a whole, if the source has changed it since.
 
 use crate::diff::ColumnSums;
 use crate::error::{Error, ErrorKind, Result};
@@ -246,6 +246,10 @@ fn decide<'v>(base: &Base, source: &'v [Value<'v>], target: &'v [Value<'v>], pol
 /// Decides about a row that the target has lost.
 fn without_target<'v>(base: &Base, source: &'v [Value<'v>], policy: OnConflict) -> Decision<'v> {
     let (all, none) = ((0..source.len()).collect(), Vec::new());
+    if base.columns.as_ref().is_some_and(|columns| *columns == column_sums(source)) {
+        // Looked at for another reason, such as a column that came: the source says what it said, and the deletion stands.
+        return Decision { values: None, left: none, overwritten: Vec::new(), open: None };
+    }
     match policy {
         OnConflict::Source => Decision { values: Some(source.iter().collect()), left: none, overwritten: all, open: None },
         OnConflict::Target => Decision { values: None, left: all, overwritten: none, open: None },
@@ -292,6 +296,20 @@ mod tests {
             let decision = decide(&base, &source, &target, policy).expect("rows of the same width");
             assert_eq!((written(&decision), decision.left.len()), (expected.to_vec(), left), "{source:?} {target:?} {policy:?}");
         }
+    }
+
+    #[test]
+    fn a_row_that_the_target_has_lost_is_a_conflict_only_where_the_source_has_changed_it() {
+        let (known, same, changed) = (base(&row([1, 2, 3])), row([1, 2, 3]), row([1, 5, 3]));
+        for policy in [OnConflict::Source, OnConflict::Target, OnConflict::Report] {
+            let decision = without_target(&known, &same, policy);
+            assert!(decision.values.is_none() && decision.left.is_empty() && decision.open.is_none(), "{decision:?}");
+            let decision = without_target(&known, &changed, policy);
+            assert_eq!(decision.values.is_some(), policy == OnConflict::Source, "{decision:?}");
+            assert_eq!(decision.open.is_some(), policy == OnConflict::Report, "{decision:?}");
+        }
+        let bare = Base { columns: None, ..known };
+        assert_eq!(without_target(&bare, &same, OnConflict::Report).left, [0, 1, 2], "nobody knows what has changed");
     }
 
     #[test]
