@@ -98,3 +98,29 @@ fn a_row_respelled_between_two_attempts_is_no_others_in_mode_append() {
         }
     }
 }
+
+#[test]
+fn rows_are_counted_as_deleted_where_they_were_the_last_and_another_takes_their_unique_value() {
+    // The first call of the run, and those around the commit that deletes the table's last rows.
+    for nth in [1, 19, 20, 21] {
+        let shape = Shape { extra: Extra::Unique, batch_rows: 1, page_bytes: 1, ..SHAPE };
+        let fault = Fault { action: Action::LoseAnswer, nth, between: Vec::new(), forgotten: false };
+        let last = Round { fault: Some(fault), ..round(&[Edit::Delete(0), Edit::Bequeath(0, 2)], &[]) };
+        let rounds = [round(&[Edit::Insert(0, CONTENT)], &[]), round(&[Edit::Insert(1, CONTENT)], &[]), last];
+        play_on_all_pairs(&Case { first: Vec::new(), ..case(shape, rounds) });
+    }
+}
+
+#[test]
+fn a_row_that_others_have_deleted_is_no_conflict_where_the_source_has_but_a_column_more() {
+    for policy in [OnConflict::Source, OnConflict::Target, OnConflict::Report] {
+        let shape = Shape { mode: Mode::Update, policy, ..SHAPE };
+        let rounds = [
+            round(&[], &[]),
+            round(&[Edit::AddColumn(None)], &[TargetEdit::Delete(2)]),
+            round(&[Edit::SetText(0, 3)], &[]),
+            round(&[Edit::SetText(2, 1)], &[]),
+        ];
+        play_on_all_pairs(&case(shape, rounds));
+    }
+}
