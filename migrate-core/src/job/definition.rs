@@ -70,7 +70,7 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub batch_rows: Option<u64>,
-    /// Bytes of an entity, as the source guesses them, that are worth a part of their own: 64 MiB if not said.
+    /// Bytes of an entity, as the source guesses them, that are worth a part of their own: 32 MiB if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub part_bytes: Option<u64>,

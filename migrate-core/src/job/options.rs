@@ -111,7 +111,7 @@ impl RunOptions {
         self
     }
 
-    /// Copies an entity in parts, at the same time, where each of them has at least so many bytes; 64 MiB by default.
+    /// Copies an entity in parts, at the same time, where each of them has at least so many bytes; 32 MiB by default.
     #[must_use]
     pub fn with_part_bytes(mut self, bytes: u64) -> Self {
         self.part_bytes = Some(bytes);

@@ -6,7 +6,7 @@ use super::folded::refuse_folded_rows;
 use super::keyless::{Keyless, Known};
 use super::orphans::placeholder::holds_others;
 use super::parts;
-use super::reader::{BYTES_AHEAD, ReadPlan};
+use super::reader::{BLOCKS_PER_RANGE, BYTES_AHEAD, FEWEST_BLOCKS_PER_RANGE, ReadPlan};
 use super::rebase::Rebase;
 use super::replay::Replay;
 use super::sets::Sets;
@@ -257,6 +257,7 @@ impl EntityRun {
             page_bytes: context.limits.page_bytes,
             page_rows: context.limits.batch_rows,
             bytes_ahead: u32::try_from(context.limits.share(BYTES_AHEAD)).unwrap_or(u32::MAX),
+            range_blocks: context.limits.share(BLOCKS_PER_RANGE).max(FEWEST_BLOCKS_PER_RANGE),
             follow_ledger: !self.checkpoints.is_empty(),
             distrust: self.distrusted,
             changes: None,
@@ -286,6 +287,7 @@ impl EntityRun {
             incomplete: Arc::clone(&self.incomplete),
             reassigned: Arc::clone(&self.reassigned),
             again: self.again,
+            first_copy: self.again && checkpoint.is_some_and(|c| c.loadable && c.execution == context.execution),
         }
     }
 

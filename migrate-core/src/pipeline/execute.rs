@@ -33,7 +33,7 @@ const BATCH_BYTES: u64 = 256 << 20;
 /// Entities, or parts, at the same time, unless told otherwise.
 const PARALLEL: usize = 4;
 /// Rows that are worth a session of their own on either side.
-const PART_BYTES: u64 = 64 << 20;
+const PART_BYTES: u64 = 32 << 20;
 
 pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<RunReport> {
     let owner = Owner::this_process();

@@ -18,7 +18,7 @@ use crate::plan::{EntityPlan, ReferencePlan};
 use crate::schema::{ForeignKey, TableSchema};
 use crate::sink::WriteMode;
 use crate::value::canonical::Checksum;
-use crate::value::{DataType, Encoding, Key, Page, PageBuilder, PageColumn, Value};
+use crate::value::{DataType, Encoding, Key, KeyRange, Page, PageBuilder, PageColumn, Value};
 use std::collections::{BTreeSet, HashSet};
 
 /// References of a row of which any may have been written as NULL: whether one was, and which, is found by trying.
@@ -44,8 +44,9 @@ struct Late {
     open: Vec<usize>,
     /// Whether ids in its columns are replaced: who is known by a new one is there.
     replaced: bool,
-    /// The place of the key, where the parents are earlier rows of this very table whenever their number is smaller.
-    own: Option<usize>,
+    /// Where the parents are earlier rows of this very walk whenever their number is smaller: the place of the key, and the number from
+    /// which on they are.
+    own: Option<(usize, i64)>,
 }
 
 /// Rows about to be written.
@@ -74,8 +75,9 @@ pub(super) struct WithoutParent {
 }
 
 impl LateBinder {
-    /// Takes the late references of an entity. `whole` says that all of its rows are walked in order by one walk.
-    pub(super) fn new(entity: &EntityPlan, whole: bool) -> Self {
+    /// Takes the late references of an entity, a range of whose rows one walk walks in order.
+    pub(super) fn new(entity: &EntityPlan, range: &KeyRange) -> Self {
+        let first = first_number(range);
         let place = |name: &String| entity.columns.iter().position(|c| &c.target == name);
         let mut references = Vec::new();
         for reference in &entity.references {
@@ -85,8 +87,7 @@ impl LateBinder {
             let (Some(columns), Some(open)) = (columns, open) else { continue };
             let same = |other: &&ReferencePlan| other.columns == reference.columns && other.table == reference.table;
             let feeders = entity.references.iter().filter(same).filter(|other| other.entity.is_some()).count();
-            let own =
-                whole && feeders == 1 && late.parent.name == entity.target.name && reference.parent_columns == entity.target_key;
+            let own = feeders == 1 && late.parent.name == entity.target.name && reference.parent_columns == entity.target_key;
             let known = |other: &Late| other.columns == columns && other.parent.name == late.parent.name;
             if references.iter().any(|other| known(other) && other.parent_columns == reference.parent_columns) {
                 // Another entity that feeds the same table: one look at it says whether the parent is there.
@@ -97,7 +98,7 @@ impl LateBinder {
                 parent: late.parent.clone(),
                 parent_columns: reference.parent_columns.clone(),
                 replaced: reference.columns.iter().any(|name| entity.translations.iter().any(|t| &t.target == name)),
-                own: entity.target_key.first().filter(|_| own && entity.target_key.len() == 1).and_then(place),
+                own: entity.target_key.first().filter(|_| own && entity.target_key.len() == 1).and_then(place).zip(first),
                 columns,
                 open,
             });
@@ -210,8 +211,8 @@ impl Late {
                 continue;
             }
             if mode == WriteMode::Load
-                && let (Some(own), [Value::Int(parent)]) = (self.own.map(|place| &values[place]), &refers[..])
-                && matches!(own, Value::Int(own) if parent <= own)
+                && let (Some((place, first)), [Value::Int(parent)]) = (self.own, &refers[..])
+                && matches!(&values[place], Value::Int(own) if (first..=*own).contains(parent))
                 && is_integer(&page.columns()[self.columns[0]].data_type)
             {
                 // Earlier in the order of the key; if it is nowhere after all, the target says so.
@@ -223,10 +224,34 @@ impl Late {
     }
 }
 
+/// Returns the number from which on keys lie in a range; `None` if it begins with something else than a number.
+fn first_number(range: &KeyRange) -> Option<i64> {
+    let Some(after) = &range.after else { return Some(i64::MIN) };
+    match &after.values().ok()?[..] {
+        [Value::Int(last)] => last.checked_add(1),
+        _ => None,
+    }
+}
+
 fn is_integer(data_type: &DataType) -> bool {
     use crate::value::Affinity::{Integer, StrictInteger};
     matches!(
         data_type,
         DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Dynamic { affinity: Integer | StrictInteger }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_knows_from_which_number_on_its_rows_are_its_own() {
+        let behind = |values: &[Value<'_>]| KeyRange { after: Some(Key::from_values(values)), up_to: None };
+        assert_eq!(first_number(&KeyRange::ALL), Some(i64::MIN));
+        assert_eq!(first_number(&behind(&[Value::Int(5)])), Some(6));
+        assert_eq!(first_number(&behind(&[Value::Int(i64::MAX)])), None);
+        assert_eq!(first_number(&behind(&[Value::Text("5".into())])), None);
+        assert_eq!(first_number(&behind(&[Value::Int(5), Value::Int(6)])), None);
+    }
 }

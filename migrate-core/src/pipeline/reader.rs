@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 
 /// Ledger blocks whose range is read by one request: about 32,000 rows.
 pub(super) const BLOCKS_PER_RANGE: usize = 32;
+/// The same at least, where several walks share what may be in memory: what changes of a range waits there for its end.
+pub(super) const FEWEST_BLOCKS_PER_RANGE: usize = 16;
 /// Bytes of pages that wait for the writer at most, and one page more: what a source sends while a batch commits.
 pub(super) const BYTES_AHEAD: usize = 2 << 20;
 
@@ -56,6 +58,8 @@ pub(super) struct ReadPlan {
     pub(super) page_rows: usize,
     /// Bytes of pages that wait for the writer at most, and one page more.
     pub(super) bytes_ahead: u32,
+    /// Ledger blocks whose range is read by one request.
+    pub(super) range_blocks: usize,
     /// Whether the ledger is to be followed; else everything is tail.
     pub(super) follow_ledger: bool,
     /// Whether only the ledger's keys are true.
@@ -198,7 +202,7 @@ async fn read(
             // Without a ledger to follow there is nothing else.
             break;
         }
-        let stored = state.ledger_blocks(&plan.scope, after, BLOCKS_PER_RANGE).await.map_err(ReadError::Target)?;
+        let stored = state.ledger_blocks(&plan.scope, after, plan.range_blocks).await.map_err(ReadError::Target)?;
         let mut blocks: Vec<LedgerBlock> =
             stored.iter().map(LedgerBlock::unpack).collect::<Result<_>>().map_err(ReadError::Target)?;
         if plan.distrust {
@@ -207,7 +211,7 @@ async fn read(
         if let Some(rebase) = &plan.rebase {
             blocks.iter_mut().for_each(|block| rebase.apply(block));
         }
-        let last = stored.len() < BLOCKS_PER_RANGE;
+        let last = stored.len() < plan.range_blocks;
         let Some((end, ordinal)) = blocks.last().map(|block| (block.last_key.clone(), block.ordinal)) else { break };
         let range = KeyRange { after: from, up_to: Some(end.clone()) };
         let listed = match listing.map(|changes| (changes, &changes.by)) {

@@ -31,7 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::Level;
 use crate::source::Snapshot;
 use crate::state::{Counters, Scope, SourceColumn, TargetState};
-use crate::value::{Key, KeyRange};
+use crate::value::Key;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,6 +92,8 @@ pub(super) struct Walk {
     late: LateBinder,
     /// What reads rows back before they are committed.
     mirror: Mirror,
+    /// Whether what is written completes rows that this execution has loaded.
+    first_copy: bool,
     /// Whether the target was found unable to show rows as they were written.
     unreadable: bool,
     /// Told when rows were written without their parents.
@@ -148,6 +150,8 @@ pub(super) struct Start {
     pub(super) reassigned: Arc<AtomicBool>,
     /// Whether all entities were walked before.
     pub(super) again: bool,
+    /// Whether this execution has loaded all rows that are there.
+    pub(super) first_copy: bool,
 }
 
 enum Failure {
@@ -192,8 +196,9 @@ impl Walk {
             met: HashSet::new(),
             parentless: HashSet::new(),
             leftover: start.refused,
-            late: LateBinder::new(&plan.entity, plan.range == KeyRange::ALL),
+            late: LateBinder::new(&plan.entity, &plan.range),
             mirror: Mirror::new(plan.entity.clone()),
+            first_copy: start.first_copy,
             unreadable: false,
             incomplete: start.incomplete,
             reassigned: start.reassigned,

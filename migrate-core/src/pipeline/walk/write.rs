@@ -266,8 +266,8 @@ impl Walk {
     fn proves(&self, mode: WriteMode) -> bool {
         let asked = match self.context.verify {
             VerifyMode::Counts => false,
-            // Nothing is loaded once an entity was moved.
-            VerifyMode::Changes | VerifyMode::Full => self.plan.follow_ledger && mode != WriteMode::Load,
+            // Nothing is loaded once an entity was moved; the references of what was loaded belong to the first copy.
+            VerifyMode::Changes | VerifyMode::Full => self.plan.follow_ledger && mode != WriteMode::Load && !self.first_copy,
             VerifyMode::Inline => true,
         };
         asked && self.context.purpose == Purpose::Run
