@@ -115,6 +115,8 @@ fn evolving_follows_a_renamed_column_with_a_new_one_and_keeps_the_old() {
         bench.change(&RENAMED);
         let plan = bench.project.run(["plan", "--json"]).expect(0).json();
         assert_eq!(actions(&plan), ["title added added_to_target", "name dropped kept"], "{}: {plan}", bench.direction);
+        let said = ["column title was renamed at the source, from name", "column name was renamed at the source, to title"];
+        prints(&bench.project.run(["plan"]).expect(0), &said);
         let entity = bench.entity(0);
         assert_eq!(counts(&entity, &["read", "updated", "unchanged"]), [4, 3, 1], "{}: {entity}", bench.direction);
         assert_eq!(counts(&plan["changes"][0], &["updated", "unchanged"]), [3, 1], "{}: {plan}", bench.direction);

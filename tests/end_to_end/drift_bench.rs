@@ -25,7 +25,7 @@ pub(crate) const DROPPED: Change =
 pub(crate) const RENAMED: Change = Change {
     name: "renamed",
     sql: "ALTER TABLE t RENAME COLUMN name TO title;",
-    says: &["column title was added", "column name was dropped", "2 places"],
+    says: &["column title was renamed at the source, from name", "column name was renamed at the source, to title", "2 places"],
 };
 
 pub(crate) const RETYPED: Change = Change {

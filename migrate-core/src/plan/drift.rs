@@ -32,6 +32,10 @@ pub struct Drift {
     /// Its type now; `None` if it is not there any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// Its name before, if it was added, or now, if it was dropped, where as far as can be told it was renamed: another column of the
+    /// same type stands in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<String>,
     /// What a run does about it.
     pub action: DriftAction,
     /// Why a run is refused, where the policy is another one than `refuse`; or the type of a column that is added to the target.
@@ -43,7 +47,7 @@ pub struct Drift {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DriftChange {
-    /// It was added, or renamed to this.
+    /// It was added, or renamed to this: see [`Drift::renamed`].
     Added,
     /// It was dropped, or renamed to something else.
     Dropped,
@@ -70,10 +74,14 @@ pub enum DriftAction {
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (before, after) = (self.before.as_deref().unwrap_or_default(), self.after.as_deref().unwrap_or_default());
-        match self.change {
-            DriftChange::Added => write!(f, "column {} was added at the source ({after})", self.column),
-            DriftChange::Dropped => write!(f, "column {} was dropped at the source ({before})", self.column),
-            DriftChange::Retyped => write!(f, "column {} was retyped at the source, from {before} to {after}", self.column),
+        match (self.change, &self.renamed) {
+            (DriftChange::Added, Some(from)) => write!(f, "column {} was renamed at the source, from {from} ({after})", self.column),
+            (DriftChange::Dropped, Some(to)) => write!(f, "column {} was renamed at the source, to {to} ({before})", self.column),
+            (DriftChange::Added, None) => write!(f, "column {} was added at the source ({after})", self.column),
+            (DriftChange::Dropped, None) => write!(f, "column {} was dropped at the source ({before})", self.column),
+            (DriftChange::Retyped, _) => {
+                write!(f, "column {} was retyped at the source, from {before} to {after}", self.column)
+            }
         }
     }
 }
@@ -181,10 +189,32 @@ impl Case<'_> {
                 let (action, detail) = self.action(DriftAction::Kept);
                 let before = Some(column.native_type.clone());
                 let column = column.name.clone();
-                judged.drift.push(Drift { column, change: DriftChange::Dropped, before, after: None, action, detail });
+                let change = DriftChange::Dropped;
+                judged.drift.push(Drift { column, change, before, after: None, renamed: None, action, detail });
             }
+            self.pair_renamed(remembered, &mut judged.drift);
         }
         Ok(judged)
+    }
+
+    /// Finds out which of the added columns are dropped ones under another name: between the same columns that stayed are as many as before,
+    /// and the one in its place has its type.
+    fn pair_renamed(&self, remembered: &[SourceColumn], drift: &mut [Drift]) {
+        let stayed = |name: &str| remembered.iter().any(|c| c.name == name) && self.source.column(name).is_some();
+        let before: Vec<_> = remembered.iter().map(|c| (c.name.as_str(), &c.native_type)).collect();
+        let now: Vec<_> = self.source.columns.iter().map(|c| (c.name.as_str(), &c.native_type)).collect();
+        let (before, now) = (before.split(|(name, _)| stayed(name)), now.split(|(name, _)| stayed(name)));
+        let place = |drift: &[Drift], change, name: &str| drift.iter().position(|d| d.change == change && d.column == name);
+        for (old, new) in before.zip(now).filter(|(old, new)| old.len() == new.len()) {
+            for ((from, old_type), (to, new_type)) in old.iter().zip(new) {
+                let dropped = place(drift, DriftChange::Dropped, from);
+                let added = place(drift, DriftChange::Added, to);
+                if let (Some(dropped), Some(added), true) = (dropped, added, old_type == new_type) {
+                    drift[dropped].renamed = Some((*to).to_owned());
+                    drift[added].renamed = Some((*from).to_owned());
+                }
+            }
+        }
     }
 
     /// Judges a column that is there; true if it is not moved where the target lacks it.
@@ -201,6 +231,7 @@ impl Case<'_> {
             change: DriftChange::Added,
             before: None,
             after: Some(column.native_type.clone()),
+            renamed: None,
             action: DriftAction::Refused,
             detail: None,
         };

@@ -56,6 +56,32 @@ fn each_change_goes_by_the_policy_and_by_what_the_target_has() {
 }
 
 #[test]
+fn a_column_of_the_same_type_in_the_place_of_a_dropped_one_is_that_one_renamed() {
+    let column = |name| (name, DataType::Int32);
+    let (long, a, b, c, x, y) = (("x", DataType::Int64), column("a"), column("b"), column("c"), column("x"), column("y"));
+    for (what, before, source, expected) in [
+        ("one", vec![KEY, a.clone(), b.clone()], vec![KEY, x.clone(), b.clone()], vec!["x from a", "a to x"]),
+        ("the last, and one more", vec![KEY, a.clone(), b.clone()], vec![KEY, a.clone(), x.clone(), y.clone()], vec!["x", "y", "b"]),
+        ("two", vec![KEY, a.clone(), b.clone(), c.clone()], vec![KEY, x.clone(), y.clone(), c.clone()], vec![
+            "x from a", "y from b", "a to x", "b to y",
+        ]),
+        ("one retyped", vec![KEY, a.clone(), b.clone()], vec![KEY, long, b.clone()], vec!["x", "a"]),
+        ("one dropped, one added elsewhere", vec![KEY, a.clone(), b.clone()], vec![KEY, b.clone(), x.clone()], vec!["x", "a"]),
+    ] {
+        let judged = judge(DriftPolicy::Ignore, &seen(&before), &source, &before, &Entity::new("t"));
+        let told = |drift: &Drift| match (&drift.renamed, drift.change) {
+            (Some(other), DriftChange::Added) => format!("{} from {other}", drift.column),
+            (Some(other), _) => format!("{} to {other}", drift.column),
+            (None, _) => drift.column.clone(),
+        };
+        assert_eq!(judged.drift.iter().map(told).collect::<Vec<_>>(), expected, "{what}");
+    }
+    let judged = judge(DriftPolicy::Ignore, &seen(&[KEY, a.clone()]), &[KEY, x], &[KEY, a], &Entity::new("t"));
+    assert_eq!(judged.drift[0].to_string(), "column x was renamed at the source, from a (32-bit integer)");
+    assert_eq!(judged.drift[1].to_string(), "column a was renamed at the source, to x (32-bit integer)");
+}
+
+#[test]
 fn columns_that_the_entity_does_not_move_do_not_count() {
     let (a, b) = (("a", DataType::Int32), ("b", DataType::Int32));
     let entity = Entity::new("t").with_exclude("b").with_set("c", crate::Parameter::Int(1));
@@ -146,6 +172,7 @@ fn a_refusal_names_every_change_and_what_to_do() {
         change,
         before: before.map(str::to_owned),
         after: after.map(str::to_owned),
+        renamed: None,
         action: DriftAction::Refused,
         detail: None,
     };
