@@ -29,6 +29,7 @@ mod mirubato;
 mod mirubato_seed;
 mod odd_names;
 mod orphans;
+mod placeholders;
 mod plans;
 mod quarantine;
 mod real_data;
