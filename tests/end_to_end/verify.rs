@@ -73,6 +73,60 @@ fn numbers_of_another_scale_and_rows_without_a_key_are_told_apart() {
 }
 
 #[test]
+fn rows_without_a_key_that_differ_are_listed_with_how_often_and_on_request_with_what_they_hold() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(
+            "CREATE TABLE v (name text, seen integer); INSERT INTO v VALUES ('secret', 1), ('secret', 1), ('b', NULL), ('c', 3)",
+        );
+        project.write_job(&source.url(), &target.url(), "");
+        project.copy();
+        target.run(
+            "DELETE FROM v WHERE name = 'secret'; INSERT INTO v VALUES ('more', 4); UPDATE v SET name = NULL WHERE seen = 3",
+        );
+        let report = project.run(["verify", "--json", "--show-values"]).expect(4).json();
+        let listed = report["entities"][0]["differences"].as_array().expect("a list");
+        let told = |row: &Value| {
+            let cells = row["columns"].as_array().expect("columns").iter();
+            let cells = cells.map(|c| format!(" {}={}{}", c["column"], c["before"], c["after"])).collect::<String>();
+            assert_eq!(
+                (row["key"].as_array().map(Vec::len), row["checksum"].as_str().map(str::len)),
+                (Some(0), Some(32)),
+                "{row}"
+            );
+            format!("{} {}{}", row["kind"], row["copies"], cells).replace(['"'], "").replace("null", "")
+        };
+        let mut told: Vec<String> = listed.iter().map(told).collect();
+        told.sort();
+        let expected = ["extra 1 name=more seen=4", "extra 1 seen=3", "missing 1 name=c seen=3", "missing 2 name=secret seen=1"];
+        assert_eq!(told, expected, "{from:?} to {to:?}: {report}");
+        let run = project.run(["verify"]).expect(4);
+        assert!(run.output().contains("missing, 2 times: row "), "{}", run.output());
+        assert!(!run.output().contains("secret"), "{}", run.output());
+    }
+}
+
+#[test]
+fn a_comparison_says_which_columns_have_changed_at_the_source_since_the_last_run() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run("CREATE TABLE t (id integer PRIMARY KEY, name text); INSERT INTO t VALUES (1, 'a')");
+        project.write_job(&source.url(), &target.url(), "");
+        project.copy();
+        assert!(!project.run(["verify"]).expect(0).output().contains("since"));
+        source.run("ALTER TABLE t ADD COLUMN age integer");
+        let said = project.run(["verify"]).expect(0).output().to_owned();
+        assert!(said.contains("t: column age was added at the source (") && said.contains("no run was made since"), "{said}");
+        let report = project.run(["verify", "--json"]).expect(0).json();
+        assert_eq!(report["entities"][0]["drift"][0]["column"], "age", "{report}");
+    }
+}
+
+#[test]
 fn rows_outside_the_filter_refused_rows_and_marked_ones_are_no_differences() {
     let project = Project::new();
     let (source, target) = (Sqlite::new(project.path().join("a.db")), Postgres::new(Server::First));

@@ -75,7 +75,9 @@ impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (before, after) = (self.before.as_deref().unwrap_or_default(), self.after.as_deref().unwrap_or_default());
         match (self.change, &self.renamed) {
-            (DriftChange::Added, Some(from)) => write!(f, "column {} was renamed at the source, from {from} ({after})", self.column),
+            (DriftChange::Added, Some(from)) => {
+                write!(f, "column {} was renamed at the source, from {from} ({after})", self.column)
+            }
             (DriftChange::Dropped, Some(to)) => write!(f, "column {} was renamed at the source, to {to} ({before})", self.column),
             (DriftChange::Added, None) => write!(f, "column {} was added at the source ({after})", self.column),
             (DriftChange::Dropped, None) => write!(f, "column {} was dropped at the source ({before})", self.column),

@@ -2,7 +2,7 @@
 
 use super::bucket::{Bucket, Buckets, place};
 use super::report::{BrokenRow, Difference, DifferenceKind, EntityVerification};
-use super::side::{Side, SideRow};
+use super::side::{Side, SideRow, Values};
 use crate::diff::{COPIES_FORMAT, FORMAT, LedgerBlock};
 use crate::error::Result;
 use crate::pipeline::Cell;
@@ -69,7 +69,10 @@ pub(super) async fn verify_entity(
     };
     let mut take_target =
         |page: super::side::SideRows| page.rows.iter().for_each(|row| target_sums.add(row.group(), &row.checksum));
-    tokio::try_join!(there.read_all(of_source.as_mut(), &mut take_source), here.read_all(of_target.as_mut(), &mut take_target))?;
+    tokio::try_join!(
+        there.read_all(of_source.as_mut(), Values::OfNone, &mut take_source),
+        here.read_all(of_target.as_mut(), Values::OfNone, &mut take_target)
+    )?;
     drop((of_source, of_target));
     report.quarantined = refused;
     report.source_left_out = refused;
@@ -145,15 +148,15 @@ impl Look<'_> {
             let (mut take_there, mut take_here) =
                 (|page| Found::take(&mut there, page, buckets), |page| Found::take(&mut here, page, buckets));
             tokio::try_join!(
-                self.there.read_all(of_source.as_mut(), &mut take_there),
-                self.here.read_all(of_target.as_mut(), &mut take_here)
+                self.there.read_all(of_source.as_mut(), Values::OfNone, &mut take_there),
+                self.here.read_all(of_target.as_mut(), Values::OfNone, &mut take_here)
             )?;
         }
         if self.entity.is_keyless() {
             let strangers = self.strangers(&there, &here).await?;
             let outside = self.copies_outside(source, buckets, &there, &here).await?;
-            self.count_copies(&there, &here, &strangers, &outside);
-            return Ok(());
+            let differing = self.count_copies(&there, &here, &strangers, &outside);
+            return self.name_copies(source, target, differing).await;
         }
         // Rows that were refused are not missing, and what the target holds of an earlier version of them is not extra.
         let excused = |key: &Key, own: &Key| self.known.quarantined.contains(own) || there.refused.contains(key);
@@ -241,7 +244,7 @@ impl Look<'_> {
         if self.report.differences.len() < LISTED {
             let values = key.values().unwrap_or_default();
             let key = values.iter().map(|value| text::to_text(value).into_owned()).collect();
-            self.report.differences.push(Difference { kind, key, columns });
+            self.report.differences.push(Difference { kind, key, columns, checksum: None, copies: 1 });
         }
         self.report.broken.push(BrokenRow { kind, key: own.clone() });
     }
@@ -302,18 +305,27 @@ impl Look<'_> {
             let looked_at = |row: &SideRow| buckets.contains(&place(row.group())) && here.rows.contains_key(&row.key);
             page.rows.into_iter().filter(looked_at).for_each(|row| *all.entry(row.key).or_default() += 1);
         };
-        side.read_all(source.open_snapshot().await?.as_mut(), &mut take).await?;
+        side.read_all(source.open_snapshot().await?.as_mut(), Values::OfNone, &mut take).await?;
         for (key, count) in &mut all {
             *count = count.saturating_sub(under(key));
         }
         Ok(all)
     }
 
-    /// Rows of a table without a key are told apart by their content alone.
-    fn count_copies(&mut self, there: &Found, here: &Found, strangers: &HashSet<Key>, outside: &HashMap<Key, u64>) {
+    /// Rows of a table without a key are told apart by their content alone. Returns those of which one side has more, by how many.
+    fn count_copies(
+        &mut self,
+        there: &Found,
+        here: &Found,
+        strangers: &HashSet<Key>,
+        outside: &HashMap<Key, u64>,
+    ) -> Vec<Copies> {
+        let mut differing = Vec::new();
         for (key, (_, checksum, wanted)) in &there.rows {
             self.compared.source.add_copies(checksum, *wanted);
-            self.report.missing += wanted.saturating_sub(here.copies(key));
+            let copies = wanted.saturating_sub(here.copies(key));
+            self.report.missing += copies;
+            differing.push(Copies { kind: DifferenceKind::Missing, key: key.clone(), checksum: *checksum, copies });
         }
         for (key, (parent, checksum, found)) in &here.rows {
             // What has left the filter may stay in the target, as often as the source still has it.
@@ -322,6 +334,50 @@ impl Look<'_> {
             self.report.target_left_out += left;
             self.compared.target.add_copies(checksum, found - left);
             self.report.extra += surplus - left;
+            differing.push(Copies { kind: DifferenceKind::Extra, key: key.clone(), checksum: *checksum, copies: surplus - left });
         }
+        differing.retain(|row| row.copies > 0);
+        differing
     }
+
+    /// Lists rows without a key with what they hold, which is read once more: whole rows are not kept while they are counted.
+    async fn name_copies(&mut self, source: &dyn Source, target: &dyn Source, mut differing: Vec<Copies>) -> Result<()> {
+        differing.sort_by(|a, b| (a.kind, a.key.as_bytes()).cmp(&(b.kind, b.key.as_bytes())));
+        differing.truncate(LISTED.saturating_sub(self.report.differences.len()));
+        if differing.is_empty() {
+            return Ok(());
+        }
+        let mut found = HashMap::new();
+        for (kind, database) in [(DifferenceKind::Missing, source), (DifferenceKind::Extra, target)] {
+            let wanted: HashSet<Key> = differing.iter().filter(|row| row.kind == kind).map(|row| row.key.clone()).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let mut take = |page: super::side::SideRows| {
+                let rows = page.rows.into_iter().filter(|row| wanted.contains(&row.key));
+                found.extend(rows.map(|row| ((kind, row.key), row.values)));
+            };
+            let side = if kind == DifferenceKind::Missing { &mut *self.there } else { &mut *self.here };
+            side.read_all(database.open_snapshot().await?.as_mut(), Values::Of(&wanted), &mut take).await?;
+        }
+        for Copies { kind, key, checksum, copies } in differing {
+            let values = found.remove(&(kind, key)).unwrap_or_default();
+            let cells = self.there.entity.columns.iter().zip(&values).filter(|(_, value)| !value.is_null());
+            let cells = cells.map(|(column, value)| match kind {
+                DifferenceKind::Missing => Cell::new(&column.target, &Value::Null, value),
+                DifferenceKind::Extra | DifferenceKind::Different => Cell::new(&column.target, value, &Value::Null),
+            });
+            let (columns, checksum) = (cells.collect(), Some(to_hex(&checksum)));
+            self.report.differences.push(Difference { kind, key: Vec::new(), columns, checksum, copies });
+        }
+        Ok(())
+    }
+}
+
+/// A row without a key of which one side has more.
+struct Copies {
+    kind: DifferenceKind,
+    key: Key,
+    checksum: Checksum,
+    copies: u64,
 }

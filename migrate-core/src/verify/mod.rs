@@ -75,6 +75,7 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
         let mut found =
             verify_entity(entity, pipeline.source.as_ref(), pipeline.sink.as_ref(), &known, &pipeline.job.name).await?;
         found.compared_at = began;
+        found.drift.clone_from(&entity.drift);
         found.seconds = pipeline.clock.now().since(began).as_secs_f64();
         entities.push(found);
     }

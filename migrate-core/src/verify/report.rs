@@ -2,6 +2,7 @@
 
 use crate::job::Timestamp;
 use crate::pipeline::Cell;
+use crate::plan::Drift;
 use crate::source::Position;
 use serde::Serialize;
 
@@ -56,6 +57,9 @@ pub struct EntityVerification {
     /// Columns that the target's triggers own, which were not compared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_compared: Vec<String>,
+    /// What has become of the source's columns since the last run: nothing of it was moved yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
     /// Some of the differences.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,
@@ -82,7 +86,7 @@ pub(crate) struct BrokenRow {
 }
 
 /// How a row differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
     /// The target lacks it.
@@ -100,7 +104,12 @@ pub struct Difference {
     pub kind: DifferenceKind,
     /// Its key at the target, as text, one for each key column; empty for a table without a key.
     pub key: Vec<String>,
-    /// The columns that differ: `before` is the target's value and `after` the source's.
+    /// The columns that differ: `before` is the target's value and `after` the source's. Of a table without a key, all that have a value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<Cell>,
+    /// What names the row of a table without a key: its checksum, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+    /// How often the row is missing, or there too often: once, where it has a key.
+    pub copies: u64,
 }

@@ -8,7 +8,7 @@ use crate::source::{PageRequest, Snapshot};
 use crate::state::TargetState;
 use crate::value::canonical::{self, Checksum};
 use crate::value::{DataType, Key, Page, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Bytes of a page that is read.
@@ -45,6 +45,25 @@ impl SideRow {
     /// Returns what the row is summed up by: rows of one set together.
     pub(super) fn group(&self) -> &Key {
         if self.of_set { &self.own_key } else { &self.key }
+    }
+}
+
+/// Of which rows the values are asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Values<'k> {
+    OfNone,
+    OfAll,
+    /// Of the rows with these keys, as [`SideRow::key`] has them.
+    Of(&'k HashSet<Key>),
+}
+
+impl Values<'_> {
+    fn wants(self, key: &Key) -> bool {
+        match self {
+            Values::OfNone => false,
+            Values::OfAll => true,
+            Values::Of(keys) => keys.contains(key),
+        }
     }
 }
 
@@ -113,7 +132,12 @@ impl Side {
     }
 
     /// Reads all rows, in whatever order is quickest, and hands over each page's.
-    pub(super) async fn read_all(&mut self, snapshot: &mut dyn Snapshot, take: &mut (dyn FnMut(SideRows) + Send)) -> Result<()> {
+    pub(super) async fn read_all(
+        &mut self,
+        snapshot: &mut dyn Snapshot,
+        values: Values<'_>,
+        take: &mut (dyn FnMut(SideRows) + Send),
+    ) -> Result<()> {
         let entity = self.entity.clone();
         let columns = entity.read_columns();
         let mut request = PageRequest::new(&entity.source, &columns, &[])
@@ -123,7 +147,7 @@ impl Side {
             let mut page = snapshot.read_page(&request).await.map_err(|e| e.with("entity", &entity.name))?;
             let next = page.next.take();
             let shaped = self.shape(page).await?;
-            take(self.rows(&shaped, false)?);
+            take(self.rows(&shaped, values)?);
             match next {
                 Some(key) => request.range.after = Some(key),
                 None => return Ok(()),
@@ -138,7 +162,7 @@ impl Side {
         let request = PageRequest::new(&entity.source, &columns, &entity.key).with_filter(entity.parsed_filter.as_ref());
         let page = snapshot.read_rows(&request, keys).await.map_err(|e| e.with("entity", &entity.name))?;
         let shaped = self.shape(page).await?;
-        self.rows(&shaped, true)
+        self.rows(&shaped, Values::OfAll)
     }
 
     /// Shapes a page as a run would; ids that a run would draw are some that no row has.
@@ -148,7 +172,7 @@ impl Side {
         self.shaper.shape_translated(page, &translated)
     }
 
-    fn rows(&self, shaped: &Shaped, with_values: bool) -> Result<SideRows> {
+    fn rows(&self, shaped: &Shaped, wanted: Values<'_>) -> Result<SideRows> {
         let mut out = SideRows { rows: Vec::with_capacity(shaped.rows.len()), refused: Vec::new(), unknown: 0 };
         let as_they_are = self.has_target_keys(&shaped.source);
         for row in &shaped.rows {
@@ -177,7 +201,8 @@ impl Side {
                 let parent = canonical::checksum(parent.as_bytes());
                 let key = Key::from_bytes([parent, row.checksum].concat());
                 let own_key = Key::from_bytes(parent);
-                out.rows.push(SideRow { key, own_key, checksum: row.checksum, of_set: true, values: Vec::new() });
+                let values = if wanted.wants(&key) { values.into_iter().map(Value::into_owned).collect() } else { Vec::new() };
+                out.rows.push(SideRow { key, own_key, checksum: row.checksum, of_set: true, values });
                 continue;
             }
             let key = if self.entity.is_keyless() {
@@ -188,7 +213,7 @@ impl Side {
             } else {
                 spelled(&row.key)?
             };
-            let values = match with_values {
+            let values = match wanted.wants(&key) {
                 true => at.values()?.into_iter().map(Value::into_owned).collect(),
                 false => Vec::new(),
             };

@@ -83,7 +83,7 @@ pub(super) fn print(report: &VerifyReport, show_values: bool) {
         output::print_line(&format!("rows of {} that differ:", output::name(&entity.name)));
         entity.differences.iter().for_each(|difference| print_difference(difference, show_values));
         let all = entity.missing + entity.extra + entity.different;
-        let listed = entity.differences.len() as u64;
+        let listed = entity.differences.iter().map(|difference| difference.copies).sum();
         if all > listed {
             output::print_line(&format!("  … and {} more", output::count(all - listed)));
         }
@@ -91,6 +91,9 @@ pub(super) fn print(report: &VerifyReport, show_values: bool) {
     for entity in report.entities.iter().filter(|e| !e.not_compared.is_empty()) {
         let columns = output::name(&entity.not_compared.join(", "));
         output::print_line(&format!("{}: not compared, as triggers own them: {columns}", output::name(&entity.name)));
+    }
+    for (entity, drift) in report.entities.iter().flat_map(|e| e.drift.iter().map(move |drift| (e, drift))) {
+        output::print_line(&output::name(&format!("{}: {drift}, and no run was made since", entity.name)));
     }
     output::print_line("");
     output::print_line(if report.equal { "Both sides are equal." } else { "The two sides differ." });
@@ -102,6 +105,13 @@ fn print_difference(difference: &Difference, show_values: bool) {
         DifferenceKind::Extra => "extra",
         DifferenceKind::Different => "different",
     };
-    output::print_line(&format!("  {kind} ({})", output::name(&difference.key.join(", "))));
-    super::print_cells(&difference.columns, show_values);
+    let Some(checksum) = &difference.checksum else {
+        output::print_line(&format!("  {kind} ({})", output::name(&difference.key.join(", "))));
+        return super::print_cells(&difference.columns, show_values);
+    };
+    let times = if difference.copies == 1 { String::new() } else { format!(", {} times", output::count(difference.copies)) };
+    output::print_line(&format!("  {kind}{times}: row {checksum}"));
+    if show_values {
+        super::print_cells(&difference.columns, show_values);
+    }
 }

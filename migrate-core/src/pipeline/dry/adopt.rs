@@ -38,7 +38,10 @@ pub(in crate::pipeline) async fn adopt(pipeline: &Pipeline, cancel: &CancelToken
             return refuse(ErrorKind::Unsupported, message);
         }
         if entity.is_keyless() {
-            return refuse(ErrorKind::Unsupported, "rows of a table without a key cannot be adopted; give a key");
+            return refuse(
+                ErrorKind::Unsupported,
+                "rows of a table without a key cannot be adopted: give a key, or adopt the other entities (--entity)",
+            );
         }
     }
     let state = pipeline.sink.state();

@@ -61,10 +61,18 @@ fn a_column_of_the_same_type_in_the_place_of_a_dropped_one_is_that_one_renamed()
     let (long, a, b, c, x, y) = (("x", DataType::Int64), column("a"), column("b"), column("c"), column("x"), column("y"));
     for (what, before, source, expected) in [
         ("one", vec![KEY, a.clone(), b.clone()], vec![KEY, x.clone(), b.clone()], vec!["x from a", "a to x"]),
-        ("the last, and one more", vec![KEY, a.clone(), b.clone()], vec![KEY, a.clone(), x.clone(), y.clone()], vec!["x", "y", "b"]),
-        ("two", vec![KEY, a.clone(), b.clone(), c.clone()], vec![KEY, x.clone(), y.clone(), c.clone()], vec![
-            "x from a", "y from b", "a to x", "b to y",
-        ]),
+        (
+            "the last, and one more",
+            vec![KEY, a.clone(), b.clone()],
+            vec![KEY, a.clone(), x.clone(), y.clone()],
+            vec!["x", "y", "b"],
+        ),
+        (
+            "two",
+            vec![KEY, a.clone(), b.clone(), c.clone()],
+            vec![KEY, x.clone(), y.clone(), c.clone()],
+            vec!["x from a", "y from b", "a to x", "b to y"],
+        ),
         ("one retyped", vec![KEY, a.clone(), b.clone()], vec![KEY, long, b.clone()], vec!["x", "a"]),
         ("one dropped, one added elsewhere", vec![KEY, a.clone(), b.clone()], vec![KEY, b.clone(), x.clone()], vec!["x", "a"]),
     ] {
