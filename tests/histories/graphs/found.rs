@@ -79,3 +79,14 @@ fn a_row_that_waits_for_two_parents_is_counted_once_where_the_target_gives_one_o
     case.seed = 7021132341274495369;
     play_on_all_pairs(&case);
 }
+
+#[test]
+fn a_row_that_is_left_out_of_those_inserted_at_once_keeps_no_id_that_another_then_gets() {
+    let mut case = case(
+        &[table(9, Ids::Kept), table(1, Ids::ByMap)],
+        &[reference(1, 0, Null::All), reference(0, 0, Null::All), reference(1, 1, Null::None), reference(1, 0, Null::All)],
+    );
+    case.second = vec![Cut { action: Action::Vanish, nth: 1 }];
+    (case.edits, case.seed) = ([1, 6, 0], 9115034229417502487);
+    play_on_all_pairs(&case);
+}

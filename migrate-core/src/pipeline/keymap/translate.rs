@@ -143,8 +143,8 @@ impl Translator {
         Ok(found)
     }
 
-    /// Looks up what stands in place of a page's ids, which were all given, or made up, beforehand. A row that has none of its own is not to
-    /// be written.
+    /// Looks up what stands in place of a page's ids, which were all given, or made up, beforehand. A row that is known by its id, and has
+    /// none, is refused.
     pub(in crate::pipeline) async fn look_up_given(
         &mut self,
         known: &mut Known<'_>,
@@ -156,7 +156,11 @@ impl Translator {
         if let Some(own) = &entity.generated {
             let sources = sources_of(page, own)?;
             let given = known.mapped(&self.job, &entity.name, &sources).await?;
-            let value = |source: &Key| given.get(source).map_or(Ok(pretended(&own.target_type, source)), only_value);
+            let value = |source: &Key| match given.get(source) {
+                Some(target) => only_value(target).map(Replaced::Value),
+                None if own.keyed && !pretends => Ok(Replaced::Missing { late: false }),
+                None => Ok(Replaced::Value(pretended(&own.target_type, source))),
+            };
             let values = sources.iter().map(value).collect::<Result<Vec<_>>>()?;
             found.drawn = vec![None; values.len()];
             found.sources = sources;
@@ -260,7 +264,7 @@ impl Translator {
                 },
             };
             found.drawn.push(fresh.then(|| Key::from_values([&value])));
-            values.push(value);
+            values.push(Replaced::Value(value));
         }
         found.sources = sources;
         place_ids(&self.entity, own, values, found)
@@ -268,12 +272,14 @@ impl Translator {
 }
 
 /// Puts the rows' own ids where they are written: into the key, or into a column more.
-fn place_ids(entity: &EntityPlan, own: &GeneratedPlan, values: Vec<Value<'static>>, found: &mut Translated) -> Result<()> {
+fn place_ids(entity: &EntityPlan, own: &GeneratedPlan, values: Vec<Replaced>, found: &mut Translated) -> Result<()> {
     if own.keyed {
         let place = entity.columns.iter().position(|c| c.source.as_ref() == Some(&own.source));
         let place = place.ok_or_else(|| Error::new(ErrorKind::Internal, "the key is not written"))?;
-        found.columns.push((place, values.into_iter().map(Replaced::Value).collect()));
+        found.columns.push((place, values));
     } else {
+        let value = |replaced| if let Replaced::Value(value) = replaced { value } else { Value::Null };
+        let values = values.into_iter().map(value).collect();
         found.loaded = Some((PageColumn { name: own.target.clone(), data_type: own.target_type.clone() }, values));
     }
     Ok(())

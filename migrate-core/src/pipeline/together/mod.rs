@@ -84,12 +84,12 @@ async fn bring_in_once(context: &Context, members: &mut [&mut EntityRun], snapsh
     let mut transaction = None;
     let replaced = ids::are_replaced(members);
     let learned = replaced && ids::give(context, members, snapshot, &mut transaction).await?;
-    let mut rows = 0;
+    let (mut rows, mut left_out) = (0, false);
     for (place, run) in members.iter().enumerate() {
         for part in parts(run, &context.job.name) {
             let translator = Translator::new(&run.entity, &context.job.name);
-            let (entity, rows) = (&run.entity, &mut rows);
-            let mut visit = SetAside { context, entity, place, transaction: &mut transaction, translator, rows };
+            let (entity, rows, left_out) = (&run.entity, &mut rows, &mut left_out);
+            let mut visit = SetAside { context, entity, place, transaction: &mut transaction, translator, rows, left_out };
             part.scan(context, run, snapshot, &mut visit).await?;
         }
     }
@@ -108,7 +108,7 @@ async fn bring_in_once(context: &Context, members: &mut [&mut EntityRun], snapsh
             row = visit.end().await.map_err(Failure::Target)?;
         }
     }
-    if replaced && inserted < rows {
+    if replaced && (left_out || inserted < rows) {
         ids::take_back(context, members, snapshot, transaction.as_mut()).await?;
     }
     transaction.commit(&StateChanges::default()).await.map_err(Failure::Target)?;
@@ -160,6 +160,8 @@ struct SetAside<'c> {
     translator: Option<Translator>,
     /// The rows set aside.
     rows: &'c mut u64,
+    /// Whether new rows were not: they do not fit, or their parents have no ids.
+    left_out: &'c mut bool,
 }
 
 #[async_trait]
@@ -175,6 +177,7 @@ impl Visit for SetAside<'_> {
     async fn step(&mut self, step: Step<'_>) -> Result<()> {
         let Step::Page { shaped, fresh } = step else { return Ok(()) };
         let rows = rows_of(shaped, fresh);
+        *self.left_out |= rows.len() < fresh.iter().filter(|fresh| **fresh).count();
         if rows.is_empty() {
             return Ok(());
         }
