@@ -54,6 +54,10 @@ pub struct Checkpoint {
     /// Up to which key rows were committed by the walk that is under way, hexadecimal; `None` before the first commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reached: Option<String>,
+    /// Whether the job may have deleted the target's last row itself. Else a target without rows, where some were committed, is one that
+    /// others have emptied, and is loaded anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_empty: bool,
     /// The snapshot that the walk reads.
     pub position: Position,
     /// Whether the walk has reached the end.

@@ -124,3 +124,22 @@ fn a_row_that_others_have_deleted_is_no_conflict_where_the_source_has_but_a_colu
         play_on_all_pairs(&case(shape, rounds));
     }
 }
+
+#[test]
+fn a_row_that_others_have_deleted_stays_away_also_where_the_job_deletes_the_last_one_that_is_left() {
+    for mode in [Mode::Append, Mode::Replace, Mode::Update] {
+        for created in [true, false] {
+            let shape = Shape { mode, created, policy: OnConflict::Source, ..SHAPE };
+            let rows = [(3, CONTENT), (0, CONTENT)];
+            // The source keeps the row of 3, which the target has lost; that of 0 goes.
+            let rounds = [
+                round(&[], &[]),
+                round(&[Edit::Delete(0)], &[TargetEdit::Delete(1)]),
+                round(&[], &[]),
+                round(&[Edit::Insert(5, CONTENT)], &[]),
+                round(&[], &[TargetEdit::Delete(0)]),
+            ];
+            play_on_all_pairs(&Case { first: rows.to_vec(), ..case(shape, rounds) });
+        }
+    }
+}

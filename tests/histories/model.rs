@@ -43,6 +43,8 @@ pub(crate) struct Model {
     target_columns: Vec<String>,
     /// Whether a sync has happened.
     begun: bool,
+    /// Whether the last one has left the target without rows.
+    left_empty: bool,
     names: u32,
     /// Rows that have passed their unique values on since the last sync: where the target keeps what is gone, they have to stay.
     lenders: BTreeSet<usize>,
@@ -60,6 +62,7 @@ impl Model {
             synced_columns: Vec::new(),
             target_columns: Vec::new(),
             begun: false,
+            left_empty: false,
             names: 0,
             lenders: BTreeSet::new(),
         }
@@ -386,7 +389,7 @@ impl Model {
 
     /// Does by the book what one finished run does, and returns what it counts.
     pub(crate) fn sync(&mut self) -> Counters {
-        if self.target.is_empty() {
+        if self.target.is_empty() && !self.left_empty {
             // A table that others have emptied is loaded anew.
             self.synced.clear();
         }
@@ -433,6 +436,7 @@ impl Model {
             }
         }
         self.synced_columns.clone_from(&self.columns);
+        self.left_empty = self.target.is_empty();
         self.begun = true;
         self.lenders.clear();
         counters

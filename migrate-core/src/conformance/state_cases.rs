@@ -232,6 +232,7 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
         sequence,
         range: KeyRange { after: Some(key(-1)), up_to: Some(key(7)) },
         reached: Some("00ff".to_owned()),
+        may_be_empty: true,
         position: Position("00000003-1:2:3".to_owned()),
         done: true,
         loadable: true,

@@ -32,8 +32,6 @@ pub(super) struct EntityRun {
     pub(super) checkpoints: Vec<(u32, Checkpoint)>,
     /// The parts of which state is there that says nothing any more.
     pub(super) void: Vec<u32>,
-    /// Rows that this execution has deleted, by those.
-    pub(super) swept: u64,
     /// Whether the ledger says which rows were synced, but not whether they are as they would be written now.
     pub(super) distrusted: bool,
     /// What makes the ledger one of the columns of now, where the source's have changed since it was made.
@@ -61,11 +59,9 @@ impl EntityRun {
         let found = context.state.checkpoints(&context.job.name, &entity.name).await?;
         let trusted = found.iter().map(|(_, c)| trust(&c.fingerprint, &fingerprint)).min().unwrap_or(Trust::Rows);
         let occupied = !context.missing.contains(&entity.target.name) && holds_rows(context, &entity).await?;
-        let here = |c: &Checkpoint| c.execution == context.execution;
-        // A table that somebody has emptied or dropped since holds none of what its ledger says. Where this very attempt has walked it,
-        // it is this one that has deleted the last row.
-        let walked = found.iter().any(|(_, c)| here(c) && c.attempt == context.attempt);
-        let emptied = !occupied && !walked && found.iter().any(|(_, c)| c.reached.is_some() || c.digest.is_some());
+        // A table that somebody else has emptied or dropped since holds none of what its ledger says.
+        let own_doing = found.iter().any(|(_, c)| c.may_be_empty);
+        let emptied = !occupied && !own_doing && found.iter().any(|(_, c)| c.reached.is_some() || c.digest.is_some());
         let keep = trusted != Trust::Nothing && !emptied;
         if trusted == Trust::Nothing && !emptied && context.lists_gone() {
             let message =
@@ -81,7 +77,6 @@ impl EntityRun {
             made_over: rebase.is_some(),
             rebase: rebase.map(Arc::new),
             void: if keep { Vec::new() } else { found.iter().map(|(part, _)| *part).collect() },
-            swept: found.iter().filter(|(_, c)| !keep && here(c)).map(|(_, c)| c.counters.deleted).sum(),
             checkpoints: if keep { found } else { Vec::new() },
             occupied,
             refused: Arc::default(),
@@ -121,7 +116,6 @@ impl EntityRun {
             fingerprint: self.fingerprint.clone(),
             checkpoints,
             void: Vec::new(),
-            swept: self.swept,
             distrusted: self.distrusted,
             rebase: None,
             made_over: false,
@@ -278,11 +272,8 @@ impl EntityRun {
             synced,
             remembered: self.remembered.clone(),
             trigger_columns: checkpoint.map(|c| c.trigger_columns.clone()).unwrap_or_default(),
-            deleted: match checkpoint.filter(|c| c.execution == context.execution) {
-                Some(checkpoint) => checkpoint.counters.deleted,
-                // The first of the parts that are made anew counts for all that were.
-                None => self.swept * u64::from(partition == 0),
-            },
+            deleted: checkpoint.filter(|c| c.execution == context.execution).map_or(0, |c| c.counters.deleted),
+            may_be_empty: !self.occupied && checkpoint.is_some_and(|c| c.may_be_empty),
             refused: Arc::clone(&self.refused),
             incomplete: Arc::clone(&self.incomplete),
             reassigned: Arc::clone(&self.reassigned),
@@ -402,7 +393,7 @@ impl EntityRun {
 }
 
 /// Returns whether the target's table holds any row, or any of this entity's where it is told apart from others.
-async fn holds_rows(context: &Context, entity: &EntityPlan) -> Result<bool> {
+pub(super) async fn holds_rows(context: &Context, entity: &EntityPlan) -> Result<bool> {
     let source = context.sink.as_source();
     let mut snapshot = source.open_snapshot().await?;
     let mut columns: Vec<String> = match entity.target_key.is_empty() {

@@ -11,7 +11,7 @@
 
 use super::cascade;
 use super::context::Context;
-use super::entity::EntityRun;
+use super::entity::{EntityRun, holds_rows};
 use super::forget::Leaving;
 use super::keymap::target_keys;
 use super::knot::delete_together;
@@ -80,6 +80,13 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
             }
             (true, 0) if !whole => break,
             (true, deleted) => whole = deleted > 0,
+        }
+    }
+    for run in &runs {
+        let own = || scopes.iter().filter(|s| s.scope.entity == run.entity.name);
+        let before = run.checkpoints.iter().any(|(_, c)| c.may_be_empty);
+        if before || own().any(|s| s.deleted + s.own > 0) {
+            note_whether_empty(context, run).await?;
         }
     }
     let deleted = scopes.iter().map(|s| s.deleted + s.own).sum();
@@ -311,8 +318,24 @@ pub(super) async fn with_deleted(context: &Context, swept: &Swept<'_>, deleted: 
     Ok(own.map(|(_, mut checkpoint)| {
         checkpoint.counters.deleted += deleted;
         checkpoint.sequence += 1;
+        checkpoint.may_be_empty = true;
         checkpoint
     }))
+}
+
+/// Takes note, once all is deleted that is to be, that rows are left: if there are none later, others have deleted them.
+async fn note_whether_empty(context: &Context, run: &EntityRun) -> Result<()> {
+    if !holds_rows(context, &run.entity).await? {
+        return Ok(());
+    }
+    let (job, name) = (&context.job.name, &run.entity.name);
+    for (partition, mut checkpoint) in context.state.checkpoints(job, name).await?.into_iter().filter(|(_, c)| c.may_be_empty) {
+        (checkpoint.may_be_empty, checkpoint.sequence) = (false, checkpoint.sequence + 1);
+        let scope = Some(Scope { job: job.clone(), entity: name.clone(), partition });
+        let changes = StateChanges { scope, checkpoint: Some(checkpoint), ..StateChanges::default() };
+        context.sink.begin(&context.fence).await?.commit(&changes).await?;
+    }
+    Ok(())
 }
 
 /// Tells the observer what became of an entity's gone rows.

@@ -123,7 +123,7 @@ impl<'c> Record<'c> {
         checkpoint.range = self.part.range.clone();
         checkpoint.reached = self.reached.as_ref().map(|key| to_hex(key.as_bytes())).or(checkpoint.reached);
         checkpoint.position = Position(self.position.clone());
-        (checkpoint.done, checkpoint.loadable) = (false, false);
+        (checkpoint.done, checkpoint.loadable, checkpoint.may_be_empty) = (false, false, false);
         checkpoint.fingerprint.clone_from(&run.fingerprint);
         checkpoint.distrusted = run.distrusted;
         // Where the ledger was made over, all rows are looked at once, also after a crash.

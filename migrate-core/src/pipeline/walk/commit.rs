@@ -184,6 +184,7 @@ impl Walk {
             attempt: self.context.attempt,
             sequence: self.sequence,
             range: self.plan.range.clone(),
+            may_be_empty: self.may_be_empty && self.live.counters.inserted + self.live.counters.updated == 0,
             reached: self.live.key.as_ref().map(|k| to_hex(k.as_bytes())),
             position: crate::source::Position(self.position.clone()),
             done,

@@ -92,6 +92,8 @@ pub(super) struct Walk {
     late: LateBinder,
     /// What reads rows back before they are committed.
     mirror: Mirror,
+    /// Whether the job has left the target without any row before.
+    may_be_empty: bool,
     /// Whether what is written completes rows that this execution has loaded.
     first_copy: bool,
     /// Whether the target was found unable to show rows as they were written.
@@ -142,6 +144,8 @@ pub(super) struct Start {
     pub(super) trigger_columns: BTreeSet<String>,
     /// Rows that this execution has deleted already.
     pub(super) deleted: u64,
+    /// Whether the job has left the target without any row.
+    pub(super) may_be_empty: bool,
     /// Takes note of rows that stay refused for a constraint.
     pub(super) refused: Arc<AtomicBool>,
     /// Takes note of rows that were written without their parents.
@@ -198,6 +202,7 @@ impl Walk {
             leftover: start.refused,
             late: LateBinder::new(&plan.entity, &plan.range),
             mirror: Mirror::new(plan.entity.clone()),
+            may_be_empty: start.may_be_empty,
             first_copy: start.first_copy,
             unreadable: false,
             incomplete: start.incomplete,
