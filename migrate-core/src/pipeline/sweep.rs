@@ -47,7 +47,7 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
     for run in &runs {
         for (partition, _) in context.state.checkpoints(&context.job.name, &run.entity.name).await? {
             let scope = Scope { job: context.job.name.clone(), entity: run.entity.name.clone(), partition };
-            scopes.push(Swept { run, scope, deleted: 0, own: 0, blocked: 0, refusal: None });
+            scopes.push(Swept { run, scope, deleted: 0, own: 0, blocked: 0, refusal: None, may_be_last: true });
         }
     }
     for swept in &scopes {
@@ -60,7 +60,11 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
             respelled.insert(run.entity.name.clone());
         }
     }
-    guard(context, &runs, &scopes).await?;
+    let own = guard(context, &runs, &scopes).await?;
+    for swept in &mut scopes {
+        let now = context.settled(&swept.scope.entity);
+        swept.may_be_last = now.inserted + now.updated <= own.get(&swept.scope.entity).copied().unwrap_or(0);
+    }
     // What is referred to from elsewhere may be free once those rows are gone: as long as that helps, it is tried again. Batches are
     // tried whole, as rows that refer to each other can go by one statement; only where none can are they taken apart.
     let (mut whole, mut bound) = (true, true);
@@ -85,7 +89,7 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut 
     for run in &runs {
         let own = || scopes.iter().filter(|s| s.scope.entity == run.entity.name);
         let before = run.checkpoints.iter().any(|(_, c)| c.may_be_empty);
-        if before || own().any(|s| s.deleted + s.own > 0) {
+        if before || own().any(|s| s.may_be_last && s.deleted + s.own > 0) {
             note_whether_empty(context, run).await?;
         }
     }
@@ -136,6 +140,8 @@ pub(super) struct Swept<'a> {
     pub(super) blocked: u64,
     /// Why, where it is not that others refer to them.
     refusal: Option<String>,
+    /// Whether they may be the last of the target's table: none was written by this execution that stays.
+    may_be_last: bool,
 }
 
 /// How many rows went.
@@ -198,19 +204,24 @@ async fn present(entity: &EntityPlan, keys: &[Key], filtered: bool, snapshot: &m
     page.rows().map(|row| Ok(Key::from_values(&row.values()?))).collect()
 }
 
-/// Refuses to go on where more rows of an entity would go than the job allows.
-async fn guard(context: &Context, runs: &[&EntityRun], scopes: &[Swept<'_>]) -> Result<()> {
+/// Refuses to go on where more rows of an entity would go than the job allows. Returns how many of those that go this execution has
+/// brought itself, by entity.
+async fn guard(context: &Context, runs: &[&EntityRun], scopes: &[Swept<'_>]) -> Result<BTreeMap<String, u64>> {
+    let mut all_own = BTreeMap::new();
     for run in runs {
-        let mut going = 0;
+        let (mut going, mut own) = (0, 0);
         for swept in scopes.iter().filter(|s| s.scope.entity == run.entity.name) {
             let mut before = None;
             loop {
                 let rows = context.state.gone_rows(&swept.scope, before, AT_ONCE).await?;
                 let Some((last, _)) = rows.last() else { break };
                 before = Some(*last);
-                going += rows.iter().filter(|(_, row)| !row.own).count() as u64;
+                let brought = rows.iter().filter(|(_, row)| row.own).count() as u64;
+                own += brought;
+                going += rows.len() as u64 - brought;
             }
         }
+        all_own.insert(run.entity.name.clone(), own);
         let now = context.settled(&run.entity.name);
         let known = going + now.unchanged + now.updated + now.skipped;
         if !context.limits.deletes.allows(going, known) {
@@ -221,7 +232,7 @@ async fn guard(context: &Context, runs: &[&EntityRun], scopes: &[Swept<'_>]) -> 
             return Err(Error::new(ErrorKind::Refused, message).with("entity", &run.entity.name));
         }
     }
-    Ok(())
+    Ok(all_own)
 }
 
 /// Deletes or marks a scope's gone rows, the latest first, and returns how many.
@@ -318,7 +329,7 @@ pub(super) async fn with_deleted(context: &Context, swept: &Swept<'_>, deleted: 
     Ok(own.map(|(_, mut checkpoint)| {
         checkpoint.counters.deleted += deleted;
         checkpoint.sequence += 1;
-        checkpoint.may_be_empty = true;
+        checkpoint.may_be_empty |= swept.may_be_last;
         checkpoint
     }))
 }
