@@ -324,8 +324,10 @@ impl Look<'_> {
         for (key, (_, checksum, wanted)) in &there.rows {
             self.compared.source.add_copies(checksum, *wanted);
             let copies = wanted.saturating_sub(here.copies(key));
-            self.report.missing += copies;
-            differing.push(Copies { kind: DifferenceKind::Missing, key: key.clone(), checksum: *checksum, copies });
+            if copies > 0 {
+                self.report.missing += copies;
+                differing.push(Copies { kind: DifferenceKind::Missing, key: key.clone(), checksum: *checksum, copies });
+            }
         }
         for (key, (parent, checksum, found)) in &here.rows {
             // What has left the filter may stay in the target, as often as the source still has it.
@@ -333,10 +335,12 @@ impl Look<'_> {
             let left = if strangers.contains(parent) { surplus } else { outside.get(key).copied().unwrap_or(0).min(surplus) };
             self.report.target_left_out += left;
             self.compared.target.add_copies(checksum, found - left);
-            self.report.extra += surplus - left;
-            differing.push(Copies { kind: DifferenceKind::Extra, key: key.clone(), checksum: *checksum, copies: surplus - left });
+            let copies = surplus - left;
+            if copies > 0 {
+                self.report.extra += copies;
+                differing.push(Copies { kind: DifferenceKind::Extra, key: key.clone(), checksum: *checksum, copies });
+            }
         }
-        differing.retain(|row| row.copies > 0);
         differing
     }
 
