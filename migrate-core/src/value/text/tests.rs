@@ -1,4 +1,4 @@
-//! The forms of every kind, there and back. `migrate-postgres/tests/text_oracle.rs` compares them with a real server.
+//! The forms of every kind, there and back. `migrate-postgres/tests/suite/text_oracle.rs` compares them with a real server.
 
 use super::*;
 use crate::value::Decimal;

@@ -1,13 +1,11 @@
 //! What the schema of a SQLite database is read as.
 
-mod support;
-
+use crate::support::{Database, column, find, fixture, names, unpacked};
 use migrate_core::ErrorKind;
 use migrate_core::schema::{ForeignKeyAction, Identity, TableKind};
 use migrate_core::source::Source;
 use migrate_core::value::{Affinity, DataType};
 use migrate_sqlite::{SqliteConfig, SqliteSource};
-use support::{Database, column, find, fixture, names, unpacked};
 
 async fn schema(script: &str) -> migrate_core::schema::DatabaseSchema {
     Database::new(script).source().schema().await.expect("the schema is readable")

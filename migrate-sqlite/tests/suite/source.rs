@@ -1,7 +1,6 @@
 //! Reading one consistent view of a SQLite database (P3, P6, P7).
 
-mod support;
-
+use crate::support::{self, Database, ints, key, names, read, rows, table};
 use migrate_core::filter::{Filter, Parameter};
 use migrate_core::source::{PageRequest, Snapshot, SnapshotExt, Source};
 use migrate_core::value::{DataType, Key, KeyRange, Value};
@@ -9,7 +8,6 @@ use migrate_core::{Error, ErrorKind};
 use migrate_sqlite::{Access, SnapshotPolicy, SqliteConfig, SqliteSource};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use support::{Database, ints, key, names, read, rows, table};
 
 const NUMBERS: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT);
     WITH RECURSIVE n(x) AS (SELECT -50 UNION ALL SELECT x + 1 FROM n WHERE x < 949) INSERT INTO t SELECT x, 'row ' || x FROM n;";

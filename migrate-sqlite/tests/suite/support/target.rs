@@ -1,5 +1,4 @@
 //! What the tests of the sink share.
-#![allow(dead_code)]
 
 use crate::support::{find, names};
 use migrate_core::schema::{DatabaseSchema, TableName, TableSchema};

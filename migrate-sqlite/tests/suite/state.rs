@@ -1,16 +1,12 @@
 //! The state tables: what they keep, and what a file without them or with newer ones gives.
 
-mod support;
-#[path = "support/target.rs"]
-mod target;
-
+use crate::support::target::{self, Target, owner};
+use crate::support::{self, Database};
 use migrate_core::ErrorKind;
 use migrate_core::sink::{Sink, WriteMode};
 use migrate_core::state::{Checkpoint, QuarantinedRow, Scope, StateChanges, StoredBlock};
 use migrate_core::value::{Key, KeyRange, Value};
 use migrate_sqlite::{SqliteConfig, SqliteSink};
-use support::Database;
-use target::{Target, owner};
 
 fn scope(entity: &str, partition: u32) -> Scope {
     Scope { job: "it's a \"job\"".into(), entity: entity.into(), partition }

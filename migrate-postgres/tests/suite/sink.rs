@@ -1,13 +1,11 @@
 //! Writing rows to PostgreSQL: COPY, upserts, triggers, and what is left behind when something goes wrong.
 
-mod sink_support;
-
+use crate::sink_support::{self, Database, canonical, fence, page, page_of, read, text, write, write_all};
 use migrate_core::ErrorKind;
 use migrate_core::sink::{Outcome, WriteMode, WriteRequest};
 use migrate_core::source::PageRequest;
 use migrate_core::state::{Checkpoint, Scope, StateChanges};
 use migrate_core::value::{Key, Page, Value};
-use sink_support::{Database, canonical, fence, page, page_of, read, text, write, write_all};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;

@@ -1,6 +1,6 @@
 //! Random histories: edits at the source, and runs that are cut off.
 
-use crate::bench::{Bench, NONE, held, put, sum};
+use super::bench::{Bench, NONE, held, put, sum};
 use migrate_core::ErrorKind;
 use migrate_core::job::{self, DeleteGuard, DeleteMode, Deletes, Mode, RunOptions};
 use migrate_core::memory::{Call, MemoryDatabase};

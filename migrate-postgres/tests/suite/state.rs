@@ -1,12 +1,10 @@
 //! The state in the target: who may write, what survives a lost connection, and what a plain role needs.
 
-mod sink_support;
-
+use crate::sink_support::{Database, fence, owner, page, read, sink, text, write, write_all};
 use migrate_core::ErrorKind;
 use migrate_core::sink::{Sink, WriteMode};
 use migrate_core::state::{Checkpoint, Scope, StateChanges, StoredBlock};
 use migrate_core::value::Value;
-use sink_support::{Database, fence, owner, page, read, sink, text, write, write_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,7 +1,6 @@
 //! Creating and completing tables: what is carried over, what is noted, and what happens when a step is done already.
 
-mod sink_support;
-
+use crate::sink_support::{self, Database, fence, page, sink, text, write_all};
 use migrate_core::ErrorKind;
 use migrate_core::schema::{
     Check, ColumnSchema, DatabaseSchema, ForeignKey, ForeignKeyAction, Identity, Index, IndexPart, TableName, TableSchema,
@@ -9,7 +8,6 @@ use migrate_core::schema::{
 };
 use migrate_core::sink::{CreateRequest, SchemaPlan, Sink, TablePlan, WriteMode};
 use migrate_core::value::{DataType, Value};
-use sink_support::{Database, fence, page, sink, text, write_all};
 use std::sync::{Arc, Mutex};
 
 fn plan(sink: &Arc<dyn Sink>, database: &DatabaseSchema, names: &[(&str, TableName)]) -> SchemaPlan {

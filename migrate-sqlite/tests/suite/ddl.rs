@@ -1,14 +1,10 @@
 //! Creating tables: SQLite's own to the letter, other engines' in a form that keeps every value.
 
-mod support;
-#[path = "support/target.rs"]
-mod target;
-
+use crate::support::target::Target;
+use crate::support::{Database, find};
 use migrate_core::schema::{Identity, TableSchema};
 use migrate_core::sink::{CreateRequest, SchemaPlan, Sink};
 use migrate_core::source::Source;
-use support::{Database, find};
-use target::Target;
 
 const SCRIPT: &str = "
 CREATE TABLE \"Order Details\" (

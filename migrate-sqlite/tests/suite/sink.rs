@@ -1,9 +1,7 @@
 //! Writing rows: what is stored, what is refused, and what becomes of each row.
 
-mod support;
-#[path = "support/target.rs"]
-mod target;
-
+use crate::support::target::{Target, page, text, write};
+use crate::support::{self, Database, find, names};
 use migrate_core::memory::table;
 use migrate_core::schema::{Check, ForeignKey, TableName, TableSchema};
 use migrate_core::sink::{Outcome, Sink, WriteMode, WriteRequest};
@@ -12,8 +10,6 @@ use migrate_core::state::StateChanges;
 use migrate_core::value::{DataType, Key, Page, PageBuilder, PageColumn, Row, Value, canonical, text as texts};
 use migrate_core::{ErrorKind, Result};
 use migrate_sqlite::ENCODING;
-use support::{Database, find, names};
-use target::{Target, page, text, write};
 
 fn bytes(row: &Row) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -1,8 +1,5 @@
 //! A database of its own for each test.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
-
 use migrate_core::schema::{DatabaseSchema, TableName, TableSchema};
 use migrate_core::source::{PageRequest, Snapshot, Source};
 use migrate_core::value::{Page, Value};

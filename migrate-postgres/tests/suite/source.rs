@@ -1,14 +1,12 @@
 //! Reading rows from a real server.
 
-mod source_support;
-
+use crate::source_support::{self, Database, find, ints, names, own, read_all, values};
 use migrate_core::filter::{Filter, Parameter};
 use migrate_core::schema::{TableName, TableSchema};
 use migrate_core::source::{PageRequest, Source};
 use migrate_core::value::{Key, KeyRange, Value};
 use migrate_core::{Error, ErrorKind};
 use migrate_postgres::{PostgresConfig, PostgresSource};
-use source_support::{Database, find, ints, names, own, read_all, values};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;

@@ -1,10 +1,8 @@
 //! Which portable types columns get from what is in them: never one that refuses a row that was seen (P5).
 
-mod support;
-
+use crate::support::{Database, column, table};
 use migrate_core::source::Source;
 use migrate_core::value::DataType;
-use support::{Database, column, table};
 
 const DECIMAL: DataType = DataType::Decimal { precision: None, scale: None };
 const TIMESTAMP: DataType = DataType::Timestamp { precision: None };

@@ -1,11 +1,9 @@
 //! What is read from the catalogs.
 
-mod source_support;
-
+use crate::source_support::{self, Database, find, own};
 use migrate_core::schema::{ForeignKeyAction, Identity, TableKind, TableName, TypeKind};
 use migrate_core::source::Source;
 use migrate_core::value::DataType;
-use source_support::{Database, find, own};
 
 #[tokio::test]
 async fn every_column_type_has_its_logical_type_and_its_own_spelling() {

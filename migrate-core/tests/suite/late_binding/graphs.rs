@@ -2,7 +2,7 @@
 //!
 //! `MIGRATE_TEST_GRAPHS=10000 cargo test -p migrate-core --test late_binding graphs` for a soak.
 
-use crate::bench::{Bench, NONE, sum, value};
+use super::bench::{Bench, NONE, sum, value};
 use migrate_core::ErrorKind;
 use migrate_core::job::{Job, Mode, OrphanPolicy, QuarantineLimit, RunOptions};
 use migrate_core::memory::{Call, MemoryDatabase, table};

@@ -3,10 +3,8 @@
 //! A test that needs another process starts this test binary again, for one of the functions named `child_…` alone; these do
 //! nothing when the suite runs them itself.
 
-mod support;
-#[path = "support/target.rs"]
-mod target;
-
+use crate::support::Database;
+use crate::support::target::{Target, owner, page, text, write};
 use migrate_core::ErrorKind;
 use migrate_core::sink::{Sink, WriteMode};
 use migrate_core::state::{Checkpoint, Scope, StateChanges};
@@ -16,8 +14,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use support::Database;
-use target::{Target, owner, page, text, write};
 
 const FILE: &str = "MIGRATE_TEST_SQLITE_FILE";
 
@@ -29,7 +25,11 @@ fn given_file() -> Option<PathBuf> {
 fn command(function: &str, file: &Path, shell: &str) -> Command {
     let binary = std::env::current_exe().expect("this binary");
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("{shell} exec \"$0\" \"$@\"")]).arg(binary).args(["--exact", function, "--nocapture"]);
+    command.args(["-c", &format!("{shell} exec \"$0\" \"$@\"")]).arg(binary).args([
+        "--exact",
+        &format!("sink_faults::{function}"),
+        "--nocapture",
+    ]);
     command.env(FILE, file).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     command
 }

@@ -1,7 +1,5 @@
 //! What the sink's tests share: a database of their own, and rows for its tables.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this module")]
-
 use migrate_core::Result;
 use migrate_core::schema::{DatabaseSchema, TableName, TableSchema};
 use migrate_core::sink::{Outcome, Sink, SinkTransaction, WriteMode, WriteRequest};

@@ -1,5 +1,6 @@
-//! What the tests of the source share.
-#![allow(dead_code)]
+//! What the tests share: databases with rows, and what is in them.
+
+pub(crate) mod target;
 
 use migrate_core::schema::{ColumnSchema, DatabaseSchema, TableName, TableSchema};
 use migrate_core::source::{PageRequest, Snapshot, SnapshotExt, Source};

@@ -1,0 +1,11 @@
+//! The adapter on a real server, which `tests/postgres.sh` starts.
+
+mod conformance;
+mod ddl;
+mod introspect;
+mod sink;
+mod sink_support;
+mod source;
+mod source_support;
+mod state;
+mod text_oracle;
