@@ -1,6 +1,7 @@
 //! Looks at everything that a run needs, and writes nothing.
 
 use super::Pipeline;
+use super::neighbours::refuse_shared_tables;
 use super::orphans;
 use super::report::{CheckReport, Finding};
 use crate::error::{Error, Result};
@@ -31,7 +32,12 @@ pub(super) async fn check(pipeline: &Pipeline) -> Result<CheckReport> {
         passed &= add("columns of the source".to_owned(), Err(error));
     }
     let creates = plan.entities.iter().any(|e| e.create);
-    if creates || !pipeline.sink.state().exists().await? {
+    let state = pipeline.sink.state();
+    let remembers = state.exists().await?;
+    if remembers && let Err(error) = refuse_shared_tables(&pipeline.job, &plan, state.as_ref()).await {
+        passed &= add("other jobs".to_owned(), Err(error));
+    }
+    if creates || !remembers {
         passed &= add("rights to create tables".to_owned(), pipeline.sink.check_creatable().await.map(|()| "present".to_owned()));
     }
     for entity in &plan.entities {
