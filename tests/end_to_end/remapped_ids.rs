@@ -405,3 +405,44 @@ fn ids_that_a_default_makes_are_of_another_type_and_children_follow() {
         assert_eq!(sums(&project.copy(), ["unchanged"]), [8], "P4");
     }
 }
+
+#[test]
+fn a_plan_names_rows_that_would_get_a_new_id_by_their_own() {
+    for (from, to) in PAIRS {
+        let (project, source, _target) = both(from, to, "mode = \"replace\"\n");
+        source.run(
+            "INSERT INTO team VALUES (1, 't1', 'one');
+             INSERT INTO employee VALUES (1, 1, NULL, 'ann'), (20, 1, 1, 'bob');
+             INSERT INTO badge VALUES (1, 'key', 'a');",
+        );
+        project.copy();
+        source.run(
+            "INSERT INTO team VALUES (17, 't17', 'new');
+             INSERT INTO employee VALUES (18, 17, 1, 'eve');
+             UPDATE employee SET team_id = 17, boss = 18 WHERE id = 20;
+             INSERT INTO badge VALUES (18, 'car', 'b');",
+        );
+        let plan = project.run(["plan", "--json", "--show-values"]).expect(0).json();
+        let samples = |name: &str, change: &str| {
+            let entities = plan["changes"].as_array().expect("entities");
+            let entity = entities.iter().find(|entity| entity["name"] == name).expect("the entity");
+            let samples = entity["samples"].as_array().cloned().unwrap_or_default();
+            let of_kind: Vec<Value> = samples.into_iter().filter(|sample| sample["change"] == change).collect();
+            assert_eq!(of_kind.len(), 1, "{from:?} {to:?} {name} {change}: {plan}");
+            of_kind[0].clone()
+        };
+        assert_eq!(samples("team", "insert")["key"][0], "t17", "{from:?} {to:?}");
+        assert_eq!(samples("employee", "insert")["key"][0], "new id of 18", "{from:?} {to:?}");
+        assert_eq!(samples("badge", "insert")["key"].to_string(), r#"["new id of 18","car"]"#, "{from:?} {to:?}");
+        let moved = samples("employee", "update");
+        let after = |name: &str| {
+            let cells = moved["columns"].as_array().expect("columns");
+            cells.iter().find(|cell| cell["column"] == name).expect("the column")["after"].clone()
+        };
+        assert_eq!((after("team_id"), after("boss")), ("new id of 17".into(), "new id of 18".into()), "{from:?} {to:?}");
+        let told = project.run(["plan"]).expect(0).output();
+        for expected in ["insert (new id of 18)", "insert (new id of 18, car)"] {
+            assert!(told.contains(expected), "{from:?} {to:?}: {told}");
+        }
+    }
+}

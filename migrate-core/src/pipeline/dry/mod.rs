@@ -10,6 +10,7 @@
 
 mod adopt;
 mod contested;
+mod made_up;
 mod preview;
 mod rehearse;
 mod sink;

@@ -1,6 +1,7 @@
 //! What a run would change, row by row.
 
 use super::contested::{Contested, Foreseen};
+use super::made_up::name_new_ids;
 use super::rehearse::Rehearsed;
 use super::sink::DrySink;
 use super::tally::{Sample, Tally};
@@ -109,7 +110,10 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
             contested: foreseen.of(&entity.name),
         }
     });
-    let changes: Vec<EntityPreview> = changes.collect();
+    let mut changes: Vec<EntityPreview> = changes.collect();
+    if let Some(overlay) = sink.overlay() {
+        name_new_ids(&plan, overlay, &mut changes);
+    }
     let rows: u64 = tally.tables.values().map(|t| t.rows).sum();
     Ok(Preview {
         hash: hash(&plan, pipeline.job.on_conflict, &tally, &foreseen)?,

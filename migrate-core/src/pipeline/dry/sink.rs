@@ -174,6 +174,11 @@ impl DrySink {
         Ok(())
     }
 
+    /// Returns what commits have left in memory, if they leave anything there.
+    pub(super) fn overlay(&self) -> Option<&DryState> {
+        self.overlay.as_deref()
+    }
+
     /// Returns what would have been written so far.
     pub(super) fn tally(&self) -> Tally {
         self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()

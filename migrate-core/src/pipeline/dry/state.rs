@@ -63,6 +63,12 @@ impl DryState {
         Ok(DryState { inner, exists, changes: Mutex::default() })
     }
 
+    /// Shows each id of the source that a run would give one of the target's, with that one.
+    pub(super) fn each_mapped(&self, entity: &str, mut show: impl FnMut(&Key, &Key)) {
+        let overlay = self.lock();
+        overlay.key_maps.get(entity).into_iter().flat_map(|map| &map.targets).for_each(|(source, target)| show(source, target));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Overlay> {
         // Every change is whole: after a panic elsewhere what is here can still be read.
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)

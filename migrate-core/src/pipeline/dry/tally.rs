@@ -26,7 +26,7 @@ pub enum Change {
 pub struct Sample {
     /// What would happen to it.
     pub change: Change,
-    /// Its key at the target, as text, one for each key column.
+    /// Its key at the target, as text, one for each key column; `new id of …`, with the source's, for an id that the target would give.
     pub key: Vec<String>,
     /// The columns that would change; none for a row that comes or goes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -40,7 +40,8 @@ pub struct Cell {
     pub column: String,
     /// What is there, as text; `None` is NULL.
     pub before: Option<String>,
-    /// What would be there, as text; `None` is NULL.
+    /// What would be there, as text; `None` is NULL. A reference to a row whose id the target would give is `new id of …`, with the
+    /// source's; NULL, which is what would be there first, where that row comes later in the same run.
     pub after: Option<String>,
 }
 
