@@ -435,3 +435,49 @@ fn the_check_says_what_a_run_does_with_orphans_that_nobody_looks_for() {
         assert_eq!(players(&report, &["inserted", "quarantined"]), [3, 2], "{pair:?}: {report}");
     }
 }
+
+#[test]
+fn append_completes_a_row_once_its_parent_comes_and_leaves_it_what_others_have_made_of_it() {
+    for (from, to) in PAIRS {
+        for (policy, instead) in [("null", "team IS NULL"), ("placeholder", "team = 77")] {
+            let case = format!("{from:?} to {to:?}, {policy}");
+            let project = Project::new();
+            let (source, target) = (Database::new(from, project.path(), "source"), Database::new(to, project.path(), "target"));
+            source.run(
+                "CREATE TABLE team (id integer PRIMARY KEY, name text); CREATE TABLE player (id integer PRIMARY KEY, team integer, v text);
+                 INSERT INTO team VALUES (1, 'one'); INSERT INTO player VALUES (1, 1, 'a'), (2, 5, 'b'), (3, 6, 'c');",
+            );
+            target.run(
+                "CREATE TABLE team (id integer PRIMARY KEY, name text);
+                 CREATE TABLE player (id integer PRIMARY KEY, team integer REFERENCES team (id), v text);",
+            );
+            let job = format!(
+                "mode = \"append\"
+                 [[jobs.copy.entities]]
+                 source = \"team\"
+                 placeholder = {{ id = 77, name = \"to come\" }}
+                 [[jobs.copy.entities]]
+                 source = \"player\"
+                 references = [{{ columns = [\"team\"], entity = \"team\", key = [\"id\"], orphans = \"{policy}\" }}]\n"
+            );
+            project.write_job(&source.url(), &target.url(), &job);
+            let counts = |report: &Value| {
+                let player = report["changes"].as_array().or_else(|| report["entities"].as_array()).expect("entities")[1].clone();
+                ["inserted", "updated", "skipped", "orphans"].map(|name| player[name].as_u64().unwrap_or(0))
+            };
+            assert_eq!(counts(&project.copy()), [3, 0, 0, 2], "{case}");
+            assert_eq!(target.matching("player", instead), 2, "{case}");
+            assert_eq!(counts(&project.copy()), [0, 0, 3, 2], "{case}");
+
+            target.run("UPDATE player SET v = 'of others' WHERE id = 2; UPDATE player SET team = 1 WHERE id = 3");
+            source.run("INSERT INTO team VALUES (5, 'five'), (6, 'six'); UPDATE player SET v = 'changed' WHERE id = 1");
+            let plan = project.run(["plan", "--json"]).expect(0).json();
+            assert_eq!(counts(&plan), [0, 1, 2, 0], "{case}: {plan}");
+            assert_eq!(counts(&project.copy()), [0, 1, 2, 0], "{case}");
+            assert_eq!(target.matching("player", "id = 2 AND team = 5 AND v = 'of others'"), 1, "{case}");
+            assert_eq!(target.matching("player", "id = 1 AND v = 'a'"), 1, "{case}");
+            assert_eq!((target.matching("player", "id = 3 AND team = 1"), target.matching("team", "id = 77")), (1, 0), "{case}");
+            assert_eq!(counts(&project.copy()), [0, 0, 3, 0], "{case}");
+        }
+    }
+}

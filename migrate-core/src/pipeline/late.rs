@@ -14,7 +14,7 @@ use super::context::Context;
 use super::update::{Base, column_sums, row_checksum};
 use crate::error::Result;
 use crate::job::Mode;
-use crate::plan::{EntityPlan, ReferencePlan};
+use crate::plan::{EntityPlan, ReferencePlan, instead_of_parent};
 use crate::schema::{ForeignKey, TableSchema};
 use crate::sink::WriteMode;
 use crate::value::canonical::Checksum;
@@ -30,6 +30,8 @@ pub(super) struct LateBinder {
     references: Vec<Late>,
     /// Their constraints.
     constraints: Vec<ForeignKey>,
+    /// What rows have in the place of a parent that is nowhere, for each reference of which the job says so.
+    bereft: Vec<Bereft>,
     columns: std::sync::Arc<[PageColumn]>,
 }
 
@@ -47,6 +49,13 @@ struct Late {
     /// Where the parents are earlier rows of this very walk whenever their number is smaller: the place of the key, and the number from
     /// which on they are.
     own: Option<(usize, i64)>,
+}
+
+struct Bereft {
+    /// The places of the columns that refer.
+    columns: Vec<usize>,
+    /// The places of those that have another value then, with it.
+    instead: Vec<(usize, Value<'static>)>,
 }
 
 /// Rows about to be written.
@@ -107,9 +116,18 @@ impl LateBinder {
         let late = entity.references.iter().filter(|reference| reference.late.is_some());
         let constraints = entity.target.foreign_keys.iter();
         let constraints = constraints.filter(|key| late.clone().any(|r| r.columns == key.columns && r.table == key.parent));
+        let bereft = entity.references.iter().filter_map(|reference| {
+            let instead = instead_of_parent(entity, reference);
+            let instead = instead.into_iter().map(|(name, value)| Some((place(&name)?, value)));
+            let columns: Option<Vec<usize>> = reference.columns.iter().map(place).collect();
+            let instead: Vec<(usize, Value<'static>)> = instead.collect::<Option<_>>()?;
+            Some(Bereft { columns: columns?, instead }).filter(|bereft| !bereft.instead.is_empty())
+        });
+        let bereft = bereft.collect();
         LateBinder {
             entity: entity.name.clone(),
             references,
+            bereft,
             constraints: constraints.cloned().collect(),
             columns: columns.collect(),
         }
@@ -125,18 +143,27 @@ impl LateBinder {
         self.references.is_empty()
     }
 
-    /// Returns what the ledger knows of a row, if it is this very row without some of its parents: it was written so, and is to be completed.
+    /// Whether no row can have been written otherwise than it is, for want of a parent.
+    pub(super) fn writes_all_whole(&self) -> bool {
+        self.references.is_empty() && self.bereft.is_empty()
+    }
+
+    /// Returns what the ledger knows of a row, if it is this very row without some of its parents, which it waits for.
     pub(super) fn written_without(&self, values: &[Value<'_>], recorded: &Checksum) -> Option<Base> {
+        written_as(values, self.waiting(values).take(TOLD_APART).collect(), recorded)
+    }
+
+    /// The same, also where the parents were nowhere, and something else stood in their place.
+    pub(super) fn written_bereft(&self, values: &[Value<'_>], recorded: &Checksum) -> Option<Base> {
+        let refers = |bereft: &&Bereft| bereft.columns.iter().all(|place| !values[*place].is_null());
+        let bereft = self.bereft.iter().filter(refers).map(|bereft| bereft.instead.clone());
+        written_as(values, self.waiting(values).chain(bereft).take(TOLD_APART).collect(), recorded)
+    }
+
+    /// For each reference of a row that may wait, what the row has then in which places.
+    fn waiting<'a>(&'a self, values: &'a [Value<'_>]) -> impl Iterator<Item = Vec<(usize, Value<'static>)>> + 'a {
         let refers = |late: &&Late| late.open.iter().any(|place| !values[*place].is_null());
-        let waiting: Vec<&Late> = self.references.iter().filter(refers).take(TOLD_APART).collect();
-        (1u32..1 << waiting.len()).find_map(|some| {
-            let mut values = values.to_vec();
-            for (_, late) in waiting.iter().enumerate().filter(|(place, _)| some & (1 << place) != 0) {
-                late.open.iter().for_each(|place| values[*place] = Value::Null);
-            }
-            let checksum = row_checksum(&values);
-            (&checksum == recorded).then(|| Base { checksum, columns: Some(column_sums(&values)) })
-        })
+        self.references.iter().filter(refers).map(|late| late.open.iter().map(|place| (*place, Value::Null)).collect())
     }
 
     /// Looks for parents, and returns what is to be written instead of these rows where some are missing.
@@ -222,6 +249,18 @@ impl Late {
         }
         Ok(found)
     }
+}
+
+/// Returns what the ledger knows of a row, if it is this very row with some of these changes.
+fn written_as(values: &[Value<'_>], changes: Vec<Vec<(usize, Value<'static>)>>, recorded: &Checksum) -> Option<Base> {
+    (1u32..1 << changes.len()).find_map(|some| {
+        let mut values = values.to_vec();
+        for (_, change) in changes.iter().enumerate().filter(|(place, _)| some & (1 << place) != 0) {
+            change.iter().for_each(|(place, value)| values[*place] = value.clone());
+        }
+        let checksum = row_checksum(&values);
+        (&checksum == recorded).then(|| Base { checksum, columns: Some(column_sums(&values)) })
+    })
 }
 
 /// Returns the number from which on keys lie in a range; `None` if it begins with something else than a number.

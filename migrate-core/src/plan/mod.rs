@@ -28,7 +28,7 @@ pub use drift::{Drift, DriftAction, DriftChange};
 pub use entity::{ColumnPlan, EntityPlan};
 pub use graph::{GraphEntity, GraphReference, ReferenceGraph};
 pub use keys::{GeneratedPlan, TranslationPlan};
-pub(crate) use orphans::{Orphaned, Placeholder, open as open_columns};
+pub(crate) use orphans::{Orphaned, Placeholder, instead_of_parent};
 pub use references::{Binding, ReferenceCheck, ReferencePlan, SourceReference, TogetherPlan};
 pub use sets::SetPlan;
 pub use stages::StagePlan;

@@ -222,8 +222,17 @@ fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Text { .. } | DataType::Dynamic { affinity: Affinity::Text | Affinity::StrictText })
 }
 
+/// What a row has in columns of the target where the parent that it refers to is nowhere; nothing where it is refused then, or nobody looks.
+pub(crate) fn instead_of_parent(entity: &EntityPlan, reference: &ReferencePlan) -> Vec<(String, Value<'static>)> {
+    match (reference.orphans, &reference.placeholder) {
+        (Some(OrphanPolicy::Null), _) => open(entity, reference).into_iter().map(|name| (name, Value::Null)).collect(),
+        (Some(_), Some(placeholder)) => reference.columns.iter().cloned().zip(placeholder.referred.clone()).collect(),
+        (Some(_), None) | (None, _) => Vec::new(),
+    }
+}
+
 /// The target's columns of a reference that can be NULL; none where that does not free a row of it.
-pub(crate) fn open(entity: &EntityPlan, reference: &ReferencePlan) -> Vec<String> {
+fn open(entity: &EntityPlan, reference: &ReferencePlan) -> Vec<String> {
     let open: Vec<String> = reference.columns.iter().filter(|name| is_open(entity, name)).cloned().collect();
     let mut keys = entity.target.foreign_keys.iter();
     let full = keys.any(|key| key.match_full && key.columns == reference.columns && key.parent == reference.table);

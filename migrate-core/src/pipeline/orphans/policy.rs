@@ -5,7 +5,7 @@ use crate::diff::LedgerBlock;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::{DeleteMode, Job, OrphanPolicy};
 use crate::pipeline::keymap::{mapped, target_keys};
-use crate::plan::{EntityPlan, Orphaned, Plan, ReferencePlan, open_columns};
+use crate::plan::{EntityPlan, Orphaned, Plan, ReferencePlan, instead_of_parent};
 use crate::sink::Sink;
 use crate::source::{Orphans, PageRequest, Snapshot};
 use crate::state::{Scope, TargetState};
@@ -149,11 +149,7 @@ impl Search<'_> {
             // Some of the rows have their parent in the target: which of them, nobody has asked.
             orphans.keys.clear();
         }
-        let instead = match (policy, &reference.placeholder) {
-            (OrphanPolicy::Null, _) => open_columns(entity, reference).into_iter().map(|name| (name, Value::Null)).collect(),
-            (_, Some(placeholder)) => reference.columns.iter().cloned().zip(placeholder.referred.clone()).collect(),
-            (_, None) => Vec::new(),
-        };
+        let instead = instead_of_parent(entity, reference);
         let reason = format!("the row of {} that it refers to is not there", parent.source.name);
         let (columns, when) = (source.columns.clone(), reference.when.clone());
         Ok(Some((Orphaned { columns, when, instead, reason, parents: missing }, orphans)))

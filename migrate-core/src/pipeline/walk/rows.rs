@@ -123,11 +123,11 @@ impl Walk {
             Match::Equal(outcome) => self.settle_equal(key, checksum, outcome)?,
             Match::Changed(before) if append && before != Outcome::Inserted => {
                 let recorded = merge.recorded(&key).unwrap_or(checksum);
-                let written = match self.late.is_empty() || self.context.purpose == Purpose::Adopt {
+                let written = match self.late.writes_all_whole() || self.context.purpose == Purpose::Adopt {
                     true => None,
                     false => {
                         let recorded = masked(recorded, &mask);
-                        self.late.written_without(&shaped.page.row(place as usize).values()?, &recorded)
+                        self.late.written_bereft(&shaped.page.row(place as usize).values()?, &recorded)
                     }
                 };
                 if written.is_some() {
