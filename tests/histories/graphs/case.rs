@@ -127,7 +127,12 @@ fn cuts() -> impl Strategy<Value = Vec<Cut>> {
 
 fn references() -> impl Strategy<Value = Vec<Reference>> {
     let null = prop_oneof![4 => Just(Null::All), 1 => Just(Null::Last), 4 => Just(Null::None)];
-    let policy = prop_oneof![Just(None), Just(Some(OrphanPolicy::Null)), Just(Some(OrphanPolicy::Quarantine))];
+    let policy = prop_oneof![
+        Just(None),
+        Just(Some(OrphanPolicy::Null)),
+        Just(Some(OrphanPolicy::Quarantine)),
+        Just(Some(OrphanPolicy::Placeholder))
+    ];
     let bind = prop_oneof![4 => Just(None), 1 => Just(Some(Bind::Late)), 1 => Just(Some(Bind::Together))];
     let how = proptest::collection::vec((null, proptest::bool::weighted(0.3), policy, bind), 10);
     let shape = (0..SHAPES.len()).prop_map(|place| SHAPES[place]);
@@ -149,7 +154,7 @@ fn table() -> impl Strategy<Value = Table> {
 pub(crate) fn case() -> impl Strategy<Value = Case> {
     let target = prop_oneof![1 => Just(Target::Created), 2 => Just(Target::Empty), 2 => Just(Target::Shared)];
     let job = (
-        prop_oneof![2 => Just(Mode::Replace), 2 => Just(Mode::Update), 1 => Just(Mode::Init)],
+        prop_oneof![2 => Just(Mode::Replace), 2 => Just(Mode::Update), 1 => Just(Mode::Init), 1 => Just(Mode::Append)],
         any::<bool>(),
         proptest::bool::weighted(0.1),
         1u64..25,
@@ -195,6 +200,10 @@ impl Case {
         if self.target == Target::Shared && self.mode == Mode::Init {
             self.mode = Mode::Replace;
         }
+        if self.mode == Mode::Append {
+            // It leaves what is there alone: rows change only as their parents come.
+            (self.deletes, self.edits) = (false, [self.edits[0], 0, 0]);
+        }
         let tables = self.tables.clone();
         for reference in &mut self.references {
             reference.child %= tables.len();
@@ -202,9 +211,17 @@ impl Case {
             if reference.null == Null::Last && !tables[reference.parent].composite {
                 reference.null = Null::None;
             }
+        }
+        // A placeholder is known by its id, and refers to nothing.
+        let stands_in = |table: usize| {
+            tables[table].ids == Ids::Kept && self.references.iter().all(|r| r.child != table || r.null == Null::All)
+        };
+        let may_stand_in: Vec<bool> = (0..tables.len()).map(stands_in).collect();
+        for reference in &mut self.references {
             reference.policy = match reference.policy {
                 _ if self.checked || self.fails => None,
                 Some(OrphanPolicy::Null) if reference.null == Null::None => Some(OrphanPolicy::Quarantine),
+                Some(OrphanPolicy::Placeholder) if !may_stand_in[reference.parent] => Some(OrphanPolicy::Quarantine),
                 other => other,
             };
         }

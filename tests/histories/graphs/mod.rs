@@ -1,6 +1,7 @@
 //! Random graphs of references between all pairs of engines: tables that refer to themselves, cycles of two and three, diamonds, cycles
-//! that share a table, references that are never NULL, composite keys, rows whose parent is nowhere; into tables that exist, with every
-//! constraint live, or that the job creates; with the source's ids or with those that the target gives; and with runs that end anywhere.
+//! that share a table, references that are never NULL, composite keys, rows whose parent is nowhere (they wait, are refused, or have NULL or a
+//! placeholder in its stead); into tables that exist, with every constraint live, or that the job creates; with the source's ids or with
+//! those that the target gives; and with runs that end anywhere.
 //!
 //! What the target holds is joined by plain SQL over what the rows say and compared with a model in plain Rust. `MIGRATE_GRAPHS` says how
 //! many graphs are played in all, `MIGRATE_PROPERTY_SEED` which ones; a failing one is shrunk and printed.

@@ -17,6 +17,9 @@ pub(crate) struct Row {
 /// The first of the ids that nothing has had: who is gone may still be in the target.
 const NOWHERE: i64 = 1_000;
 
+/// The id of the row that stands in for parents which are nowhere.
+pub(crate) const STAND_IN: i64 = 70_001;
+
 /// Each table's rows by id.
 pub(crate) type Content = Vec<BTreeMap<i64, Row>>;
 
@@ -27,6 +30,8 @@ pub(crate) struct Expected {
     pub(crate) quarantined: u64,
     pub(crate) pending: u64,
     pub(crate) orphans: u64,
+    /// The tables that have a row which stands in for parents.
+    pub(crate) stand_ins: BTreeSet<usize>,
 }
 
 /// The source, and what is done to it.
@@ -88,22 +93,25 @@ impl<'c> Model<'c> {
                 references.any(|((_, r), id)| r.policy == Some(policy) && nowhere(r.parent, id))
             };
             rows.retain(|_, row| !lost(row, OrphanPolicy::Quarantine));
-            for (id, row) in rows.iter_mut().filter(|(_, row)| lost(row, OrphanPolicy::Null)) {
-                bereft.insert((table, *id));
-                for ((_, reference), id) in self.case.of(table).zip(row.parents.iter_mut()) {
-                    if reference.policy == Some(OrphanPolicy::Null) && nowhere(reference.parent, id) {
-                        *id = None;
+            for (policy, instead) in [(OrphanPolicy::Null, None), (OrphanPolicy::Placeholder, Some(STAND_IN))] {
+                for (id, row) in rows.iter_mut().filter(|(_, row)| lost(row, policy)) {
+                    bereft.insert((table, *id));
+                    for ((_, reference), id) in self.case.of(table).zip(row.parents.iter_mut()) {
+                        if reference.policy == Some(policy) && nowhere(reference.parent, id) {
+                            *id = instead;
+                        }
                     }
                 }
             }
         }
         // Created tables have the source's constraints: none, where there are orphans.
         let live = self.case.target != Target::Created;
+        let holds = |content: &Content, parent: usize, id: i64| id == STAND_IN || content[parent].contains_key(&id);
         loop {
             let before = rows.clone();
             for (table, rows) in rows.iter_mut().enumerate() {
                 let there = |number: usize, parent: usize, id: &Option<i64>| {
-                    !live || self.late.contains(&number) || id.is_none_or(|id| before[parent].contains_key(&id))
+                    !live || self.late.contains(&number) || id.is_none_or(|id| holds(&before, parent, id))
                 };
                 rows.retain(|_, row| self.case.of(table).zip(&row.parents).all(|((n, r), id)| there(n, r.parent, id)));
             }
@@ -116,7 +124,7 @@ impl<'c> Model<'c> {
             for row in rows.values_mut() {
                 let mut waits = false;
                 for ((_, reference), id) in self.case.of(table).zip(row.parents.iter_mut()) {
-                    if id.is_some_and(|id| !there[reference.parent].contains_key(&id)) {
+                    if id.is_some_and(|id| !holds(&there, reference.parent, id)) {
                         (*id, waits) = (None, true);
                     }
                 }
@@ -125,7 +133,10 @@ impl<'c> Model<'c> {
         }
         let orphans = bereft.iter().filter(|(table, id)| rows[*table].contains_key(id)).count() as u64;
         let count = |content: &Content| content.iter().map(|rows| rows.len() as u64).sum::<u64>();
-        Expected { quarantined: count(&self.content) - count(&rows), rows, pending, orphans }
+        let all = (0..rows.len()).flat_map(|table| rows[table].values().map(move |row| (table, row)));
+        let referred = all.flat_map(|(table, row)| self.case.of(table).map(|(_, r)| r.parent).zip(row.parents.iter().copied()));
+        let stand_ins = referred.filter(|(_, id)| *id == Some(STAND_IN)).map(|(parent, _)| parent).collect();
+        Expected { quarantined: count(&self.content) - count(&rows), rows, pending, orphans, stand_ins }
     }
 
     /// Whether a row refers to what is not there.

@@ -1,11 +1,12 @@
 //! Plays a graph on real databases, and compares what they hold with the model.
 
 use super::case::{Case, Cut, Ids, Target};
-use super::model::{Content, Expected, Model};
-use super::sql::{Role, Sql};
+use super::model::{Content, Expected, Model, STAND_IN};
+use super::sql::{Role, STANDS_IN, Sql};
 use crate::faults::Fate;
 use crate::run::{Checked, Runs, compare};
 use crate::side::Side;
+use migrate_core::filter::Parameter;
 use migrate_core::job::{
     CancelToken, DeleteGuard, DeleteMode, Deletes, Entity, Job, OrphanPolicy, QuarantineLimit, Reference, RunOptions,
 };
@@ -76,6 +77,12 @@ fn job(case: &Case, sql: &Sql<'_>) -> Job {
             let mut told = Reference::new(case.columns(number), sql.name(reference.parent)).with_key(key);
             (told.orphans, told.bind) = (reference.policy, reference.bind);
             entity = entity.with_reference(told);
+        }
+        if case.references.iter().any(|r| r.parent == table && r.policy == Some(OrphanPolicy::Placeholder)) {
+            for (column, id) in case.key(table).iter().zip([STAND_IN, STAND_IN * 10]) {
+                entity = entity.with_placeholder(*column, Parameter::Int(id));
+            }
+            entity = entity.with_placeholder("code", Parameter::Text(STANDS_IN.to_owned()));
         }
         job = job.with_entity(entity);
     }
@@ -225,6 +232,10 @@ impl Play<'_> {
             let mut found = self.target.rows(&self.sql.query(table)).await?;
             found.sort();
             different.extend(compare(&format!("{when}, in table {table},"), &self.sql.printed(table, expected), &found).err());
+            let found = self.target.rows(&self.sql.stand_in(table)).await?;
+            let stands_in: Vec<_> =
+                expected.stand_ins.get(&table).map(|_| vec![Some(STANDS_IN.to_owned())]).into_iter().collect();
+            different.extend(compare(&format!("{when}, by who stands in in table {table},"), &stands_in, &found).err());
             if let Some(query) = self.sql.not_given(table) {
                 let found = self.target.rows(&query).await?;
                 compare(&format!("{when}, by its ids in table {table},"), &[], &found)?;

@@ -1,10 +1,12 @@
 //! The tables, rows and questions of a graph as plain SQL.
 
 use super::case::{Case, Ids, Null, Target};
-use super::model::{Content, Expected, Row};
+use super::model::{Content, Expected, Row, STAND_IN};
 
 /// The first id that a target gives: none of the source's.
 const FIRST_GIVEN: i64 = 5_001;
+/// The code of a row that stands in for parents which are nowhere.
+pub(crate) const STANDS_IN: &str = "stands in";
 /// The id of rows of others where ids are kept.
 const OTHERS: i64 = 90_001;
 
@@ -171,7 +173,11 @@ impl Sql<'_> {
                 .collect();
             joins.push_str(&format!(" LEFT JOIN {} p{number} ON {}", self.name(reference.parent), same.join(" AND ")));
         }
-        format!("SELECT {} FROM {} c{joins} WHERE c.code NOT LIKE 'own%'", cells.join(", "), self.name(table))
+        format!(
+            "SELECT {} FROM {} c{joins} WHERE c.code NOT LIKE 'own%' AND c.code <> '{STANDS_IN}'",
+            cells.join(", "),
+            self.name(table)
+        )
     }
 
     /// What [`Sql::query`] is to find.
@@ -181,9 +187,12 @@ impl Sql<'_> {
             let mut cells = vec![row.code.clone(), row.value.to_string()];
             cells.extend([*id, id * 10].iter().take(self.case.key(table).len()).filter(|_| kept).map(ToString::to_string));
             for ((_, reference), parent) in self.case.of(table).zip(&row.parents) {
-                let code =
-                    |id: &i64| expected.rows[reference.parent].get(id).map_or("nowhere".to_owned(), |row| row.code.clone());
-                cells.push(parent.as_ref().map_or("-".to_owned(), code));
+                let code = |id: i64| match expected.rows[reference.parent].get(&id) {
+                    Some(row) => row.code.clone(),
+                    None if id == STAND_IN => STANDS_IN.to_owned(),
+                    None => "nowhere".to_owned(),
+                };
+                cells.push(parent.map_or("-".to_owned(), code));
             }
             cells.into_iter().map(Some).collect()
         };
@@ -195,6 +204,11 @@ impl Sql<'_> {
     /// Asks for the rows of others, whole.
     pub(crate) fn own_rows(&self, table: usize) -> String {
         format!("SELECT {} FROM {} WHERE code LIKE 'own%'", self.columns(table).join(", "), self.name(table))
+    }
+
+    /// Asks for the row that stands in for parents.
+    pub(crate) fn stand_in(&self, table: usize) -> String {
+        format!("SELECT code FROM {} WHERE code = '{STANDS_IN}'", self.name(table))
     }
 
     /// Asks for rows of the source that have an id which the target did not give.
