@@ -24,7 +24,7 @@ use std::collections::{BTreeSet, HashSet};
 /// References of a row of which any may have been written as NULL: whether one was, and which, is found by trying.
 const TOLD_APART: usize = 8;
 
-/// The references of one entity that are bound late.
+/// The references of one entity whose rows may be written without a parent: those that are bound late, and those whose parents may be nowhere.
 pub(super) struct LateBinder {
     entity: String,
     references: Vec<Late>,
@@ -156,8 +156,15 @@ impl LateBinder {
     /// The same, also where the parents were nowhere, and something else stood in their place.
     pub(super) fn written_bereft(&self, values: &[Value<'_>], recorded: &Checksum) -> Option<Base> {
         let refers = |bereft: &&Bereft| bereft.columns.iter().all(|place| !values[*place].is_null());
-        let bereft = self.bereft.iter().filter(refers).map(|bereft| bereft.instead.clone());
-        written_as(values, self.waiting(values).chain(bereft).take(TOLD_APART).collect(), recorded)
+        let mut changes: Vec<_> = self.waiting(values).collect();
+        for bereft in self.bereft.iter().filter(refers) {
+            // One that may wait as well has NULL either way.
+            if !changes.contains(&bereft.instead) {
+                changes.push(bereft.instead.clone());
+            }
+        }
+        changes.truncate(TOLD_APART);
+        written_as(values, changes, recorded)
     }
 
     /// For each reference of a row that may wait, what the row has then in which places.
