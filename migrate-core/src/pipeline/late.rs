@@ -21,10 +21,11 @@ use crate::value::canonical::Checksum;
 use crate::value::{DataType, Encoding, Key, KeyRange, Page, PageBuilder, PageColumn, Value};
 use std::collections::{BTreeSet, HashSet};
 
-/// References of a row of which any may have been written as NULL: whether one was, and which, is found by trying.
+/// References of a row of which any may have been written as NULL, or to a placeholder: whether one was, and which, is found by trying.
 const TOLD_APART: usize = 8;
 
-/// The references of one entity whose rows may be written without a parent: those that are bound late, and those whose parents may be nowhere.
+/// The references of one entity by which rows may be written without their parents: those that are bound late, and those whose parents
+/// may be nowhere.
 pub(super) struct LateBinder {
     entity: String,
     references: Vec<Late>,
@@ -51,6 +52,7 @@ struct Late {
     own: Option<(usize, i64)>,
 }
 
+/// A reference whose parents may be nowhere.
 struct Bereft {
     /// The places of the columns that refer.
     columns: Vec<usize>,

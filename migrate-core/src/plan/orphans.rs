@@ -222,7 +222,8 @@ fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Text { .. } | DataType::Dynamic { affinity: Affinity::Text | Affinity::StrictText })
 }
 
-/// What a row has in columns of the target where the parent that it refers to is nowhere; nothing where it is refused then, or nobody looks.
+/// What a row has in columns of the target where the parent that it refers to is nowhere; nothing where it is refused then, or nobody
+/// looks.
 pub(crate) fn instead_of_parent(entity: &EntityPlan, reference: &ReferencePlan) -> Vec<(String, Value<'static>)> {
     match (reference.orphans, &reference.placeholder) {
         (Some(OrphanPolicy::Null), _) => open(entity, reference).into_iter().map(|name| (name, Value::Null)).collect(),
