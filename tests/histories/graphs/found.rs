@@ -90,3 +90,20 @@ fn a_row_that_is_left_out_of_those_inserted_at_once_keeps_no_id_that_another_the
     (case.edits, case.seed) = ([1, 6, 0], 9115034229417502487);
     play_on_all_pairs(&case);
 }
+
+#[test]
+fn append_completes_a_row_that_waited_for_one_whose_id_the_target_gives() {
+    let mut case = case(
+        &[table(4, Ids::ByMap), table(4, Ids::Kept)],
+        &[
+            reference(0, 1, Null::All),
+            reference(1, 0, Null::All),
+            reference(0, 0, Null::All),
+            reference(1, 0, Null::All),
+            reference(1, 0, Null::All),
+            reference(0, 0, Null::All),
+        ],
+    );
+    (case.mode, case.seed) = (Mode::Append, 11915267466764266355);
+    play_on_all_pairs(&case);
+}

@@ -23,7 +23,7 @@ pub(super) use translate::Known;
 pub(crate) use translate::Translator;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::GeneratedPlan;
+use crate::plan::{EntityPlan, GeneratedPlan};
 use crate::state::TargetState;
 use crate::value::canonical::{self, Checksum};
 use crate::value::{Key, Page, Value};
@@ -75,9 +75,11 @@ fn sources_of(page: &Page, own: &GeneratedPlan) -> Result<Vec<Key>> {
     Ok(keys_of(page, &own.source)?.into_iter().map(|key| key.unwrap_or_else(no_id)).collect())
 }
 
-/// A checksum that stands for a source's id. Beside the key it is part of no row, yet a row that has another one is to be looked at again.
-pub(super) fn mask(source: Option<&Key>) -> Checksum {
-    source.map_or([0; 16], |source| canonical::checksum(source.as_bytes()))
+/// A checksum that stands for a row's id at the source, where the target gives another one beside the key: there it is part of no row, yet a
+/// row that has another one is to be looked at again.
+pub(super) fn mask(entity: &EntityPlan, ids: Option<&RowIds>, row: u32) -> Checksum {
+    let beside_key = ids.filter(|_| entity.generated_beside_key().is_some());
+    beside_key.and_then(|ids| ids.source(row)).map_or([0; 16], |source| canonical::checksum(source.as_bytes()))
 }
 
 /// Puts an id's checksum on a row's, or takes it off again.

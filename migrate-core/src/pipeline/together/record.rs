@@ -169,8 +169,7 @@ impl<'c> Record<'c> {
                 }
             }
             let checksum = if open.is_empty() { row.checksum } else { row_checksum(&values) };
-            let id = shaped.ids.as_ref().filter(|_| entity.generated_beside_key().is_some()).and_then(|ids| ids.source(place));
-            let checksum = masked(checksum, &mask(id));
+            let checksum = masked(checksum, &mask(entity, shaped.ids.as_deref(), place));
             let columns = update.then(|| column_sums(&values));
             range.merge.look_up(&row.key, &checksum);
             range.merge.keep(row.key.clone(), checksum, Outcome::Inserted, false);

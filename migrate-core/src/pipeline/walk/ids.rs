@@ -18,10 +18,10 @@ impl Walk {
         let state = self.context.state.clone();
         let translated = translator.look_up(state.as_ref(), &page, loads, giving(&self.context, &mut self.batch)).await?;
         let mut shaped = self.shaper.shape_translated(page, &translated)?;
-        if let (Some(ids), Some(_)) = (&shaped.ids, self.plan.entity.generated_beside_key()) {
+        if self.plan.entity.generated_beside_key().is_some() {
             for row in &mut shaped.rows {
                 let Ok(place) = row.place else { continue };
-                row.checksum = masked(row.checksum, &mask(ids.source(place)));
+                row.checksum = masked(row.checksum, &mask(&self.plan.entity, shaped.ids.as_deref(), place));
             }
         }
         Ok(shaped)

@@ -115,7 +115,7 @@ impl Walk {
             true => merge.recorded(&key).map(|checksum| Base { checksum, columns: merge.recorded_columns(&key) }),
             false => None,
         };
-        let mask = mask(shaped.ids.as_ref().and_then(|ids| ids.source(place)));
+        let mask = mask(&self.plan.entity, shaped.ids.as_deref(), place);
         let base = base.map(|base| Base { checksum: masked(base.checksum, &mask), ..base });
         let known = base.as_ref().is_some_and(|base| base.columns.is_some());
         let counters = &mut self.live.counters;
@@ -164,7 +164,7 @@ impl Walk {
             return Ok(false);
         };
         // Of an older version nothing is said: the row of now is refused.
-        let mask = mask(shaped.ids.as_ref().and_then(|ids| ids.source(*place)));
+        let mask = mask(&self.plan.entity, shaped.ids.as_deref(), *place);
         if self.late.written_without(&shaped.page.row(*place as usize).values()?, &masked(recorded, &mask)).is_none() {
             return Ok(false);
         }

@@ -131,7 +131,7 @@ impl Walk {
                 (None, waits) => waits.map(|waits| waits.base),
             };
             if let Some(known) = known {
-                let mask = mask(ids.and_then(|ids| ids.source(synced.row)));
+                let mask = mask(&entity, ids, synced.row);
                 merge.restore(synced.kept, masked(known.checksum, &mask), known.columns);
             }
         }
@@ -191,7 +191,7 @@ impl Walk {
                 };
                 for row in incomplete.rows {
                     sums[row.at] = row.base.checksum;
-                    let mask = mask(ids.as_ref().and_then(|ids| ids.source(places[row.at])));
+                    let mask = mask(&entity, ids.as_deref(), places[row.at]);
                     merge.restore(kept[row.at], masked(row.base.checksum, &mask), row.base.columns);
                 }
                 let rows = (0..incomplete.page.row_count() as u32).collect();
