@@ -3,7 +3,7 @@
 use super::case::{Case, Cut, Ids, Null, Reference, Table, Target};
 use super::play_on_all_pairs;
 use crate::faults::Action;
-use migrate_core::job::{Mode, OrphanPolicy};
+use migrate_core::job::{Bind, Mode, OrphanPolicy};
 
 fn reference(child: usize, parent: usize, null: Null) -> Reference {
     Reference { child, parent, null, deferred: false, policy: None, bind: None }
@@ -105,5 +105,17 @@ fn append_completes_a_row_that_waited_for_one_whose_id_the_target_gives() {
         ],
     );
     (case.mode, case.seed) = (Mode::Append, 11915267466764266355);
+    play_on_all_pairs(&case);
+}
+
+#[test]
+fn the_last_rows_of_a_cycle_go_where_all_others_are_refused() {
+    let together = |child: usize, parent: usize| Reference { bind: Some(Bind::Together), ..reference(child, parent, Null::All) };
+    let quarantined = Reference { policy: Some(OrphanPolicy::Quarantine), ..together(2, 0) };
+    let mut case = case(
+        &[table(21, Ids::Kept), table(18, Ids::Kept), table(13, Ids::Kept)],
+        &[together(0, 1), together(1, 2), together(2, 0), quarantined, together(0, 0), together(1, 0)],
+    );
+    (case.deletes, case.edits, case.seed) = (true, [1, 1, 3], 5065563377264140194);
     play_on_all_pairs(&case);
 }
