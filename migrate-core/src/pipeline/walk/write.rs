@@ -255,7 +255,7 @@ impl Walk {
             merge.settle(*kept, Outcome::Unchanged);
             match outcome {
                 Outcome::Inserted => merge.drop_kept(*kept),
-                Outcome::Updated => merge.restore(*kept, Entry::UNKNOWN, held.next().flatten()),
+                Outcome::Updated => merge.restore(*kept, Entry::DISTRUSTED, held.next().flatten()),
                 Outcome::Unchanged | Outcome::Skipped => {}
             }
         }
