@@ -172,7 +172,13 @@ impl EntityRun {
             foreseen.restart(name);
         }
         context.emit(&Event::EntityStarted { entity: name.clone(), rows: None, before: 0 });
-        if self.entity.generated.is_some() && !self.occupied && context.purpose != Purpose::Adopt && context.replay.is_none() {
+        // What is foreseen of a cycle's ids has replaced the entries of rows that are not there.
+        let foreseen = context.purpose == Purpose::Preview && self.entity.together.is_some();
+        if self.entity.generated.is_some()
+            && !(self.occupied || foreseen)
+            && context.purpose != Purpose::Adopt
+            && context.replay.is_none()
+        {
             // No row is there that an entry could speak of: those of rows that somebody has removed would only mislead.
             let scope = Scope { job: context.job.name.clone(), entity: name.clone(), partition: 0 };
             let key_map = KeyMapChanges { reset: true, ..KeyMapChanges::default() };
