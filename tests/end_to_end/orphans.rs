@@ -109,6 +109,38 @@ fn where_a_parent_is_deleted_its_children_are_freed_of_it_first() {
 }
 
 #[test]
+fn a_parent_that_has_left_the_filter_is_one_for_as_long_as_the_job_leaves_it_in_the_target() {
+    for pair in PAIRS {
+        for policy in ["null", "fail"] {
+            for (deletes, left, stays) in [("hard", "keep", true), ("hard", "delete", false), ("ignore", "delete", false)] {
+                let project = Project::new();
+                let (source, target) = sides(&project, pair, true);
+                source.run("UPDATE player SET team = NULL WHERE team > 2; ALTER TABLE team ADD active integer DEFAULT 1");
+                let settings = format!("deletes = {{ mode = \"{deletes}\", max = \"100%\" }}\nleft_filter = \"{left}\"");
+                let job = job(&settings, policy).replacen("source = \"team\"", "source = \"team\"\nwhere = \"active = 1\"", 1);
+                target.run("ALTER TABLE team ADD active integer");
+                project.write_job(&source.url(), &target.url(), &job);
+                project.copy();
+                source.run("UPDATE team SET active = 0 WHERE id = 2");
+                let case = format!("{pair:?} {policy} {deletes} {left}");
+                let run = project.run(["run", "--json"]);
+                match (stays, policy) {
+                    (true, _) => assert_eq!(players(&run.expect(0).json(), &["unchanged", "orphans"]), [5, 0], "{case}"),
+                    (false, "null") => {
+                        assert_eq!(players(&run.expect(0).json(), &["updated", "orphans"]), [1, 1], "{case}");
+                    }
+                    (false, _) => drop(run.says(&["to a parent that is not there"])),
+                }
+                assert_eq!(target.matching("team", "id = 2"), u64::from(stays || policy == "fail"), "{case}");
+                if stays || policy == "null" {
+                    let _ = project.run(["verify"]).expect(0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn where_a_parent_under_a_new_id_is_deleted_its_children_are_freed_of_it_first() {
     for pair in PAIRS {
         let project = Project::new();

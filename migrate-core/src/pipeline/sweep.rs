@@ -197,7 +197,12 @@ async fn settle_what_stays(context: &Context, swept: &Swept<'_>, snapshot: &mut 
 }
 
 /// Returns which of these keys the source has, under the entity's filter or without it.
-async fn present(entity: &EntityPlan, keys: &[Key], filtered: bool, snapshot: &mut dyn Snapshot) -> Result<HashSet<Key>> {
+pub(super) async fn present(
+    entity: &EntityPlan,
+    keys: &[Key],
+    filtered: bool,
+    snapshot: &mut dyn Snapshot,
+) -> Result<HashSet<Key>> {
     let filter = if filtered { entity.parsed_filter.as_ref() } else { None };
     let request = PageRequest::new(&entity.source, &entity.key, &entity.key).with_filter(filter);
     let page = snapshot.read_rows(&request, keys).await.map_err(|e| e.with("entity", &entity.name))?;

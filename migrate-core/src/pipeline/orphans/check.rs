@@ -37,7 +37,7 @@ pub(in crate::pipeline) async fn look(pipeline: &Pipeline, plan: &Plan) -> Resul
             let Some(snapshot) = &mut snapshot else { continue };
             let orphans = find(entity, parent, reference, source, snapshot.as_mut(), LOOKED_UP).await?;
             let name = format!("{}: reference ({}) to {}", entity.name, reference.columns.join(", "), parent.name);
-            found.push(judge(pipeline, plan, [entity, parent], reference, orphans, name).await?);
+            found.push(judge(pipeline, plan, [entity, parent], reference, (orphans, name), snapshot.as_mut()).await?);
         }
     }
     Ok(found)
@@ -48,8 +48,8 @@ async fn judge(
     plan: &Plan,
     [entity, parent]: [&EntityPlan; 2],
     reference: &ReferencePlan,
-    orphans: Option<Orphans>,
-    name: String,
+    (orphans, name): (Option<Orphans>, String),
+    snapshot: &mut dyn Snapshot,
 ) -> Result<Found> {
     let Some(orphans) = orphans else {
         return Ok(Found { name, passed: true, message: "the source cannot tell whether every row has its parent".to_owned() });
@@ -60,7 +60,7 @@ async fn judge(
     let (job, sink, state) = (pipeline.job.as_ref(), pipeline.sink.as_ref(), pipeline.sink.state());
     let search = Search { job, plan, sink, state: state.as_ref(), fails: false, allowed: None };
     let all = orphans.parents.len() < LOOKED_UP;
-    if all && search.missing_in_target(parent, reference, orphans.parents.clone()).await?.is_empty() {
+    if all && search.missing_in_target(parent, reference, orphans.parents.clone(), snapshot).await?.is_empty() {
         let refer = if orphans.rows == 1 { "row refers to a row" } else { "rows refer to rows" };
         let message = format!("{} {refer} that only the target has", orphans.rows);
         return Ok(Found { name, passed: true, message });

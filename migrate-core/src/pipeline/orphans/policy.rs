@@ -3,8 +3,9 @@
 use super::{examples, find};
 use crate::diff::LedgerBlock;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::job::{DeleteMode, Job, OrphanPolicy};
+use crate::job::{DeleteMode, Job, LeftFilter, OrphanPolicy};
 use crate::pipeline::keymap::{mapped, target_keys};
+use crate::pipeline::sweep::present;
 use crate::plan::{EntityPlan, Orphaned, Plan, ReferencePlan, instead_of_parent};
 use crate::sink::Sink;
 use crate::source::{Orphans, PageRequest, Snapshot};
@@ -140,7 +141,7 @@ impl Search<'_> {
             return Ok(None);
         }
         let looked = orphans.parents.len();
-        let missing = self.missing_in_target(parent, reference, std::mem::take(&mut orphans.parents)).await?;
+        let missing = self.missing_in_target(parent, reference, std::mem::take(&mut orphans.parents), snapshot).await?;
         if missing.is_empty() {
             // Those that were not looked up may be missing all the same, which the job file wants to know.
             return if all || reference.orphans_unsaid { Ok(None) } else { too_many() };
@@ -161,6 +162,7 @@ impl Search<'_> {
         parent: &EntityPlan,
         reference: &ReferencePlan,
         parents: Vec<Key>,
+        snapshot: &mut dyn Snapshot,
     ) -> Result<HashSet<Key>> {
         let (job, state) = (self.job, self.state);
         // A table that this job creates is there once something was loaded into it.
@@ -207,12 +209,35 @@ impl Search<'_> {
                 there.insert(if by_id { own } else { key }.clone(), key.clone());
             }
         }
-        if (by_key || by_id) && job.deletes.mode == DeleteMode::Hard && !there.is_empty() {
-            // The source has lost them, and this very run is about to take them away.
-            going(state, &scopes, &mut there).await?;
+        if by_key || by_id {
+            self.forget_what_goes(parent, &scopes, &mut there, snapshot).await?;
         }
         let there: HashSet<Key> = there.into_values().collect();
         Ok(parents.into_iter().filter(|key| !there.contains(key)).collect())
+    }
+
+    /// Takes those out that the source has lost, or that have left the filter, and that this very run is about to take away.
+    async fn forget_what_goes(
+        &self,
+        parent: &EntityPlan,
+        scopes: &[Scope],
+        there: &mut HashMap<Key, Key>,
+        snapshot: &mut dyn Snapshot,
+    ) -> Result<()> {
+        let lost_go = self.job.deletes.mode == DeleteMode::Hard;
+        let left_go = self.job.left_filter == LeftFilter::Delete && self.job.deletes.mode != DeleteMode::Soft;
+        let filtered = parent.parsed_filter.is_some();
+        if there.is_empty() || !(lost_go || filtered && left_go) {
+            return Ok(());
+        }
+        let own = own_of(self.state, scopes, there).await?;
+        let own: Vec<Key> = own.into_iter().collect();
+        for some in own.chunks(AT_ONCE) {
+            let left = if filtered { present(parent, some, false, snapshot).await? } else { HashSet::new() };
+            let goes = |key: &&Key| if left.contains(*key) { left_go } else { lost_go };
+            some.iter().filter(goes).for_each(|key| drop(there.remove(key)));
+        }
+        Ok(())
     }
 }
 
@@ -229,9 +254,10 @@ fn spelled(values: &[Value<'_>], types: &[&DataType]) -> Result<Key> {
     Ok(Key::from_values(&values))
 }
 
-/// Takes out of some keys those that the ledger knows, or an earlier run could not delete: rows of this job's own, which go once the source
+/// Returns those of some keys that the ledger knows, or an earlier run could not delete: rows of this job's own, which go once the source
 /// has lost them and the target lets them. Others' rows may hold them for as long as they like: that makes them no parents again.
-async fn going(state: &dyn TargetState, scopes: &[Scope], keys: &mut HashMap<Key, Key>) -> Result<()> {
+async fn own_of(state: &dyn TargetState, scopes: &[Scope], keys: &HashMap<Key, Key>) -> Result<HashSet<Key>> {
+    let mut own = HashSet::new();
     for scope in scopes {
         let mut after = None;
         loop {
@@ -239,9 +265,8 @@ async fn going(state: &dyn TargetState, scopes: &[Scope], keys: &mut HashMap<Key
             let Some(last) = stored.last() else { break };
             after = Some(last.ordinal);
             for block in &stored {
-                for entry in LedgerBlock::unpack(block)?.entries {
-                    keys.remove(&entry.key);
-                }
+                let entries = LedgerBlock::unpack(block)?.entries.into_iter();
+                own.extend(entries.map(|entry| entry.key).filter(|key| keys.contains_key(key)));
             }
         }
         let mut before = None;
@@ -253,12 +278,10 @@ async fn going(state: &dyn TargetState, scopes: &[Scope], keys: &mut HashMap<Key
             };
             let Some((last, _)) = rows.last() else { break };
             before = Some(*last);
-            for (_, row) in rows {
-                keys.remove(&Key::from_bytes(row.key));
-            }
+            own.extend(rows.into_iter().map(|(_, row)| Key::from_bytes(row.key)).filter(|key| keys.contains_key(key)));
         }
     }
-    Ok(())
+    Ok(own)
 }
 
 /// The parts of an entity that the target remembers.
