@@ -168,11 +168,16 @@ fn a_row_that_is_refused_once_it_is_complete_is_reported_and_verification_sees_i
         let project = Project::new();
         let source = Database::new(from, project.path(), "source");
         let target = Database::new(to, project.path(), "target");
-        source.run("CREATE TABLE e (id integer PRIMARY KEY, boss integer); INSERT INTO e VALUES (1, 1), (2, 1), (3, 2);");
-        target
-            .run("CREATE TABLE e (id integer PRIMARY KEY, boss integer REFERENCES e (id), CONSTRAINT other CHECK (boss <> id))");
+        source.run(
+            "CREATE TABLE e (id integer PRIMARY KEY, boss integer, code text UNIQUE);
+             INSERT INTO e VALUES (1, 1, 'a'), (2, 1, 'b'), (3, 2, 'c');",
+        );
+        target.run(
+            "CREATE TABLE e (id integer PRIMARY KEY, boss integer REFERENCES e (id), code text UNIQUE, \
+             CONSTRAINT other CHECK (boss <> id))",
+        );
         // Rows of others: no bulk load, each parent is looked for.
-        target.run("INSERT INTO e VALUES (100, NULL)");
+        target.run("INSERT INTO e VALUES (100, NULL, 'others')");
         project.write_job(&source.url(), &target.url(), SETTINGS);
         let run = project.run(["run", "--json"]).expect(3);
         let report = run.json();
@@ -182,7 +187,9 @@ fn a_row_that_is_refused_once_it_is_complete_is_reported_and_verification_sees_i
         let verified = project.run(["verify", "--json"]).json();
         let held = target.matching("e", "id = 1 AND boss IS NULL");
         assert_eq!(verified["entities"][0]["different"].as_u64(), Some(held), "{from:?} {to:?} {verified}");
-        assert_eq!(sum(&report, "pending"), held, "{report}");
+        assert_eq!((sum(&report, "pending"), held), (1, 1), "{report}");
+        let again = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!((sum(&again, "unchanged"), sum(&again, "pending"), sum(&again, "quarantined")), (3, 1, 0), "{again}");
     }
 }
 

@@ -213,6 +213,11 @@ fn rows_that_swap_their_unique_values_arrive_in_every_direction() {
         let report = project.copy();
         assert_eq!(report["entities"][0]["updated"], 4, "{from:?} to {to:?}: {report}");
         target.assert_holds(&source, &["t"]);
+        // None is in quarantine any more, where verification would excuse what others do to it.
+        assert_eq!(project.run(["quarantine", "list", "--json"]).json()["rows"], serde_json::json!([]), "{from:?} to {to:?}");
+        target.run("UPDATE t SET place = 77 WHERE id = 2");
+        assert_eq!(project.run(["verify", "--json"]).expect(4).json()["entities"][0]["different"], 1);
+        target.run("UPDATE t SET place = 30 WHERE id = 2");
         assert_eq!(project.copy()["entities"][0]["unchanged"], 4, "P4");
     }
 }

@@ -85,6 +85,8 @@ pub(super) struct Walk {
     /// Rows in quarantine when the walk began, and those of them that it has come by.
     quarantined: HashSet<Key>,
     met: HashSet<Key>,
+    /// Rows in quarantine when it went again: those that it has put there itself are among them.
+    put_there: HashSet<Key>,
     /// Of them, those that the target has refused, whole, for a parent that may come later, and for nothing else.
     parentless: HashSet<Key>,
     /// Told when rows stay refused for a constraint.
@@ -119,6 +121,8 @@ pub(super) struct Walk {
     batch: Batch,
     /// Rows that the target refused, and why.
     refused: HashMap<Key, RowRefusal>,
+    /// Of them, those that are there without their parents, and stay so.
+    staying: HashSet<Key>,
     /// What the source was known to have changed, before the walk went again.
     changes: Option<Arc<KnownChanges>>,
     /// Whether a refusal may pass once other rows have been written.
@@ -198,6 +202,8 @@ impl Walk {
             trigger_columns: start.trigger_columns,
             quarantined: HashSet::new(),
             met: HashSet::new(),
+            put_there: HashSet::new(),
+            staying: HashSet::new(),
             parentless: HashSet::new(),
             leftover: start.refused,
             late: LateBinder::new(&plan.entity, &plan.range),
@@ -260,7 +266,9 @@ impl Walk {
     pub(super) async fn go_again(&mut self, snapshot: Box<dyn Snapshot>) -> Result<Box<dyn Snapshot>> {
         let message = format!("{} rows that broke a constraint are tried once more", self.refused.len());
         self.context.log(Level::Info, &self.plan.entity.name, message);
+        self.put_there = read_quarantine(self.context.state.clone(), self.plan.scope.clone()).await?;
         self.refused.clear();
+        self.staying.clear();
         self.refused_by_constraint = false;
         self.plan.follow_ledger |= self.plan.replay.is_none();
         self.plan.changes = None;
@@ -292,10 +300,11 @@ impl Walk {
 
     /// Parks the rows that are refused; `None` if there was none that can be.
     pub(super) async fn park(&mut self) -> Result<Option<Parked>> {
-        if self.context.purpose != Purpose::Run || self.refused.is_empty() {
+        // One that stays without its parent has all other values that it is to have, and the ledger says how far it has come.
+        let keys: Vec<Key> = self.refused.keys().filter(|key| !self.staying.contains(*key)).cloned().collect();
+        if self.context.purpose != Purpose::Run || keys.is_empty() {
             return Ok(None);
         }
-        let keys: Vec<Key> = self.refused.keys().cloned().collect();
         match park(&self.context, &self.plan.entity, &self.plan.scope, &keys).await {
             Err(error) if matches!(error.kind(), ErrorKind::RowRejected | ErrorKind::Constraint) => Ok(None),
             other => other,

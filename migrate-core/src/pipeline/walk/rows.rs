@@ -38,9 +38,9 @@ impl Walk {
             };
             if !self.quarantined.is_empty() && self.quarantined.contains(&row.key) {
                 self.met.insert(row.key.clone());
-                if refusal.is_ok() {
-                    self.batch.released.push(row.key.as_bytes().to_vec());
-                }
+            }
+            if refusal.is_ok() && self.is_in_quarantine(&row.key) {
+                self.batch.released.push(row.key.as_bytes().to_vec());
             }
             match refusal {
                 Ok(place) => {
@@ -178,12 +178,18 @@ impl Walk {
         merge.keep_columns(columns, true);
         self.live.counters.count(outcome);
         self.live.counters.pending += 1;
-        if self.quarantined.contains(key) {
+        self.staying.insert(key.clone());
+        if self.is_in_quarantine(key) {
             self.batch.released.push(key.as_bytes().to_vec());
         }
         let message = format!("the row with the key ({}) stays without its parent: {}", shown(key), refusal.reason);
         self.context.log(Level::Warn, &self.plan.entity.name, message);
         Ok(true)
+    }
+
+    /// Whether a row was put into quarantine before this pass.
+    fn is_in_quarantine(&self, key: &Key) -> bool {
+        self.quarantined.contains(key) || self.put_there.contains(key)
     }
 
     pub(super) fn quarantine(&mut self, shaped: &Shaped, at: usize, key: &Key, refusal: RowRefusal) {
