@@ -79,6 +79,29 @@ fn a_killed_append_beside_the_rows_of_others_leaves_them_and_adds_all_or_nothing
 }
 
 #[test]
+fn rows_with_which_others_would_go_are_refused_unless_none_is_taken_away() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let (source, target) = (Database::new(from, project.path(), "source"), Database::new(to, project.path(), "target"));
+        source.run("CREATE TABLE line (what text); INSERT INTO line VALUES ('a'), ('b')");
+        let id = match to {
+            Engine::Postgres(_) => "id serial",
+            Engine::Sqlite => "id integer",
+        };
+        target.run(&format!(
+            "CREATE TABLE line ({id} PRIMARY KEY, what text);
+             CREATE TABLE note (line integer REFERENCES line (id) ON DELETE CASCADE)"
+        ));
+        project.write_job(&source.url(), &target.url(), "mode = \"replace\"\n");
+        project.run(["run"]).expect(1).says(&["ON DELETE CASCADE", "give a key"]);
+        assert_eq!(target.count("line"), 0, "{from:?} to {to:?}");
+        project.write_job(&source.url(), &target.url(), "mode = \"append\"\n");
+        let _ = project.run(["run"]).expect(0);
+        assert_eq!(target.count("line"), 2, "{from:?} to {to:?}");
+    }
+}
+
+#[test]
 fn every_refused_row_is_kept() {
     let project = Project::new();
     let (source, target) = (Sqlite::new(project.path().join("a.db")), Sqlite::new(project.path().join("b.db")));

@@ -80,6 +80,32 @@ fn a_placeholder_stands_in_for_parents_that_are_nowhere_and_goes_with_the_last_o
 }
 
 #[test]
+fn a_placeholder_stays_where_the_target_would_delete_rows_with_it_that_the_run_does_not_move() {
+    for pair in PAIRS {
+        let project = Project::new();
+        let (source, target) = posts_sides(&project, pair);
+        target.run(
+            "CREATE TABLE events (xmlid text PRIMARY KEY, title text NOT NULL, status text DEFAULT 'new');
+             CREATE TABLE posts (id integer PRIMARY KEY, event_xmlid text NOT NULL REFERENCES events (xmlid) ON DELETE CASCADE);",
+        );
+        let other = "[[jobs.copy.entities]]
+            source = \"visits\"
+            references = [{ columns = [\"event_xmlid\"], entity = \"events\", orphans = \"placeholder\" }]\n";
+        source.run("CREATE TABLE visits (id integer PRIMARY KEY, event_xmlid text)");
+        let job = posts_job("replace", "{ title = \"to come\" }");
+        project.write_job(&source.url(), &target.url(), &format!("{job}{other}"));
+        project.copy();
+        assert_eq!(target.matching("posts", "event_xmlid = 'setup'"), 2, "{pair:?}");
+        let _ = project.run(["run", "--entity", "events", "--entity", "visits"]).expect(0);
+        assert_eq!(target.matching("posts", "event_xmlid = 'setup'"), 2, "{pair:?}");
+        source.run("DELETE FROM posts WHERE id > 1");
+        project.write_job(&source.url(), &target.url(), &format!("deletes = {{ mode = \"hard\", max = 9 }}\n{job}{other}"));
+        project.copy();
+        assert_eq!(target.matching("events", "xmlid = 'setup'"), 0, "{pair:?}: nothing refers to it any more");
+    }
+}
+
+#[test]
 fn a_row_that_others_have_put_there_serves_as_placeholder_and_stays() {
     for pair in PAIRS {
         let project = Project::new();

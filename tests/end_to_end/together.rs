@@ -141,12 +141,45 @@ fn a_cycle_that_is_never_null_goes_as_a_whole_where_nothing_else_refers_to_it() 
         project.copy();
         target.run("CREATE TABLE badge (staff integer REFERENCES staff (id)); INSERT INTO badge VALUES (2)");
         source.run("DELETE FROM store; DELETE FROM staff");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        let foreseen = |count: &str| -> u64 {
+            plan["changes"].as_array().expect("entities").iter().filter_map(|entity| entity[count].as_u64()).sum()
+        };
+        assert_eq!(["deleted", "conflicts"].map(foreseen), [5, 2], "{from:?} {to:?} {plan}");
         let report = project.run(["run", "--json"]).expect(3).json();
         assert_eq!(sums(&report, ["deleted", "conflicts"]), [5, 2], "{from:?} {to:?} {report}");
         assert_eq!((target.matching("store", "id = 2"), target.matching("staff", "id = 2")), (1, 1));
         target.run("DELETE FROM badge");
         assert_eq!(sums(&project.copy(), ["deleted", "conflicts"]), [2, 0]);
         assert_eq!((target.count("store"), target.count("staff")), (0, 0));
+    }
+}
+
+#[test]
+fn what_the_target_would_delete_or_change_with_such_a_cycle_holds_it() {
+    for (from, to) in PAIRS {
+        for action in ["CASCADE", "SET NULL"] {
+            let (project, source, target) = both(from, to, "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"100%\" }\n");
+            source.run(
+                "INSERT INTO store VALUES (1, 1, 't'), (2, 2, 't');
+                 INSERT INTO staff VALUES (1, 1, 1, 'a', NULL), (2, 2, 2, 'b', NULL)",
+            );
+            project.copy();
+            target.run(&format!(
+                "CREATE TABLE badge (staff integer REFERENCES staff (id) ON DELETE {action}); INSERT INTO badge VALUES (2)"
+            ));
+            source.run("DELETE FROM store; DELETE FROM staff");
+            let plan = project.run(["plan", "--json"]).expect(0).json();
+            let foreseen = |count: &str| -> u64 {
+                plan["changes"].as_array().expect("entities").iter().filter_map(|entity| entity[count].as_u64()).sum()
+            };
+            assert_eq!(["deleted", "conflicts"].map(foreseen), [2, 2], "{from:?} {to:?} {action} {plan}");
+            let report = project.run(["run", "--json"]).expect(3).json();
+            assert_eq!(sums(&report, ["deleted", "conflicts"]), [2, 2], "{from:?} {to:?} {action} {report}");
+            assert_eq!(target.matching("badge", "staff = 2"), 1, "{from:?} {to:?} {action}");
+            target.run("DELETE FROM badge");
+            assert_eq!(sums(&project.copy(), ["deleted", "conflicts"]), [2, 0]);
+        }
     }
 }
 

@@ -13,10 +13,15 @@ use super::context::{Context, Purpose};
 use super::mark::unbind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{CascadePlan, EntityPlan};
+use crate::schema::TableName;
 use crate::sink::SinkTransaction;
 use crate::source::PageRequest;
 use crate::value::conform::conform;
 use crate::value::{DataType, Key, Value};
+use std::collections::{HashMap, HashSet};
+
+/// Rows of several tables that go by one transaction: by table, the columns that they are told by, and what they hold there.
+pub(super) type Going = HashMap<TableName, (Vec<String>, HashSet<Key>)>;
 
 /// Fails if rows refer to the rows of these keys that would go, or be changed, with them.
 ///
@@ -31,6 +36,20 @@ pub(super) async fn hold(
     transaction: &mut dyn SinkTransaction,
     keys: &[Key],
 ) -> Result<()> {
+    hold_but(context, entity, transaction, keys, &Going::new()).await
+}
+
+/// The same, where rows of several tables go together: they do not hold one another.
+///
+/// # Errors
+/// [`ErrorKind::Constraint`] naming the table that refers.
+pub(super) async fn hold_but(
+    context: &Context,
+    entity: &EntityPlan,
+    transaction: &mut dyn SinkTransaction,
+    keys: &[Key],
+    going: &Going,
+) -> Result<()> {
     let seen = |cascade: &&CascadePlan| !(cascade.moved && context.purpose == Purpose::Preview);
     // A plan has no target that would refuse it.
     let holders = entity.holders.iter().filter(|_| context.purpose == Purpose::Preview);
@@ -43,13 +62,45 @@ pub(super) async fn hold(
     }
     for cascade in cascades {
         let parents = parents(entity, cascade, transaction, keys).await?;
-        if parents.is_empty() || transaction.existing(&cascade.child, &cascade.columns, &parents).await?.is_empty() {
+        if parents.is_empty() {
+            continue;
+        }
+        let referred = transaction.existing(&cascade.child, &cascade.columns, &parents).await?;
+        if referred.is_empty() || only_they_refer(cascade, transaction, referred, going).await? {
             continue;
         }
         let message = format!("rows of {} refer to it ON DELETE {}", cascade.table, cascade.action.as_sql());
         return Err(Error::new(ErrorKind::Constraint, message).with("entity", &entity.name));
     }
     Ok(())
+}
+
+/// Returns whether all rows that refer to these parents are among those that go.
+async fn only_they_refer(
+    cascade: &CascadePlan,
+    transaction: &mut dyn SinkTransaction,
+    referred: HashSet<Key>,
+    going: &Going,
+) -> Result<bool> {
+    let Some((key, going)) = going.get(&cascade.table) else { return Ok(false) };
+    let types: Option<Vec<&DataType>> = key.iter().map(|name| cascade.child.column(name).map(|c| &c.data_type)).collect();
+    let Some(types) = types else { return Ok(false) };
+    let referred: Vec<Key> = referred.into_iter().collect();
+    let mut columns = key.clone();
+    columns.extend(cascade.columns.iter().filter(|name| !key.contains(name)).cloned());
+    let page = transaction.read_rows(&PageRequest::new(&cascade.child, &columns, &cascade.columns), &referred).await?;
+    let mut others = Vec::new();
+    for row in page.rows() {
+        let values = row.values()?.into_iter().zip(&types);
+        let values: Vec<Value<'_>> =
+            values.map(|(value, data_type)| conform(value.clone(), data_type).unwrap_or(value)).collect();
+        let own = Key::from_values(&values);
+        if !going.contains(&own) {
+            others.push(own);
+        }
+    }
+    // To a dry run rows that it has deleted are gone, but for what it reads.
+    Ok(others.is_empty() || transaction.existing(&cascade.child, key, &others).await?.is_empty())
 }
 
 /// Returns what is referred to of the rows of these keys.

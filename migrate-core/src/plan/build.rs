@@ -158,6 +158,7 @@ async fn draft(
     let Cycles { together, refusals } = references::plan(job, &mut entities, &source_schema, &target_schema, can, &mut notes)?;
     keys::settle(&mut entities);
     cascades::find(job, &mut entities, &target_schema);
+    cascades::refuse(job, &entities)?;
     sets::refuse(&entities, sink)?;
     let stages = stages::of(&entities);
     let plan = Plan {

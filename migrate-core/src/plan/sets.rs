@@ -1,6 +1,5 @@
 //! Entities whose rows are replaced parent by parent.
 
-use super::cascades::CascadePlan;
 use super::entity::{ColumnPlan, EntityPlan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{DeleteMode, Entity, Job, Mode};
@@ -53,15 +52,6 @@ pub(super) fn refuse(entities: &[EntityPlan], sink: &dyn Sink) -> Result<()> {
             return refuse(format!(
                 "rows of the table {} cannot be deleted by what they hold, so that they cannot be replaced; give a key",
                 entity.target.name
-            ));
-        }
-        if let Some(CascadePlan { table, columns, action, .. }) = entity.cascades.first() {
-            return refuse(format!(
-                "{table} refers to the table {} by ({}) ON DELETE {}, so that its rows would go, or change, whenever these are replaced; \
-                 give a key",
-                entity.target.name,
-                columns.join(", "),
-                action.as_sql()
             ));
         }
     }

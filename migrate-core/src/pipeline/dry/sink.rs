@@ -5,8 +5,8 @@ use super::tally::{Cell, Change, Sample, Samples, Tally, shown_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{DatabaseSchema, TableName, TableSchema};
 use crate::sink::{
-    Choose, CreateRequest, OnStep, Outcome, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan, WriteMode,
-    WriteRequest,
+    Choose, CreateRequest, DeleteRequest, OnStep, Outcome, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan,
+    WriteMode, WriteRequest,
 };
 use crate::source::{PageRequest, Snapshot, Source};
 use crate::state::{Fence, StateChanges, TargetState};
@@ -395,6 +395,14 @@ impl SinkTransaction for DryTransaction {
         let deleted = self.touched.deleted.entry(table.name.clone()).or_insert_with(|| (key.to_vec(), HashSet::new()));
         deleted.1.extend(there.into_keys());
         Ok(count)
+    }
+
+    async fn delete_at_once(&mut self, requests: &[DeleteRequest<'_>]) -> Result<Vec<u64>> {
+        let mut counts = Vec::with_capacity(requests.len());
+        for request in requests {
+            counts.push(self.delete(request.table, request.key, &request.keys).await?);
+        }
+        Ok(counts)
     }
 
     async fn delete_chosen(&mut self, request: &PageRequest<'_>, choose: &mut Choose<'_>) -> Result<u64> {

@@ -5,9 +5,10 @@
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::filter::{Filter, Parameter};
 use crate::job::Level;
+use crate::pipeline::cascade::hold;
 use crate::pipeline::context::{Context, Purpose};
 use crate::plan::{EntityPlan, Placeholder, Plan};
-use crate::sink::{WriteMode, WriteRequest};
+use crate::sink::{SinkTransaction, WriteMode, WriteRequest};
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Checkpoint, Scope, StateChanges, to_hex};
 use crate::value::conform::conform;
@@ -64,20 +65,32 @@ pub(crate) async fn take_away(context: &Context, plan: &Plan) -> Result<()> {
             ..StateChanges::default()
         };
         let mut transaction = context.sink.begin(&context.fence).await?;
-        let gone = match transaction.delete(&placeholder.table, &placeholder.key, &[placeholder.key_values()]).await {
-            Ok(_) => transaction.commit(&changes).await,
-            Err(error) => Err(error),
+        let gone = match delete(context, plan, placeholder, transaction.as_mut()).await {
+            Ok(()) => transaction.commit(&changes).await,
+            Err(error) => transaction.rollback().await.and(Err(error)),
         };
         match gone {
             Err(error) if matches!(error.kind(), ErrorKind::RowRejected | ErrorKind::Constraint) => {
                 let message =
-                    format!("the placeholder stays: rows that this job does not move refer to it ({})", error.message());
+                    format!("the placeholder stays: rows that this run does not move refer to it ({})", error.message());
                 context.log(Level::Info, &placeholder.entity, message);
             }
             other => other?,
         }
     }
     Ok(())
+}
+
+/// Deletes a placeholder that nothing else would go with.
+async fn delete(context: &Context, plan: &Plan, placeholder: &Placeholder, transaction: &mut dyn SinkTransaction) -> Result<()> {
+    let own = [placeholder.key_values()];
+    if let Some(entity) = plan.entity(&placeholder.entity) {
+        let request = PageRequest::new(&entity.target, &entity.target_key, &placeholder.key);
+        let page = transaction.read_rows(&request, &own).await?;
+        let keys: Vec<Key> = page.rows().map(|row| Ok(Key::from_values(&row.values()?))).collect::<Result<_>>()?;
+        hold(context, entity, transaction, &keys).await?;
+    }
+    transaction.delete(&placeholder.table, &placeholder.key, &own).await.map(|_| ())
 }
 
 /// A row of the source that is taken for the placeholder would overwrite it, and go with it.

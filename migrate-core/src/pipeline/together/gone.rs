@@ -4,6 +4,7 @@
 //! all of them by one statement ──▶ refused? ──▶ those that refer to one another, group by group, in ever smaller batches of groups
 //! ```
 
+use super::super::cascade::{Going, hold_but};
 use super::super::context::Context;
 use super::super::forget::Leaving;
 use super::super::keymap::target_keys;
@@ -16,7 +17,7 @@ use crate::sink::DeleteRequest;
 use crate::source::PageRequest;
 use crate::state::StateChanges;
 use crate::value::Key;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Rows that are looked at together: what is known of each stays in memory.
 const MOST: usize = 100_000;
@@ -104,6 +105,7 @@ async fn delete(context: &Context, scopes: &mut [Swept<'_>], rows: &[Gone], some
     let mut transaction = context.sink.begin(&context.fence).await?;
     let tried = async {
         let (mut requests, mut which, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
+        let going = going(scopes, rows, some);
         for (scope, swept) in scopes.iter().enumerate() {
             for own in [true, false] {
                 let (entity, keys) = (&swept.run.entity, of(scope, own));
@@ -112,6 +114,9 @@ async fn delete(context: &Context, scopes: &mut [Swept<'_>], rows: &[Gone], some
                 }
                 for chunk in keys.chunks(AT_ONCE) {
                     unbind(entity, transaction.as_mut(), chunk).await?;
+                }
+                for chunk in keys.chunks(AT_ONCE) {
+                    hold_but(context, entity, transaction.as_mut(), chunk, &going).await?;
                 }
                 let sources = some.iter().map(|at| &rows[*at]).filter(|row| row.scope == scope && row.own == own);
                 let sources = sources.map(|row| row.source.clone()).collect();
@@ -161,6 +166,19 @@ async fn delete(context: &Context, scopes: &mut [Swept<'_>], rows: &[Gone], some
         Err(error) if is_held(&error) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Names rows by the tables that they are in.
+fn going(scopes: &[Swept<'_>], rows: &[Gone], some: &[usize]) -> Going {
+    let mut going = Going::new();
+    for row in some.iter().map(|at| &rows[*at]) {
+        let entity = &scopes[row.scope].run.entity;
+        let of = going.entry(entity.target.name.clone()).or_insert_with(|| (entity.target_key.clone(), HashSet::new()));
+        if of.0 == entity.target_key {
+            of.1.insert(row.key.clone());
+        }
+    }
+    going
 }
 
 /// Parts the rows into groups of which none refers to another, as the target holds them.
