@@ -88,6 +88,7 @@ fn rows_of_a_cycle_that_is_never_null_arrive_at_once_under_new_ids_change_and_go
         );
         let plan = project.run(["plan"]).expect(0).output();
         assert!(plan.contains("inserted at once, by one transaction"), "{plan}");
+        let _ = project.run(["plan", "--rehearse"]).expect(0);
         let expected = planned(&project, COUNTERS);
         let report = project.copy();
         assert_eq!(sums(&report, COUNTERS), [4, 1, 0, 0], "{from:?} {to:?} {report}");

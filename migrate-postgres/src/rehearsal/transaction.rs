@@ -12,7 +12,7 @@ use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges};
 use migrate_core::value::{Key, Page, Value};
 use migrate_core::{Error, ErrorKind, Result};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -127,6 +127,12 @@ impl SinkTransaction for RehearsedTransaction {
         let mut loan = self.lone.lend_apart().await?;
         let drawn = ids::reserve(&mut loan.connection, table, column, count).await;
         loan.settle(drawn).await.map_err(|e| e.with("table", &table.name))
+    }
+
+    async fn mapped(&mut self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
+        let slot = self.lend().await?;
+        let result = self.inner.mapped(job, entity, sources).await;
+        self.take_back(slot, result).await
     }
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
