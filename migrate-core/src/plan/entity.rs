@@ -11,7 +11,7 @@ use crate::job::CursorColumn;
 use crate::schema::{ColumnSchema, TableName, TableSchema};
 use crate::state::{Feeds, SourceColumn, to_hex};
 use crate::transform::TransformPlan;
-use crate::value::{DataType, Key, Value};
+use crate::value::{Affinity, DataType, Key, Value};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -138,7 +138,14 @@ impl EntityPlan {
                     DataType::Timestamp { .. } | DataType::TimestampTz { .. } => true,
                     DataType::Float32 | DataType::Float64 | DataType::Decimal { .. } | DataType::Char { .. } => false,
                     DataType::TimeTz { .. } | DataType::Interval | DataType::Json | DataType::Jsonb => false,
-                    DataType::Enum { .. } | DataType::Other { .. } | DataType::Dynamic { .. } => false,
+                    DataType::Enum { .. } | DataType::Other { .. } => false,
+                    DataType::Dynamic { affinity } => match affinity {
+                        // Whole numbers are integers there, and a text is no number.
+                        Affinity::Integer | Affinity::Numeric | Affinity::StrictInteger => true,
+                        Affinity::Text | Affinity::StrictText | Affinity::StrictBlob => true,
+                        // 1 and 1.0 are one, and so are both zeros.
+                        Affinity::Blob | Affinity::Real | Affinity::StrictReal => false,
+                    },
                 };
                 one && column.collation.as_ref().is_none_or(|name| is_exact(name))
             })

@@ -10,7 +10,7 @@ use migrate_core::sink::{
 };
 use migrate_core::source::PageRequest;
 use migrate_core::state::{Fence, StateChanges, TargetState};
-use migrate_core::value::{DataType, Encoding, Key, Page, PageBuilder, Value};
+use migrate_core::value::{Affinity, DataType, Encoding, Key, Page, PageBuilder, Value};
 use migrate_core::{ErrorKind, Result, Sink, Source};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -158,10 +158,18 @@ impl SinkTransaction for BrokenTransaction {
 
 const COLUMNS: [(&str, DataType); 2] = [("id", DataType::Int64), ("name", DataType::TEXT)];
 
+/// The same as a SQLite file has them.
+const DYNAMIC: [(&str, DataType); 2] =
+    [("id", DataType::Dynamic { affinity: Affinity::Integer }), ("name", DataType::Dynamic { affinity: Affinity::Text })];
+
 /// A source of 3,000 rows, more than are read back at once.
 fn source() -> MemoryDatabase {
+    source_of(&COLUMNS)
+}
+
+fn source_of(columns: &[(&str, DataType)]) -> MemoryDatabase {
     let database = MemoryDatabase::new();
-    database.create_table(table("t", &COLUMNS, &["id"])).expect("a new table");
+    database.create_table(table("t", columns, &["id"])).expect("a new table");
     for id in 1..=3_000 {
         database.insert("t", [Value::Int(id), Value::Text(format!("row {id}").into())]).expect("the row fits");
     }
@@ -192,8 +200,8 @@ fn refused(report: &RunReport, what: &str) {
 
 #[tokio::test]
 async fn a_first_copy_that_alters_or_loses_a_row_is_stopped_before_it_commits_if_asked() {
-    for fault in [Fault::Alters, Fault::Loses] {
-        let (from, to) = (source(), MemoryDatabase::new());
+    for (fault, columns) in [Fault::Alters, Fault::Loses].into_iter().flat_map(|fault| [(fault, &COLUMNS), (fault, &DYNAMIC)]) {
+        let (from, to) = (source_of(columns), MemoryDatabase::new());
         let report = run(&from, &to, job(Mode::Replace), fault, VerifyMode::Inline).await;
         refused(&report, &format!("{fault:?}"));
         assert_eq!(to.rows("t").expect("the table").len(), 0, "{fault:?}: nothing was committed");
