@@ -76,6 +76,25 @@ fn a_row_that_a_trigger_keeps_out_is_skipped_and_not_sent_again_until_it_changes
 }
 
 #[test]
+fn an_update_that_a_trigger_swallows_says_nothing_about_whose_the_columns_are() {
+    let (source, target) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    source.run("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'v' FROM generate_series(1, 100) i");
+    target.run(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); \
+         CREATE FUNCTION keeps() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN NEW.id > 10 THEN NEW END; END $$; \
+         CREATE TRIGGER guard BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION keeps();",
+    );
+    let project = Project::copying(&source.url(), &target.url());
+    project.copy();
+    source.run("UPDATE t SET v = 'w' WHERE id IN (3, 30)");
+    let report = project.copy();
+    assert_eq!((&report["entities"][0]["skipped"], &report["entities"][0]["updated"]), (&1.into(), &1.into()), "{report}");
+    target.run("UPDATE t SET v = 'damaged' WHERE id = 50");
+    let verified = project.run(["verify", "--json"]).expect(4).json();
+    assert_eq!(verified["entities"][0]["different"], 2, "{verified}");
+}
+
+#[test]
 fn rows_of_the_target_are_adopted_overwritten_or_left_alone() {
     let (source, target) = (Postgres::new(Server::First), Postgres::new(Server::Second));
     source.run(

@@ -21,7 +21,7 @@ use crate::source::PageRequest;
 use crate::value::canonical::{self, Checksum};
 use crate::value::conform::conform;
 use crate::value::{Encoding, Key, Page, PageBuilder, PageColumn, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Bytes that a column's checksum takes.
 pub(super) const SUM: usize = 8;
@@ -94,9 +94,11 @@ pub(super) async fn reconcile(
     transaction: &mut dyn SinkTransaction,
     page: &Page,
     rows: &[(u32, Base)],
-    tells: bool,
+    (tells, trigger_columns): (bool, &BTreeSet<String>),
 ) -> Result<Reconciliation> {
     let columns: Vec<String> = entity.columns.iter().map(|c| c.target.clone()).collect();
+    // What the target's triggers make of a column is no change of anybody's.
+    let altered: Vec<bool> = columns.iter().map(|name| trigger_columns.contains(name)).collect();
     let mut source = Vec::with_capacity(rows.len());
     for (row, _) in rows {
         source.push(page.row(*row as usize).values()?);
@@ -109,7 +111,7 @@ pub(super) async fn reconcile(
     let mut reconciled = Vec::with_capacity(rows.len());
     for (((_, base), source), key) in rows.iter().zip(&source).zip(&keys) {
         let decision = match target.get(key) {
-            Some(target) => decide(base, source, target, policy)?,
+            Some(target) => decide(base, source, target, policy, &altered)?,
             None => without_target(base, source, policy),
         };
         let place = decision.values.map(|values| -> Result<u32> {
@@ -193,7 +195,13 @@ struct Decision<'v> {
     open: Option<Base>,
 }
 
-fn decide<'v>(base: &Base, source: &'v [Value<'v>], target: &'v [Value<'v>], policy: OnConflict) -> Result<Decision<'v>> {
+fn decide<'v>(
+    base: &Base,
+    source: &'v [Value<'v>],
+    target: &'v [Value<'v>],
+    policy: OnConflict,
+    altered: &[bool],
+) -> Result<Decision<'v>> {
     let (of_source, of_target) = (column_sums(source), column_sums(target));
     let count = source.len();
     // What was synced without checksums of columns is known as a whole only: untouched, or touched somewhere.
@@ -212,7 +220,7 @@ fn decide<'v>(base: &Base, source: &'v [Value<'v>], target: &'v [Value<'v>], pol
     for place in 0..count {
         let (new, old) = (sum(&of_source, place), sum(&of_target, place));
         let (source_changed, target_changed) = match known {
-            Some(base) => (new != sum(base, place), old != sum(base, place)),
+            Some(base) => (new != sum(base, place), old != sum(base, place) && !altered[place]),
             None => (true, !untouched),
         };
         let takes_source = match (source_changed, target_changed, new == old) {
@@ -293,7 +301,7 @@ mod tests {
             ([1, 5, 6], [1, 7, 3], OnConflict::Source, [1, 5, 6], 0),
         ] {
             let (source, target) = (row(source), row(target));
-            let decision = decide(&base, &source, &target, policy).expect("rows of the same width");
+            let decision = decide(&base, &source, &target, policy, &[false; 3]).expect("rows of the same width");
             assert_eq!((written(&decision), decision.left.len()), (expected.to_vec(), left), "{source:?} {target:?} {policy:?}");
         }
     }
@@ -316,16 +324,19 @@ mod tests {
     fn an_open_conflict_keeps_the_base_of_its_column_and_takes_the_others_for_synced() {
         let base = base(&row([1, 2, 3]));
         let (source, target) = (row([1, 5, 6]), row([1, 7, 3]));
-        let open = decide(&base, &source, &target, OnConflict::Report).expect("rows").open.expect("the conflict stays open");
+        let open = decide(&base, &source, &target, OnConflict::Report, &[false; 3])
+            .expect("rows")
+            .open
+            .expect("the conflict stays open");
         for looked_at_again in [&row([1, 5, 6]), &row([1, 2, 3])] {
             assert_ne!(open.checksum, row_checksum(looked_at_again));
         }
         // After that run the target holds [1, 7, 6]: only the open column is still a conflict.
         let target = row([1, 7, 6]);
-        let again = decide(&open, &source, &target, OnConflict::Report).expect("rows");
+        let again = decide(&open, &source, &target, OnConflict::Report, &[false; 3]).expect("rows");
         assert_eq!((written(&again), again.left), (vec![1, 7, 6], vec![1]));
         let back = row([1, 2, 3]);
-        let again = decide(&open, &back, &target, OnConflict::Report).expect("rows");
+        let again = decide(&open, &back, &target, OnConflict::Report, &[false; 3]).expect("rows");
         assert_eq!((written(&again), again.left), (vec![1, 7, 3], vec![]), "the source takes back what it has changed");
     }
 
@@ -333,8 +344,8 @@ mod tests {
     fn a_row_synced_without_column_checksums_is_overwritten_only_where_nobody_touched_it() {
         let bare = Base { columns: None, ..base(&row([1, 2, 3])) };
         let (source, untouched, touched) = (row([1, 5, 3]), row([1, 2, 3]), row([8, 2, 3]));
-        assert_eq!(written(&decide(&bare, &source, &untouched, OnConflict::Report).expect("rows")), [1, 5, 3]);
-        let decision = decide(&bare, &source, &touched, OnConflict::Report).expect("rows");
+        assert_eq!(written(&decide(&bare, &source, &untouched, OnConflict::Report, &[false; 3]).expect("rows")), [1, 5, 3]);
+        let decision = decide(&bare, &source, &touched, OnConflict::Report, &[false; 3]).expect("rows");
         assert_eq!((written(&decision), decision.left), (vec![8, 2, 3], vec![0, 1]));
     }
 }

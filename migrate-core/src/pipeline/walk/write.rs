@@ -69,7 +69,7 @@ impl Walk {
         let rows: Vec<(u32, Base)> = synced.iter().map(|s| (s.row, s.base.clone())).collect();
         let transaction = self.batch.transaction(&self.context).await?;
         let tells = self.context.foreseen.is_some();
-        let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows, tells).await?;
+        let reconciled = reconcile(&entity, policy, transaction.as_mut(), page, &rows, (tells, &self.trigger_columns)).await?;
         let written: Vec<&Synced> =
             synced.iter().zip(&reconciled.rows).filter(|(_, row)| row.place.is_some()).map(|(synced, _)| synced).collect();
         let keys: Vec<Key> = written.iter().map(|synced| synced.key.clone()).collect();
@@ -212,7 +212,9 @@ impl Walk {
             && entity.target.triggers.iter().any(|t| t.fires_on_write)
         {
             let most = if self.proves(mode) { usize::MAX } else { SAMPLE };
-            let found = altered(&entity, self.batch.transaction(&self.context).await?.as_mut(), &page, &rows, most).await?;
+            let arrived = rows.iter().enumerate().filter(|(at, _)| is_written(outcomes.as_deref(), *at));
+            let written: Vec<u32> = arrived.map(|(_, row)| *row).collect();
+            let found = altered(&entity, self.batch.transaction(&self.context).await?.as_mut(), &page, &written, most).await?;
             self.own_by_triggers(found);
         }
         let Some(outcomes) = outcomes else {
@@ -301,10 +303,7 @@ impl Walk {
     ) {
         self.batch.expected.pad(start);
         for (at, (row, sum)) in rows.iter().zip(sums).enumerate() {
-            let written = match outcomes.map(|outcomes| outcomes.get(at)) {
-                None | Some(Some(Outcome::Inserted | Outcome::Updated)) => Some(*sum),
-                Some(Some(Outcome::Unchanged | Outcome::Skipped) | None) => None,
-            };
+            let written = is_written(outcomes, at).then_some(*sum);
             let bytes = page.row(*row as usize).data().len();
             self.batch.expected.push(written, bytes, mode == WriteMode::Load);
         }
@@ -356,6 +355,14 @@ pub(super) struct Writes {
     pub(super) kept: Vec<usize>,
     pub(super) before: Vec<Outcome>,
     pub(super) bases: Vec<Option<Base>>,
+}
+
+/// Whether the row at this place among those sent was written; of a bulk load all are.
+fn is_written(outcomes: Option<&[Outcome]>, at: usize) -> bool {
+    match outcomes.map(|outcomes| outcomes.get(at)) {
+        None | Some(Some(Outcome::Inserted | Outcome::Updated)) => true,
+        Some(Some(Outcome::Unchanged | Outcome::Skipped) | None) => false,
+    }
 }
 
 impl Writes {
