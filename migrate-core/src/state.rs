@@ -296,7 +296,7 @@ pub struct BlockHead {
     /// The execution that last changed the block.
     pub execution: String,
     /// What the source's own digest of the block's rows was when they said what the block says; `None` where that is not known, as of
-    /// every block that was written since.
+    /// every block that was written since. Opaque; where a column tells what has changed, a seal is in its place.
     pub source_digest: Option<Vec<u8>>,
 }
 

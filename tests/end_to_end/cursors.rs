@@ -1,6 +1,6 @@
 //! Strategy `cursor`: changes are found by a column that tells when each row was changed last.
 
-use migrate_tests::{Database, Engine, PAIRS, Project};
+use migrate_tests::{Database, Engine, PAIRS, Project, Run};
 
 /// More rows than are ever read together.
 const ROWS: u32 = 70_000;
@@ -11,14 +11,18 @@ fn settings(more: &str) -> String {
 
 fn filled(project: &Project, engine: Engine) -> Database {
     let source = Database::new(engine, project.path(), "source");
+    fill(&source, engine);
+    source
+}
+
+fn fill(database: &Database, engine: Engine) {
     let moment = if engine == Engine::Sqlite { "text" } else { "timestamp" };
-    source.run(&format!(
+    database.run(&format!(
         "CREATE TABLE t (id integer PRIMARY KEY, v text NOT NULL, changed_at {moment});
          INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS})
             SELECT i, 'first', '2024-01-01 00:00:00' FROM n;
          CREATE INDEX t_changed_at ON t (changed_at);"
     ));
-    source
 }
 
 fn change(source: &Database, id: u32, at: &str) {
@@ -107,5 +111,119 @@ fn tables_without_the_column_are_looked_at_in_another_way_and_a_wrong_name_is_re
         project.run(["run"]).expect(2).says(&["changed_on", "did you mean \"changed_at\"", "entity t"]);
         project.write_job(&source.url(), &target.url(), &listed(""));
         project.run(["run"]).expect(2).says(&["cursor", "entity t"]);
+    }
+}
+
+/// A table of which the target takes no row that says `bad`.
+fn picky(project: &Project, to: Engine) -> Database {
+    let target = Database::new(to, project.path(), "target");
+    let moment = if to == Engine::Sqlite { "text" } else { "timestamp" };
+    target.run(&format!("CREATE TABLE t (id integer PRIMARY KEY, v text NOT NULL CHECK (v <> 'bad'), changed_at {moment})"));
+    target
+}
+
+fn counts(run: &Run, names: &[&str]) -> Vec<u64> {
+    let report = run.json();
+    names.iter().map(|name| report["entities"][0][name].as_u64().expect("a count")).collect()
+}
+
+#[test]
+fn a_refused_row_is_looked_at_again_where_the_column_tells_nothing() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let moment = if from == Engine::Sqlite { "text" } else { "timestamp" };
+        source.run(&format!("CREATE TABLE t (id integer PRIMARY KEY, v text NOT NULL, changed_at {moment})"));
+        for id in 1..=10 {
+            source.run(&format!("INSERT INTO t VALUES ({id}, 'row', '2024-01-{id:02} 00:00:00')"));
+        }
+        source.run("UPDATE t SET v = 'bad' WHERE id = 5");
+        let target = picky(&project, to);
+        project.write_job(&source.url(), &target.url(), &settings("cursor = { column = \"changed_at\" }"));
+        let run = project.run(["run", "--json"]).expect(3);
+        assert_eq!(counts(&run, &["inserted", "quarantined"]), [9, 1], "{from:?} to {to:?}");
+
+        // The row that was changed last is gone: the column tells of none, and one row less is what the ledger has, too.
+        source.run("DELETE FROM t WHERE id = 10");
+        let run = project.run(["run", "--json"]).expect(3);
+        assert_eq!(counts(&run, &["unchanged", "quarantined", "deleted"]), [8, 1, 1], "{from:?} to {to:?}");
+        assert_eq!(target.count("t"), 8, "{from:?} to {to:?}");
+        source.run("UPDATE t SET v = 'good' WHERE id = 5");
+        let run = project.run(["run", "--json"]).expect(0);
+        assert_eq!(counts(&run, &["inserted", "quarantined"]), [1, 0], "{from:?} to {to:?}");
+        target.assert_holds(&source, &["t"]);
+    }
+}
+
+#[test]
+fn only_the_ranges_with_refused_rows_are_read_besides_those_that_the_column_tells() {
+    let project = Project::new();
+    let source = filled(&project, Engine::Sqlite);
+    source.run("UPDATE t SET v = 'bad' WHERE id IN (500, 501)");
+    let target = picky(&project, Engine::Sqlite);
+    project.write_job(&source.url(), &target.url(), &settings("cursor = { column = \"changed_at\" }"));
+    let _ = project.run(["run"]).expect(3);
+    source.run("UPDATE t SET changed_at = '2024-02-01 00:00:00' WHERE id = 69000");
+    let _ = project.run(["run"]).expect(3);
+    // Let in by the target, which the column does not tell; nor does it of another row.
+    target.run(
+        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, ' CHECK (v <> ''bad'')', '') WHERE name = 't'",
+    );
+    source.run("UPDATE t SET v = 'unseen' WHERE id = 40000");
+    let run = project.run(["run", "--json"]).expect(0);
+    assert_eq!(counts(&run, &["inserted", "updated", "unchanged"]), [2, 0, u64::from(ROWS) - 2]);
+}
+
+#[test]
+fn rows_that_the_ledger_knows_to_be_wrong_are_written_though_the_column_tells_nothing() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let (source, target) = (filled(&project, from), Database::new(to, project.path(), "target"));
+        project.write_job(&source.url(), &target.url(), &settings("cursor = { column = \"changed_at\" }"));
+        project.copy();
+        change(&source, 1, "'2024-02-01 00:00:00'");
+        project.copy();
+        target.run("UPDATE t SET v = 'other' WHERE id = 50000; DELETE FROM t WHERE id = 50001");
+        let _ = project.run(["verify", "--repair"]).expect(0);
+        target.assert_holds(&source, &["t"]);
+    }
+}
+
+#[test]
+fn what_an_adoption_finds_different_is_written_though_the_column_tells_nothing() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let (source, target) = (filled(&project, from), Database::new(to, project.path(), "target"));
+        project.write_job(&source.url(), &target.url(), &settings("cursor = { column = \"changed_at\" }"));
+        fill(&target, to);
+        change(&source, 1, "'2024-02-01 00:00:00'");
+        change(&target, 1, "'2024-02-01 00:00:00'");
+        change(&target, 60_000, "'2024-01-01 00:00:00'");
+        let adopted = project.run(["adopt", "--json"]).expect(0).json();
+        assert_eq!(adopted["entities"][0]["different"], 1, "{from:?} to {to:?}: {adopted}");
+        assert_eq!(project.copy()["entities"][0]["updated"], 1, "{from:?} to {to:?}");
+        target.assert_holds(&source, &["t"]);
+    }
+}
+
+#[test]
+fn rows_that_another_filter_lets_in_arrive_though_they_are_older() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let moment = if from == Engine::Sqlite { "text" } else { "timestamp" };
+        source.run(&format!(
+            "CREATE TABLE t (id integer PRIMARY KEY, user_id integer NOT NULL, changed_at {moment});
+             INSERT INTO t VALUES (1, 1, '2024-01-01 00:00:00'), (2, 2, '2024-02-01 00:00:00')"
+        ));
+        let target = Database::new(to, project.path(), "target");
+        let job = "mode = \"replace\"\nstrategy = \"cursor\"\ncursor = { column = \"changed_at\" }\n\
+                   [[jobs.copy.entities]]\nsource = \"t\"\nwhere = \"user_id = :user\"\n";
+        project.write_job(&source.url(), &target.url(), job);
+        for (user, counted) in [(2, [1, 0]), (2, [0, 1]), (1, [1, 0]), (1, [0, 1]), (2, [0, 1])] {
+            let run = project.run(["run", "--json", "--param", &format!("user={user}")]).expect(0);
+            assert_eq!(counts(&run, &["inserted", "unchanged"]), counted, "{from:?} to {to:?}, user {user}");
+        }
+        target.assert_holds(&source, &["t"]);
     }
 }

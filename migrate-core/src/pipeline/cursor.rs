@@ -8,9 +8,15 @@ use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Since, Snapshot, Survey};
 use crate::value::{Key, KeyRange};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// What all landmarks of this strategy begin with, and those of no source do.
 const PREFIX: &str = "cursor ";
+/// Rows that are looked out for at most: for each, the source is asked once for every 256 blocks before it. Where there are more, reading
+/// all rows is the lesser evil.
+pub(super) const LOOKED_OUT_FOR: usize = 1_000;
+/// Rows that are looked up by one request.
+const LOOKED_UP: usize = 500;
 
 /// Where a cursor stood.
 #[derive(Serialize, Deserialize)]
@@ -81,6 +87,47 @@ impl Candidates {
             .with_range(range)
             .with_limits(usize::MAX, 1);
         Ok(!snapshot.read_page(&request).await?.is_empty())
+    }
+}
+
+/// Rows of the source that are looked at whatever the column tells, and were not come by yet.
+#[derive(Debug, Default)]
+pub(super) struct Lookout {
+    keys: Vec<Key>,
+}
+
+impl Lookout {
+    /// Returns those of these rows that the source has under the entity's filter.
+    pub(super) async fn of(entity: &EntityPlan, rows: &HashSet<Key>, snapshot: &mut dyn Snapshot) -> Result<Self> {
+        let request = PageRequest::new(&entity.source, &entity.key, &entity.key).with_filter(entity.parsed_filter.as_ref());
+        let all: Vec<Key> = rows.iter().cloned().collect();
+        let mut keys = Vec::new();
+        for some in all.chunks(LOOKED_UP) {
+            for row in snapshot.read_rows(&request, some).await.map_err(|error| error.with("entity", &entity.name))?.rows() {
+                keys.push(Key::from_values(&row.values()?));
+            }
+        }
+        Ok(Lookout { keys })
+    }
+
+    /// Takes those out that are not behind a key. No key is ever compared for order here: what is behind it only the source can say.
+    pub(super) async fn take(&mut self, entity: &EntityPlan, up_to: &Key, snapshot: &mut dyn Snapshot) -> Result<Lookout> {
+        let mut taken = Lookout::default();
+        for key in std::mem::take(&mut self.keys) {
+            let request = PageRequest::new(&entity.source, &entity.key, &entity.key)
+                .with_filter(entity.parsed_filter.as_ref())
+                .with_range(between(Some(up_to), &key))
+                .with_limits(usize::MAX, 1);
+            // The row itself is in that range, unless it ends before it begins.
+            let behind = !snapshot.read_page(&request).await.map_err(|error| error.with("entity", &entity.name))?.is_empty();
+            if behind { &mut self.keys } else { &mut taken.keys }.push(key);
+        }
+        Ok(taken)
+    }
+
+    /// Returns whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 }
 

@@ -7,8 +7,11 @@
 //!
 //! A digest in the ledger says: these were the source's rows when they said what the block says. It is forgotten with every write of the
 //! block, so that whatever the block's range has become since, the same digest means the same rows.
+//!
+//! Where a column tells what has changed, it tells nothing of what the ledger knows to be wrong, nor of rows that another filter lets in:
+//! instead of a digest the block keeps a seal, which says under which recipe each of its rows was what the target holds.
 
-use super::cursor::{self, Candidates};
+use super::cursor::{self, Candidates, Lookout};
 use super::reader::{BLOCKS_PER_RANGE, KnownBy, KnownChanges, Passed, ReadError, ReadPlan, Segment, Sender};
 use super::reader::{read_listed, read_range, request_of};
 use crate::diff::{BLOCK_ROWS, LedgerBlock};
@@ -27,13 +30,22 @@ pub(super) const HEADS: usize = 256;
 /// Returns a digest of all that must be as it was for the source's digests to say anything: what the rows become, and what a run does
 /// with those that differ.
 pub(super) fn recipe(fingerprint: &str, mode: Mode) -> [u8; 16] {
+    recipe_of("", fingerprint, mode)
+}
+
+/// Returns the same for a column that tells what has changed; no digest begins with it.
+pub(super) fn cursor_recipe(fingerprint: &str, mode: Mode) -> [u8; 16] {
+    recipe_of("cursor ", fingerprint, mode)
+}
+
+fn recipe_of(by: &str, fingerprint: &str, mode: Mode) -> [u8; 16] {
     // What is skipped in `append` is written in the others; `update` wants to know each column.
     let mode = match mode {
         Mode::Init | Mode::Replace => "replace",
         Mode::Update => "update",
         Mode::Append => "append",
     };
-    let full: [u8; 32] = Sha256::digest(format!("{} {mode} {fingerprint}", env!("CARGO_PKG_VERSION"))).into();
+    let full: [u8; 32] = Sha256::digest(format!("{by}{} {mode} {fingerprint}", env!("CARGO_PKG_VERSION"))).into();
     let mut short = [0; 16];
     short.copy_from_slice(&full[..16]);
     short
@@ -66,8 +78,13 @@ pub(super) async fn read_by_block(
     sender: &Sender,
 ) -> Result<Passed, ReadError> {
     let anywhere = match &changes.by {
-        KnownBy::Cursor(candidates) => candidates.any(&plan.entity, snapshot).await.map_err(ReadError::Source)?,
+        KnownBy::Cursor { candidates, .. } => candidates.any(&plan.entity, snapshot).await.map_err(ReadError::Source)?,
         KnownBy::Digests { .. } | KnownBy::Landmark(_) => true,
+    };
+    // A refused row that was never written is in no block.
+    let mut lookout = match &changes.by {
+        KnownBy::Cursor { .. } => Lookout::of(&plan.entity, &changes.always, snapshot).await.map_err(ReadError::Source)?,
+        KnownBy::Digests { .. } | KnownBy::Landmark(_) => Lookout::default(),
     };
     loop {
         let heads = match state.ledger_heads(&plan.scope, *after, HEADS).await {
@@ -82,8 +99,10 @@ pub(super) async fn read_by_block(
             KnownBy::Digests { recipe, differing } => {
                 same_by_digest(snapshot, plan, (recipe, differing), from.as_ref(), &heads).await
             }
-            KnownBy::Cursor(candidates) if anywhere => same_by_cursor(snapshot, plan, candidates, from.clone(), &heads).await,
-            KnownBy::Cursor(_) => Ok(Some(vec![true; heads.len()])),
+            KnownBy::Cursor { candidates, recipe } => {
+                let candidates = Some(candidates).filter(|_| anywhere);
+                same_by_cursor(snapshot, plan, (candidates, recipe, &mut lookout), from.clone(), &heads).await
+            }
             KnownBy::Landmark(_) => Ok(None),
         };
         let Some(same) = same.map_err(ReadError::Source)? else { return Ok(Passed::Some) };
@@ -159,19 +178,27 @@ async fn same_by_digest(
     Ok(Some(same.collect()))
 }
 
-/// Says of each block whether the cursor finds no row in it that may have changed; blocks that are read together are asked about together.
+/// Says of each block whether it is sealed, and neither the cursor finds a row in it that may have changed nor is there one that is looked
+/// out for; blocks that are read together are asked about together. Without candidates the cursor finds none.
 async fn same_by_cursor(
     snapshot: &mut dyn Snapshot,
     plan: &ReadPlan,
-    candidates: &Candidates,
+    (candidates, recipe, lookout): (Option<&Candidates>, &[u8; 16], &mut Lookout),
     mut from: Option<Key>,
     heads: &[BlockHead],
 ) -> Result<Option<Vec<bool>>> {
+    let entity = &plan.entity;
     let mut same = Vec::with_capacity(heads.len());
+    let Some(last) = heads.last() else { return Ok(Some(same)) };
+    let mut here = lookout.take(entity, &Key::from_bytes(&last.last_key), snapshot).await?;
     for group in heads.chunks(BLOCKS_PER_RANGE) {
         let Some(end) = group.last().map(|head| Key::from_bytes(&head.last_key)) else { break };
-        let any = candidates.any_in(&plan.entity, cursor::between(from.as_ref(), &end), snapshot).await?;
-        same.extend(group.iter().map(|_| !any));
+        let changed = match candidates {
+            Some(candidates) => candidates.any_in(entity, cursor::between(from.as_ref(), &end), snapshot).await?,
+            None => false,
+        };
+        let read = !here.take(entity, &end, snapshot).await?.is_empty() || changed;
+        same.extend(group.iter().map(|head| !read && head.source_digest.as_ref().is_some_and(|seal| seal == recipe)));
         from = Some(end);
     }
     Ok(Some(same))

@@ -98,7 +98,12 @@ pub(super) enum KnownBy {
         differing: Mutex<HashSet<i64>>,
     },
     /// A column of the table tells which rows may have changed.
-    Cursor(Candidates),
+    Cursor {
+        /// These.
+        candidates: Candidates,
+        /// What a block must be sealed with to be passed over.
+        recipe: [u8; 16],
+    },
 }
 
 /// Why reading failed, and on which side.
@@ -216,7 +221,7 @@ async fn read(
         let range = KeyRange { after: from, up_to: Some(end.clone()) };
         let listed = match listing.map(|changes| (changes, &changes.by)) {
             Some((changes, KnownBy::Landmark(since))) => list_range(snapshot, plan, changes, since, &range, &blocks).await?,
-            Some((_, KnownBy::Digests { .. } | KnownBy::Cursor(_))) | None => Listed::Most,
+            Some((_, KnownBy::Digests { .. } | KnownBy::Cursor { .. })) | None => Listed::Most,
         };
         let listens = match listed {
             Listed::Same => {

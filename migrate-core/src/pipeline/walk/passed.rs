@@ -1,13 +1,13 @@
 //! Rows that are passed over without being read: the source knows that they have not changed.
 
-use super::super::cursor::Candidates;
-use super::super::digests::recipe;
+use super::super::cursor::{Candidates, LOOKED_OUT_FOR};
+use super::super::digests::{cursor_recipe, recipe};
 use super::super::reader::{KnownBy, KnownChanges};
 use super::super::strategy::Known;
 use super::{QUARANTINED, Walk};
 use crate::diff::{Entry, LedgerEdit};
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::Mode;
+use crate::job::{Level, Mode};
 use crate::sink::Outcome;
 use crate::value::Key;
 use crate::value::canonical::Checksum;
@@ -22,8 +22,16 @@ impl Walk {
             Some(Known::Digests) => {
                 KnownBy::Digests { recipe: recipe(&self.fingerprint, self.context.job.mode), differing: Mutex::default() }
             }
+            Some(Known::Cursor(_)) if self.quarantined.len() > LOOKED_OUT_FOR => {
+                self.context.log(
+                    Level::Info,
+                    &self.plan.entity.name,
+                    "all rows are read: too many were refused to look out for each",
+                );
+                return;
+            }
             Some(Known::Cursor(landmark)) => match Candidates::since(&self.plan.entity, &landmark) {
-                Ok(candidates) => KnownBy::Cursor(candidates),
+                Ok(candidates) => KnownBy::Cursor { candidates, recipe: cursor_recipe(&self.fingerprint, self.context.job.mode) },
                 // What cannot be read says nothing.
                 Err(_) => return,
             },
