@@ -323,7 +323,8 @@ impl EntityRun {
 
     async fn run_parts(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let ranges = self.ranges(context, snapshot.as_mut()).await?;
-        let at_once = if context.replay.is_some() { 1 } else { context.limits.parallel.min(ranges.len()) };
+        let one_by_one = context.replay.is_some() || context.limits.rows.is_some();
+        let at_once = if one_by_one { 1 } else { context.limits.parallel.min(ranges.len()) };
         let context = &if at_once > 1 { context.among(at_once) } else { context.clone() };
         let mut walks = Vec::with_capacity(ranges.len());
         for (part, range) in ranges {

@@ -49,7 +49,8 @@ pub(super) fn with_missing(checkpoints: &[(u32, Checkpoint)]) -> Vec<(u32, KeyRa
 }
 
 /// Walks all parts until nothing more is gained, so many at the same time as may be, each of those with a view of its own; returns what
-/// became of the rows.
+/// became of the rows. A limit is one of all parts together, which then have no views of their own: each takes what those before it have
+/// left, and where that is nothing it stays untouched.
 pub(super) async fn walk(
     parts: Vec<(Walk, Option<Box<dyn Snapshot>>)>,
     at_once: usize,
@@ -59,6 +60,11 @@ pub(super) async fn walk(
     let mut running = JoinSet::new();
     for (mut walk, fork) in parts {
         let Some(fork) = fork else {
+            match walks.last().and_then(Walk::left) {
+                Some(0) => break,
+                Some(left) => walk.limit_to(left),
+                None => {}
+            }
             snapshot = walk.run(snapshot).await?;
             walks.push(walk);
             continue;

@@ -288,6 +288,16 @@ impl Walk {
         self.keep_digests(changes.as_deref(), snapshot).await
     }
 
+    /// Returns how many rows a limit has left for the parts behind this one; `None` without a limit.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.limit.map(|limit| limit.saturating_sub(self.cursor.rows))
+    }
+
+    /// Lets the walk read so many rows at most.
+    pub(super) fn limit_to(&mut self, rows: u64) {
+        self.limit = Some(rows);
+    }
+
     /// Returns how many rows the target refuses as yet.
     pub(super) fn refused(&self) -> usize {
         self.refused.len()

@@ -2,6 +2,7 @@
 
 mod gone;
 mod histories;
+mod parts;
 mod runs;
 mod update;
 
