@@ -227,3 +227,22 @@ fn rows_that_another_filter_lets_in_arrive_though_they_are_older() {
         target.assert_holds(&source, &["t"]);
     }
 }
+
+#[test]
+fn rows_of_a_small_last_block_are_not_new_where_new_ones_join_it() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let (source, target) = (filled(&project, from), Database::new(to, project.path(), "target"));
+        source.run("DELETE FROM t WHERE id > 3010");
+        project.write_job(&source.url(), &target.url(), &settings("cursor = { column = \"changed_at\" }"));
+        change(&source, 1, "'2024-02-01 00:00:00'");
+        project.copy();
+        change(&source, 1, "'2024-01-01 00:00:00'");
+        // The last block is passed over, and written with the new row; then all rows are read, as one is gone.
+        source.run("INSERT INTO t VALUES (4000, 'new', '2024-01-01 00:00:00'); DELETE FROM t WHERE id = 7");
+        let run = project.run(["run", "--json"]).expect(0);
+        run.says(&["all rows are read: some have come or gone"]);
+        assert_eq!(counts(&run, &["inserted", "updated", "unchanged"]), [1, 1, 3008], "{from:?} to {to:?}");
+        target.assert_holds(&source, &["t"]);
+    }
+}

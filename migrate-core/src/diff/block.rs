@@ -107,6 +107,16 @@ impl LedgerBlock {
         }
     }
 
+    /// Returns the rows with what an execution has done to each, which is nothing yet where another one has changed the block last.
+    pub fn entries_of(self, execution: &str) -> Vec<Entry> {
+        let own = self.execution == execution;
+        let mut entries = self.entries;
+        for entry in entries.iter_mut().filter(|_| !own) {
+            entry.outcome = Outcome::Unchanged;
+        }
+        entries
+    }
+
     /// How many bytes of column checksums each row has; 0 unless all have the same number.
     fn columns_length(&self) -> usize {
         let length = |entry: &Entry| entry.columns.as_ref().map_or(0, |columns| columns.len());

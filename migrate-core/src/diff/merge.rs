@@ -121,14 +121,8 @@ impl BlockMerge {
             carried: 0,
         };
         for (block, content) in blocks.into_iter().enumerate() {
-            merge.old.push(OldBlock { ordinal: content.ordinal, last_key: content.last_key, changed: false });
-            let own = content.execution == execution;
-            merge.entries.extend(content.entries.into_iter().map(|mut entry| {
-                if !own {
-                    entry.outcome = Outcome::Unchanged;
-                }
-                OldEntry { entry, block, seen: false }
-            }));
+            merge.old.push(OldBlock { ordinal: content.ordinal, last_key: content.last_key.clone(), changed: false });
+            merge.entries.extend(content.entries_of(execution).into_iter().map(|entry| OldEntry { entry, block, seen: false }));
         }
         merge
     }

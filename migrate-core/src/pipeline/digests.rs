@@ -130,7 +130,7 @@ pub(super) async fn read_by_block(
             let last = all && left == 0;
             let listens = if *verdict == Verdict::Same {
                 let rows = group.iter().map(|(_, head)| u64::from(head.row_count)).sum();
-                let small = if last { small_block(plan, state, group, *after).await? } else { None };
+                let small = if last { small_block(plan, state, group, *after, &changes.execution).await? } else { None };
                 sender.send(Ok(Segment::Same { rows, after: ordinal, end, small })).await.is_ok()
             } else {
                 let blocks = blocks_of(plan, state, group, *after).await?;
@@ -253,6 +253,7 @@ async fn small_block(
     state: &dyn TargetState,
     group: &[(Verdict, BlockHead)],
     after: Option<i64>,
+    execution: &str,
 ) -> Result<Option<(i64, Vec<crate::diff::Entry>)>, ReadError> {
     let [before @ .., last] = group else { return Ok(None) };
     if last.1.row_count as usize >= BLOCK_ROWS / 2 {
@@ -260,5 +261,5 @@ async fn small_block(
     }
     let after = before.last().map(|(_, head)| head.ordinal).or(after);
     let blocks = blocks_of(plan, state, std::slice::from_ref(last), after).await?;
-    Ok(blocks.into_iter().next().map(|block| (block.ordinal, block.entries)))
+    Ok(blocks.into_iter().next().map(|block| (block.ordinal, block.entries_of(execution))))
 }

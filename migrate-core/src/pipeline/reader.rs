@@ -226,7 +226,9 @@ async fn read(
         let listens = match listed {
             Listed::Same => {
                 let rows = blocks.iter().map(|block| block.entries.len() as u64).sum();
-                let small = blocks.pop().map(|block| block.entries).filter(|entries| entries.len() < BLOCK_ROWS / 2);
+                let execution = listing.map_or("", |changes| &changes.execution);
+                let small =
+                    blocks.pop().map(|block| block.entries_of(execution)).filter(|entries| entries.len() < BLOCK_ROWS / 2);
                 let small = small.map(|entries| (ordinal, entries));
                 sender.send(Ok(Segment::Same { rows, after: ordinal, end: end.clone(), small })).await.is_ok()
             }
