@@ -229,6 +229,35 @@ fn rows_that_another_filter_lets_in_arrive_though_they_are_older() {
 }
 
 #[test]
+fn a_plan_counts_once_what_it_finds_again_where_all_rows_are_read_after_all() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let (source, target) = (filled(&project, from), Database::new(to, project.path(), "target"));
+        let job = "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"10\" }\nstrategy = \"cursor\"\n\
+                   cursor = { column = \"changed_at\" }\nentities = \"*\"\n";
+        project.write_job(&source.url(), &target.url(), job);
+        change(&source, 1, "'2024-02-01 00:00:00'");
+        project.copy();
+        // Gone where rows are read anyway, and where none is.
+        source.run("DELETE FROM t WHERE id BETWEEN 11 AND 16 OR id = 60000; INSERT INTO t VALUES (17000000, 'new', NULL)");
+        source.run("UPDATE t SET v = 'third' WHERE id = 1");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        let whole = project.run(["plan", "--json", "--strategy", "full"]).expect(0).json();
+        for what in ["hash", "estimated_bytes"] {
+            assert_eq!(plan[what], whole[what], "{from:?} to {to:?}, {what}: {plan}");
+        }
+        for count in ["inserted", "updated", "deleted", "unchanged"] {
+            assert_eq!(plan["changes"][0][count], whole["changes"][0][count], "{from:?} to {to:?}, {count}: {plan}");
+        }
+        let samples = |of: &serde_json::Value| of["changes"][0]["samples"].as_array().map(Vec::len);
+        assert_eq!(samples(&plan), samples(&whole), "{from:?} to {to:?}: {plan}");
+        let run = project.run(["run", "--json", "--plan", plan["hash"].as_str().expect("a hash")]).expect(0);
+        assert_eq!(counts(&run, &["inserted", "updated", "deleted"]), [1, 1, 7], "{from:?} to {to:?}");
+        target.assert_holds(&source, &["t"]);
+    }
+}
+
+#[test]
 fn rows_of_a_small_last_block_are_not_new_where_new_ones_join_it() {
     for (from, to) in PAIRS {
         let project = Project::new();

@@ -207,6 +207,7 @@ impl EntityRun {
 
     async fn walk(&self, context: &Context, mut snapshot: Box<dyn Snapshot>) -> Result<(Counters, Box<dyn Snapshot>)> {
         let entity = &self.entity;
+        let beginning = context.foreseen.as_ref().map(|foreseen| (foreseen, foreseen.begin(&context.job.name, &entity.name)));
         let mut read = match &context.replay {
             Some(replay) => replay.count(entity, &self.replayed(replay), snapshot.as_mut()).await?,
             None => snapshot.count_rows(&entity.source, entity.parsed_filter.as_ref()).await?,
@@ -225,6 +226,9 @@ impl EntityRun {
         counters.read = read;
         if counters.settled() != read && entity.cursor.is_some() && !self.again && context.replay.is_none() {
             context.log(Level::Info, &entity.name, "all rows are read: some have come or gone that the column did not tell");
+            if let Some((foreseen, beginning)) = beginning {
+                foreseen.back_to(beginning);
+            }
             return Box::pin(self.once_more(context).await?.walk(context, snapshot)).await;
         }
         if counters.settled() != read {

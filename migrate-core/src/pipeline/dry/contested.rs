@@ -1,5 +1,6 @@
 //! Rows that both sides have changed since they were synced last: what a run would do with them.
 
+use super::sink::{DrySink, Known};
 use super::tally::{Cell, shown_key};
 use crate::value::Key;
 use serde::Serialize;
@@ -89,16 +90,44 @@ impl Contested {
 
 type Missing = HashMap<(String, Vec<String>), HashSet<Key>>;
 
-/// What a plan knows of rows that a run would not write as they are.
+/// What a plan knows of the rows, and what of those that a run would not write as they are.
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct Foreseen {
+    /// What knows all else; `None` where there is no run to be foreseen.
+    sink: Option<DrySink>,
     /// Rows that both sides have changed, by entity.
     contested: Mutex<BTreeMap<String, Contested>>,
     /// Parents that are nowhere, as the target would refer to them, by the entity that refers and its columns: its rows wait.
     missing: Mutex<Missing>,
 }
 
+/// What a plan knows of an entity before it is walked.
+pub(in crate::pipeline) struct Beginning {
+    job: String,
+    entity: String,
+    known: Option<Known>,
+}
+
 impl Foreseen {
+    /// Knows nothing yet but what the sink does.
+    pub(super) fn over(sink: DrySink) -> Self {
+        Foreseen { sink: Some(sink), ..Foreseen::default() }
+    }
+
+    /// Returns what is known of an entity, which a walk may have to go back to.
+    pub(in crate::pipeline) fn begin(&self, job: &str, entity: &str) -> Beginning {
+        Beginning { job: job.to_owned(), entity: entity.to_owned(), known: self.sink.as_ref().map(|sink| sink.of(job, entity)) }
+    }
+
+    /// Forgets what was found by a walk that is made once more from its beginning: nothing of it has come to the target's ledger, so
+    /// that all is found again.
+    pub(in crate::pipeline) fn back_to(&self, beginning: Beginning) {
+        self.restart(&beginning.entity);
+        if let (Some(sink), Some(known)) = (&self.sink, beginning.known) {
+            sink.back_to(&beginning.job, &beginning.entity, known);
+        }
+    }
+
     /// Forgets those of an entity, which is walked from its start.
     pub(in crate::pipeline) fn restart(&self, entity: &str) {
         self.contested.lock().unwrap_or_else(PoisonError::into_inner).remove(entity);

@@ -89,7 +89,7 @@ pub(in crate::pipeline) async fn preview(pipeline: &Pipeline, cancel: &CancelTok
     let tracker = Arc::new(ProgressTracker::new(pipeline.clock.clone()));
     let observer = Observers(vec![tracker.clone(), pipeline.observer.clone()]);
     let context = context(pipeline, Arc::new(sink.clone()), cancel, tracker.clone(), observer).await?;
-    let foreseen = Arc::new(Foreseen::default());
+    let foreseen = Arc::new(Foreseen::over(sink.clone()));
     let context = Context { missing, foreseen: Some(foreseen.clone()), ..context };
     let began = pipeline.clock.now();
     tokio::select! {

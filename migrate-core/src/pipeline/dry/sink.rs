@@ -1,6 +1,6 @@
 //! A sink that looks where it would write.
 
-use super::state::DryState;
+use super::state::{DryState, OfEntity};
 use super::tally::{Cell, Change, Sample, Samples, Tally, shown_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{DatabaseSchema, TableName, TableSchema};
@@ -13,7 +13,7 @@ use crate::state::{Fence, StateChanges, TargetState};
 use crate::value::conform::conform;
 use crate::value::{Encoding, Key, Page, PageBuilder, PageColumn, Value, canonical};
 use async_trait::async_trait;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Mutex as AsyncMutex;
@@ -38,8 +38,16 @@ struct Shared {
     missing: Arc<HashSet<TableName>>,
     /// Columns that tables which are there lack, and a run adds: they hold NULL.
     added: HashMap<TableName, HashSet<String>>,
-    tally: Mutex<Tally>,
+    /// By the entity of which it was written.
+    tally: Mutex<BTreeMap<String, Tally>>,
     touched: Mutex<Touched>,
+}
+
+/// What would have been written of an entity, and what would be remembered of it.
+#[derive(Debug)]
+pub(super) struct Known {
+    tally: Tally,
+    state: Option<OfEntity>,
 }
 
 /// Rows that would not be found any more where they are, by their tables and keys.
@@ -181,7 +189,23 @@ impl DrySink {
 
     /// Returns what would have been written so far.
     pub(super) fn tally(&self) -> Tally {
-        self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut sum = Tally::default();
+        self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|tally| sum.add(tally.clone()));
+        sum
+    }
+
+    /// Returns what is known of an entity by now.
+    pub(super) fn of(&self, job: &str, entity: &str) -> Known {
+        let tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).get(entity).cloned().unwrap_or_default();
+        Known { tally, state: self.overlay().map(|overlay| overlay.of(job, entity)) }
+    }
+
+    /// Forgets what has become known of an entity since. Rows that would not be found any more would not be after another walk either.
+    pub(super) fn back_to(&self, job: &str, entity: &str, before: Known) {
+        self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).insert(entity.to_owned(), before.tally);
+        if let (Some(overlay), Some(state)) = (self.overlay(), before.state) {
+            overlay.back_to(job, entity, state);
+        }
     }
 }
 
@@ -448,7 +472,9 @@ impl SinkTransaction for DryTransaction {
             self.state.iter().chain([state]).for_each(|state| overlay.apply(state));
         }
         self.sink.shared.touched.lock().unwrap_or_else(PoisonError::into_inner).add(self.touched);
-        self.sink.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).add(self.tally);
+        let of = self.state.iter().chain([state]).find_map(|state| state.scope.as_ref());
+        let of = of.map(|scope| scope.entity.clone()).unwrap_or_default();
+        self.sink.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).entry(of).or_default().add(self.tally);
         Ok(())
     }
 

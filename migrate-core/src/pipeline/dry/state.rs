@@ -31,7 +31,7 @@ struct Overlay {
     key_maps: HashMap<String, DryKeyMap>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct DryKeyMap {
     /// Whether what the target has of it counts no more.
     reset: bool,
@@ -57,7 +57,44 @@ impl DryKeyMap {
     }
 }
 
+/// What is remembered of one entity.
+#[derive(Debug)]
+pub(super) struct OfEntity {
+    checkpoints: HashMap<Scope, Checkpoint>,
+    gone: BTreeMap<i64, (Scope, GoneRow)>,
+    reset: HashSet<Scope>,
+    key_map: Option<DryKeyMap>,
+}
+
 impl DryState {
+    /// Returns what is remembered of an entity by now.
+    pub(super) fn of(&self, job: &str, entity: &str) -> OfEntity {
+        let overlay = self.lock();
+        let own = |scope: &&Scope| scope.job == job && scope.entity == entity;
+        OfEntity {
+            checkpoints: overlay.checkpoints.iter().filter(|(s, _)| own(s)).map(|(s, c)| (s.clone(), c.clone())).collect(),
+            gone: overlay.gone.iter().filter(|(_, (s, _))| own(&s)).map(|(id, gone)| (*id, gone.clone())).collect(),
+            reset: overlay.reset.iter().filter(own).cloned().collect(),
+            key_map: overlay.key_maps.get(entity).cloned(),
+        }
+    }
+
+    /// Forgets what was remembered of an entity since.
+    pub(super) fn back_to(&self, job: &str, entity: &str, before: OfEntity) {
+        let mut overlay = self.lock();
+        let others = |scope: &Scope| scope.job != job || scope.entity != entity;
+        overlay.checkpoints.retain(|scope, _| others(scope));
+        overlay.checkpoints.extend(before.checkpoints);
+        overlay.gone.retain(|_, (scope, _)| others(scope));
+        overlay.gone.extend(before.gone);
+        overlay.reset.retain(others);
+        overlay.reset.extend(before.reset);
+        match before.key_map {
+            Some(map) => drop(overlay.key_maps.insert(entity.to_owned(), map)),
+            None => drop(overlay.key_maps.remove(entity)),
+        }
+    }
+
     pub(super) async fn over(inner: Arc<dyn TargetState>) -> Result<Self> {
         let exists = inner.exists().await?;
         Ok(DryState { inner, exists, changes: Mutex::default() })
@@ -84,7 +121,8 @@ impl DryState {
         }
         overlay.settled.extend(&changes.gone_settled);
         for row in &changes.gone {
-            let number = OWN_GONE + overlay.gone.len() as i64;
+            // Those before may have been forgotten: their number says nothing.
+            let number = overlay.gone.last_key_value().map_or(OWN_GONE, |(last, _)| last + 1);
             overlay.gone.insert(number, (scope.clone(), row.clone()));
         }
         if !changes.key_map.is_empty() {
