@@ -8,6 +8,7 @@ use super::orphans::placeholder::holds_others;
 use super::parts;
 use super::reader::{BLOCKS_PER_RANGE, BYTES_AHEAD, FEWEST_BLOCKS_PER_RANGE, ReadPlan};
 use super::rebase::Rebase;
+use super::refusals::Refusals;
 use super::replay::Replay;
 use super::sets::Sets;
 use super::strategy::Synced;
@@ -284,6 +285,7 @@ impl EntityRun {
             trigger_columns: checkpoint.map(|c| c.trigger_columns.clone()).unwrap_or_default(),
             deleted: checkpoint.filter(|c| c.execution == context.execution).map_or(0, |c| c.counters.deleted),
             may_be_empty: !self.occupied && checkpoint.is_some_and(|c| c.may_be_empty),
+            refusals: Arc::default(),
             refused: Arc::clone(&self.refused),
             incomplete: Arc::clone(&self.incomplete),
             reassigned: Arc::clone(&self.reassigned),
@@ -330,13 +332,16 @@ impl EntityRun {
         let one_by_one = context.replay.is_some() || context.limits.rows.is_some();
         let at_once = if one_by_one { 1 } else { context.limits.parallel.min(ranges.len()) };
         let context = &if at_once > 1 { context.among(at_once) } else { context.clone() };
+        let refusals = Arc::new(Refusals::default());
         let mut walks = Vec::with_capacity(ranges.len());
         for (part, range) in ranges {
             let mut fork = if at_once > 1 { Some(snapshot.fork().await?) } else { None };
             let view = fork.as_mut().unwrap_or(&mut snapshot);
-            walks.push((self.new_walk(context, part, range, view.as_mut()).await?, fork));
+            walks.push((self.new_walk(context, part, range, &refusals, view.as_mut()).await?, fork));
         }
-        parts::walk(walks, at_once, snapshot).await
+        let walked = parts::walk(walks, at_once, snapshot).await?;
+        refusals.check_all(context)?;
+        Ok(walked)
     }
 
     /// Forgets the parts of a void ledger before there are others, as those that stayed would overlap them.
@@ -367,7 +372,14 @@ impl EntityRun {
         parts::number(&context.limits, self.entity.source.size_bytes.unwrap_or(0))
     }
 
-    async fn new_walk(&self, context: &Context, part: u32, range: KeyRange, snapshot: &mut dyn Snapshot) -> Result<Walk> {
+    async fn new_walk(
+        &self,
+        context: &Context,
+        part: u32,
+        range: KeyRange,
+        refusals: &Arc<Refusals>,
+        snapshot: &mut dyn Snapshot,
+    ) -> Result<Walk> {
         let checkpoint = self.checkpoints.iter().find(|(of, _)| *of == part).map(|(_, c)| c);
         // What others have brought since, or is only remembered, is looked at whatever the source says.
         // So is the new id of a parent, which is no change of the child's own row at the source.
@@ -379,7 +391,8 @@ impl EntityRun {
         let all = follows || self.again || self.distrusted || self.made_over || context.purpose == Purpose::Adopt || replays;
         let synced = Synced::look_up(context, &self.entity, checkpoint, (all, self.again || replays), snapshot).await?;
         let (plan, position) = (self.read_plan(context, part, range), snapshot.position().to_string());
-        Ok(Walk::new(context.clone(), plan, position, self.start(part, context, synced)))
+        let start = Start { refusals: Arc::clone(refusals), ..self.start(part, context, synced) };
+        Ok(Walk::new(context.clone(), plan, position, start))
     }
 
     /// Returns the parts: those that were made when the entity was first written, else as many as its size and the run's options suggest.

@@ -32,6 +32,7 @@ mod parts;
 mod read_back;
 mod reader;
 mod rebase;
+mod refusals;
 mod replay;
 mod report;
 mod respelled;

@@ -163,7 +163,7 @@ impl Walk {
         transaction.commit(&changes).await?;
         self.context.given.note(&self.plan.entity.name, given);
         self.committed();
-        self.context.check_quarantine(&self.cursor.counters, self.cursor.rows, done)?;
+        self.refusals.check(&self.context, self.plan.scope.partition, self.cursor.counters.quarantined, self.cursor.rows)?;
         if !done {
             self.context.check_cancelled()?;
         }

@@ -23,6 +23,7 @@ use super::late::LateBinder;
 use super::park::{Parked, park, unpark};
 use super::read_back::Mirror;
 use super::reader::{KnownChanges, ReadError, ReadPlan, Reader, Segment};
+use super::refusals::Refusals;
 use super::retry::Backoff;
 use super::shape::{RowRefusal, Shaper};
 use super::strategy::Synced;
@@ -119,6 +120,8 @@ pub(super) struct Walk {
     /// The keys of the range at hand that are not passed yet, where they were listed; those that are set come with their rows.
     listed: VecDeque<(Key, bool)>,
     batch: Batch,
+    /// What all parts of the entity have refused.
+    refusals: Arc<Refusals>,
     /// Rows that the target refused, and why.
     refused: HashMap<Key, RowRefusal>,
     /// Of them, those that are there without their parents, and stay so.
@@ -150,6 +153,8 @@ pub(super) struct Start {
     pub(super) deleted: u64,
     /// Whether the job has left the target without any row.
     pub(super) may_be_empty: bool,
+    /// What all parts of the entity have refused.
+    pub(super) refusals: Arc<Refusals>,
     /// Takes note of rows that stay refused for a constraint.
     pub(super) refused: Arc<AtomicBool>,
     /// Takes note of rows that were written without their parents.
@@ -225,6 +230,7 @@ impl Walk {
             merge: None,
             listed: VecDeque::new(),
             batch: Batch::default(),
+            refusals: start.refusals,
             refused: HashMap::new(),
             changes: None,
             refused_by_constraint: false,

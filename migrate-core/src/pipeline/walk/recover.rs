@@ -5,7 +5,6 @@ use super::super::shape::RowRefusal;
 use super::Walk;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::job::Level;
-use crate::state::Counters;
 
 impl Walk {
     /// Goes back to the last commit, and finds out what to do differently.
@@ -85,9 +84,8 @@ impl Walk {
         if self.late.is_empty() {
             // Each is found by a batch that failed: where there are too many, not all are looked for. One that waits for its parent is
             // refused too, and goes to no quarantine.
-            let passed = self.cursor.counters;
-            let quarantined = passed.quarantined.max(self.refused.len() as u64);
-            self.context.check_quarantine(&Counters { quarantined, ..passed }, self.live.rows.max(quarantined), false)?;
+            let refused = self.cursor.counters.quarantined.max(self.refused.len() as u64);
+            self.refusals.check(&self.context, self.plan.scope.partition, refused, self.live.rows.max(refused))?;
         }
         // Others are likely to follow: a small batch is cheap to read again.
         self.careful = self.careful.min(rows.max(64)).min(4096);
