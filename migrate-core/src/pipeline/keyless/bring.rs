@@ -2,14 +2,14 @@
 
 use super::counts::{Counts, Difference};
 use super::known::Sum;
-use super::{Keyless, is_much};
+use super::{Keyless, is_much, released};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{DeleteMode, Event, LeftFilter, Level, Mode};
 use crate::pipeline::context::Purpose;
 use crate::pipeline::shape::{Shaper, mirrored};
 use crate::sink::SinkTransaction;
 use crate::source::{PageRequest, Snapshot};
-use crate::state::{Counters, QuarantinedRow};
+use crate::state::{Counters, QuarantinedRow, StateChanges};
 use crate::value::Page;
 use std::sync::Arc;
 
@@ -39,6 +39,7 @@ impl Keyless {
             Mode::Init | Mode::Replace | Mode::Update => counters.unchanged = all.rest,
         }
         if all.new == 0 && !deletes {
+            self.remember(snapshot, counts, sum, &counters).await?;
             return Ok(Some(counters));
         }
         let adds_only = self.context.job.mode == Mode::Append && !deletes;
@@ -68,6 +69,43 @@ impl Keyless {
         transaction.commit(&changes).await?;
         self.context.emit(&Event::PageCommitted { entity: self.plan.entity.name.clone(), partition: 0, counters });
         Ok(Some(counters))
+    }
+
+    /// Makes the target remember what is not as it does, where its rows stay as they are: which rows are refused, the source's columns,
+    /// and how many copies of each row there are, where it was told by an earlier version, or there were too many.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooManyRefused`] if more rows are refused than the job allows.
+    pub(super) async fn remember(
+        &mut self,
+        snapshot: &mut dyn Snapshot,
+        counts: &mut Counts,
+        sum: &Sum,
+        counters: &Counters,
+    ) -> Result<()> {
+        let refused = counters.quarantined;
+        self.context.check_quarantine(counters, counters.settled(), true)?;
+        let Some(mut checkpoint) = self.known.checkpoint.clone() else { return Ok(()) };
+        let (whole, scope) = (self.context.limits.rows.is_none(), self.plan.scope.clone());
+        let now = self.source_columns(whole);
+        let blocks = self.context.state.ledger_blocks(&scope, None, 1).await?;
+        let counted = !counts.is_full() && blocks.is_empty() && self.known.rows == sum.rows && sum.rows > 0;
+        // Of those that a limit leaves out nobody knows.
+        let released = if whole { released(&self.context, &scope, refused).await? } else { Vec::new() };
+        if checkpoint.source_columns == now && !counted && refused == 0 && released.is_empty() {
+            return Ok(());
+        }
+        self.start.sequence += 1;
+        (checkpoint.sequence, checkpoint.source_columns) = (self.start.sequence, now);
+        let mut transaction = self.context.sink.begin(&self.context.fence).await?;
+        if counted {
+            counts.write(&self.context, transaction.as_mut(), &scope, &self.position).await?;
+            checkpoint.digest = Some(sum.digest(sum.rows));
+        }
+        let quarantine = self.add(snapshot, transaction.as_mut(), counts, (0, refused), &mut false).await?;
+        self.known.checkpoint = Some(checkpoint.clone());
+        let (scope, checkpoint) = (Some(scope), Some(checkpoint));
+        transaction.commit(&StateChanges { scope, quarantine, released, checkpoint, ..StateChanges::default() }).await
     }
 
     /// Settles how many copies of each row the target is to hold; `None` where rows would have to be marked as deleted, which takes a key.
@@ -161,7 +199,7 @@ impl Keyless {
         Ok(deleted)
     }
 
-    /// Reads the source once more, inserts the copies that are new, and returns the refused rows that are still to be written.
+    /// Reads the source once more, inserts the copies that are new, if any are to be, and returns the refused rows that are still to be written.
     async fn add(
         &self,
         snapshot: &mut dyn Snapshot,
@@ -180,7 +218,8 @@ impl Keyless {
             self.cut(&mut shaped, read);
             read += shaped.rows.len() as u64;
             self.refuse(&shaped, &mut seen, &mut quarantine);
-            let rows = shaped.rows.iter().filter_map(|row| Some((row.place.as_ref().ok().copied()?, &row.checksum)));
+            let wanted = shaped.rows.iter().filter(|_| new > 0);
+            let rows = wanted.filter_map(|row| Some((row.place.as_ref().ok().copied()?, &row.checksum)));
             let rows: Vec<u32> = rows.filter(|(_, checksum)| counts.give_one(checksum)).map(|(place, _)| place).collect();
             if !rows.is_empty() {
                 self.insert(transaction, &shaped, &rows).await?;

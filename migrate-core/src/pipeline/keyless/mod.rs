@@ -30,6 +30,10 @@ use crate::state::{Checkpoint, Counters, QuarantinedRow, Scope, SourceColumn, St
 use crate::value::{Key, Page, Value};
 use counts::Counts;
 use known::Sum;
+use std::collections::HashSet;
+
+/// Refused rows of earlier runs that are released.
+const QUARANTINED: usize = 100_000;
 
 /// Returns a page's refused rows, and counts them. They have no key: each goes by its number among the refused.
 pub(super) fn refused_rows<'s>(
@@ -52,6 +56,15 @@ pub(super) fn refused_rows<'s>(
             columns: shaped.source.columns().iter().map(|c| c.name.clone()).collect(),
         }
     })
+}
+
+/// Returns the keys of rows that were refused before, and of which this run refuses none again: it refuses so many, which go by their
+/// numbers.
+pub(super) async fn released(context: &Context, scope: &Scope, refused: u64) -> Result<Vec<Vec<u8>>> {
+    let number = |number| Key::from_values([&Value::Int(number)]).as_bytes().to_vec();
+    let now: HashSet<Vec<u8>> = (1..=i64::try_from(refused).unwrap_or(i64::MAX)).map(number).collect();
+    let known = context.state.quarantined_keys(scope, QUARANTINED).await?;
+    Ok(known.into_iter().filter(|key| !now.contains(key)).collect())
 }
 
 /// The load of one entity without a key.
@@ -113,20 +126,16 @@ impl Keyless {
         let digest = self.known.digest.clone().filter(|_| !self.known.unfinished);
         let Some((digest, before)) = digest else { return self.load(snapshot).await };
         let mut counts = Counts::new(&self.context, self.rows.saturating_add(self.known.rows)).await?;
-        let (sum, mut counters) = self.compare(snapshot, &mut counts).await?;
+        let (sum, counters) = self.compare(snapshot, &mut counts).await?;
         let whole = self.context.limits.rows.is_none();
         if whole && sum.text() == digest {
-            // Nothing to write: the rows are what this execution, or an earlier one, has brought.
-            if self.known.execution == self.context.execution {
-                let before = Counters { quarantined: counters.quarantined, ..before };
-                self.context.check_quarantine(&before, before.settled(), true)?;
-                return Ok(before);
-            }
-            match self.context.job.mode {
-                Mode::Append => counters.skipped = sum.rows,
-                Mode::Init | Mode::Replace | Mode::Update => counters.unchanged = sum.rows,
-            }
-            self.remember(counts, &sum).await?;
+            // No row to write: they are what this execution, or an earlier one, has brought.
+            let counters = match (self.known.execution == self.context.execution, self.context.job.mode) {
+                (true, _) => Counters { quarantined: counters.quarantined, ..before },
+                (false, Mode::Append) => Counters { skipped: sum.rows, ..counters },
+                (false, Mode::Init | Mode::Replace | Mode::Update) => Counters { unchanged: sum.rows, ..counters },
+            };
+            self.remember(snapshot, &mut counts, &sum, &counters).await?;
             return Ok(counters);
         }
         if counts.add_ledger(&self.context, &self.plan.scope, self.known.rows).await?
@@ -304,28 +313,6 @@ impl Keyless {
         }
         let adds = self.context.job.mode == Mode::Append && !self.known.unfinished;
         if adds && self.context.limits.rows.is_none() { Ok(false) } else { Err(self.beside_others()) }
-    }
-
-    /// Makes the target remember the source's columns, where they are others than before, and how many copies of each row there are,
-    /// where it was told by an earlier version, or there were too many: the rows are the same.
-    async fn remember(&mut self, counts: Counts, sum: &Sum) -> Result<()> {
-        let Some(mut checkpoint) = self.known.checkpoint.clone() else { return Ok(()) };
-        let now = Some(self.plan.entity.source_columns.clone());
-        let blocks = self.context.state.ledger_blocks(&self.plan.scope, None, 1).await?;
-        let counted = !counts.is_full() && blocks.is_empty() && self.known.rows == sum.rows && sum.rows > 0;
-        if checkpoint.source_columns == now && !counted {
-            return Ok(());
-        }
-        self.start.sequence += 1;
-        (checkpoint.sequence, checkpoint.source_columns) = (self.start.sequence, now);
-        let mut transaction = self.context.sink.begin(&self.context.fence).await?;
-        if counted {
-            counts.write(&self.context, transaction.as_mut(), &self.plan.scope, &self.position).await?;
-            checkpoint.digest = Some(sum.digest(sum.rows));
-        }
-        self.known.checkpoint = Some(checkpoint.clone());
-        let scope = Some(self.plan.scope.clone());
-        transaction.commit(&StateChanges { scope, checkpoint: Some(checkpoint), ..StateChanges::default() }).await
     }
 
     fn source_columns(&self, done: bool) -> Option<Vec<SourceColumn>> {

@@ -4,18 +4,14 @@ use super::tally::{Difference, Fate, Rules, Tally};
 use super::{PAGE_BYTES, Reading, Sets, count_rest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{DeleteMode, Event};
-use crate::pipeline::keyless::{is_much, refused_rows};
+use crate::pipeline::keyless::{is_much, refused_rows, released};
 use crate::pipeline::shape::{Shaper, mirrored};
 use crate::sink::{SinkTransaction, WriteMode, WriteRequest};
 use crate::source::{PageRequest, Position, Snapshot};
 use crate::state::{Checkpoint, Counters, QuarantinedRow, StateChanges};
-use crate::value::{Key, Page, Value};
-use std::collections::HashSet;
+use crate::value::Page;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
-
-/// Refused rows of earlier runs that are released.
-const QUARANTINED: usize = 100_000;
 
 impl Sets {
     /// Compares a part of the sets and brings those that differ. Returns what became of the rows, those of the parts before among them.
@@ -40,7 +36,7 @@ impl Sets {
         self.guard(&all)?;
         self.context.check_quarantine(&counters, self.rows, true)?;
         let last = part.0 + 1 == part.1;
-        let released = if first { self.released(refused).await? } else { Vec::new() };
+        let released = if first { released(&self.context, &self.plan.scope, refused).await? } else { Vec::new() };
         let as_before = known.as_ref().is_some_and(|checkpoint| self.says_as_much(checkpoint));
         let touched = all.coming > 0 || all.deletes;
         if !touched && !all.remembers && refused == 0 && released.is_empty() && (as_before || !last) {
@@ -154,18 +150,6 @@ impl Sets {
             self.context.check_cancelled()?;
         }
         Ok(quarantine)
-    }
-
-    /// Returns the keys of refused rows that this run does not refuse again: they go by their numbers.
-    async fn released(&self, refused: u64) -> Result<Vec<Vec<u8>>> {
-        let mut number = 0;
-        let mut next = || {
-            number += 1;
-            Key::from_values([&Value::Int(number)]).as_bytes().to_vec()
-        };
-        let now: HashSet<Vec<u8>> = (0..refused).map(|_| next()).collect();
-        let known = self.context.state.quarantined_keys(&self.plan.scope, QUARANTINED).await?;
-        Ok(known.into_iter().filter(|key| !now.contains(key)).collect())
     }
 
     /// Whether what is remembered of the entity beside its ledger is as it would be written now.
