@@ -182,9 +182,55 @@ fn rows_without_a_parent_are_kept_in_quarantine_until_it_comes() {
             assert_eq!(players(&report, &["read", "inserted", "quarantined", "orphans"]), [5, 3, 2, 0], "{case}");
             let refused = project.run(["quarantine", "list"]).expect(0).output();
             assert!(refused.contains("that it refers to is not there") && refused.contains("team"), "{case}: {refused}");
+            // Sent again they are refused again.
+            let report = project.run(["quarantine", "replay", "--json"]).expect(3).json();
+            assert_eq!(players(&report, &["read", "inserted", "quarantined"]), [2, 0, 2], "{case}: {report}");
+            assert_eq!(target.count("player"), 3, "{case}");
             source.run("INSERT INTO team VALUES (98, 'x'), (99, 'y')");
             let report = project.copy();
             assert_eq!(players(&report, &["inserted", "unchanged", "quarantined"]), [2, 3, 0], "{case}");
+            source.assert_holds(&target, &["team", "player"]);
+        }
+    }
+}
+
+#[test]
+fn a_row_that_is_sent_again_goes_by_the_policy_for_its_missing_parent() {
+    for pair in PAIRS {
+        for (policy, written) in [("null", "team IS NULL"), ("placeholder", "team = 0"), ("allow", "team = 99"), ("fail", "")] {
+            let project = Project::new();
+            let (source, target) = sides(&project, pair, false);
+            target.run(
+                "CREATE TABLE team (id integer PRIMARY KEY, name text);
+                 CREATE TABLE player (id integer PRIMARY KEY, name text CHECK (name <> 'three'), team integer)",
+            );
+            // The only one without its parent is refused for its name.
+            source.run("DELETE FROM player WHERE id = 5");
+            let write_job = |policy: &str| {
+                let job = job("mode = \"update\"", policy);
+                let job = job.replacen("source = \"team\"", "source = \"team\"\nplaceholder = { id = 0 }", 1);
+                project.write_job(&source.url(), &target.url(), &job);
+            };
+            write_job(if policy == "fail" { "null" } else { policy });
+            let report = project.run(["run", "--json"]).expect(3).json();
+            let case = format!("{pair:?}, {policy}");
+            assert_eq!(players(&report, &["inserted", "quarantined"]), [3, 1], "{case}: {report}");
+            source.run("UPDATE player SET name = '3' WHERE id = 3");
+            write_job(policy);
+            if policy == "fail" {
+                let replay = project.run(["quarantine", "replay"]).expect(1);
+                replay.says(&["1 row refers by (team) to a parent that is not there", "the run is refused"]);
+                assert_eq!(target.count("player"), 3, "{case}");
+                continue;
+            }
+            let report = project.run(["quarantine", "replay", "--json"]).expect(0).json();
+            assert_eq!(players(&report, &["read", "inserted", "quarantined"]), [1, 1, 0], "{case}: {report}");
+            assert_eq!(report["entities"].as_array().map(Vec::len), Some(1), "{case}: {report}");
+            assert_eq!(target.matching("player", &format!("id = 3 AND {written}")), 1, "{case}");
+            let report = project.copy();
+            assert_eq!(players(&report, &["inserted", "updated", "unchanged"]), [0, 0, 4], "{case}: {report}");
+            source.run("INSERT INTO team VALUES (99, 'y')");
+            project.copy();
             source.assert_holds(&target, &["team", "player"]);
         }
     }

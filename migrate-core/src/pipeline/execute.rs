@@ -38,7 +38,10 @@ const PART_BYTES: u64 = 32 << 20;
 pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<RunReport> {
     let owner = Owner::this_process();
     let (plan, state, id, fence, own) = loop {
-        let plan = pipeline.plan().await?;
+        let plan = match &pipeline.replay {
+            Some(replay) => pipeline.plan().await?.only(|entity| replay.concerns(entity)),
+            None => pipeline.plan().await?,
+        };
         plan.check_drift()?;
         check_rights(pipeline, &plan).await?;
         check_hash(pipeline, cancel).await?;

@@ -11,6 +11,7 @@ use super::reader::{BLOCKS_PER_RANGE, Gone, ReadError, ReadPlan, Segment, Sender
 use super::{Pipeline, RunReport, execute};
 use crate::diff::{BLOCK_ROWS, Entry, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hint;
 use crate::job::{CancelToken, Event, Level, LogLine};
 use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Snapshot};
@@ -36,6 +37,11 @@ impl Replay {
         self.keys.get(&scope.entity).and_then(|parts| parts.get(&scope.partition)).cloned().unwrap_or_default()
     }
 
+    /// Returns whether rows of an entity are sent again.
+    pub(super) fn concerns(&self, entity: &str) -> bool {
+        self.keys.contains_key(entity)
+    }
+
     /// Returns the parts of an entity that have any.
     pub(super) fn parts(&self, entity: &str) -> Vec<u32> {
         self.keys.get(entity).map(|parts| parts.keys().copied().collect()).unwrap_or_default()
@@ -55,21 +61,24 @@ impl Replay {
 pub(super) async fn replay(pipeline: &Pipeline, rows: &[QuarantinedRow], cancel: &CancelToken) -> Result<RunReport> {
     let rows: Vec<&QuarantinedRow> = rows.iter().filter(|row| row.scope.job == pipeline.job.name).collect();
     let mut pipeline = pipeline.clone();
-    let named: BTreeSet<String> = rows.iter().map(|row| row.scope.entity.clone()).collect();
-    (pipeline.options.stages, pipeline.options.entities) = (Vec::new(), named.into_iter().collect());
+    // All of the job is planned: whether a row's parent is nowhere, and what becomes of the row then, is asked of entities whose rows are not
+    // sent as well.
+    (pipeline.options.stages, pipeline.options.entities) = (Vec::new(), Vec::new());
     (pipeline.options.limit, pipeline.options.plan_hash) = (None, None);
     let plan = pipeline.plan().await?;
     let mut replay = Replay::default();
     let mut unkeyed = BTreeSet::new();
     for row in rows {
-        match plan.entity(&row.scope.entity).is_some_and(|entity| !entity.is_keyless() && entity.set.is_none()) {
-            true => {
-                let parts = replay.keys.entry(row.scope.entity.clone()).or_default();
-                parts.entry(row.scope.partition).or_default().insert(Key::from_bytes(&row.key));
-            }
-            false => {
-                unkeyed.insert(row.scope.entity.clone());
-            }
+        let name = &row.scope.entity;
+        let Some(entity) = plan.entity(name) else {
+            let hint = hint::nearest(name, plan.entities.iter().map(|e| &e.name[..]));
+            return Err(Error::new(ErrorKind::Config, format!("the job has no entity \"{name}\"{hint}")));
+        };
+        if entity.is_keyless() || entity.set.is_some() {
+            unkeyed.insert(name.clone());
+        } else {
+            let parts = replay.keys.entry(name.clone()).or_default();
+            parts.entry(row.scope.partition).or_default().insert(Key::from_bytes(&row.key));
         }
     }
     for entity in &unkeyed {
@@ -80,7 +89,6 @@ pub(super) async fn replay(pipeline: &Pipeline, rows: &[QuarantinedRow], cancel:
         let error = Error::new(ErrorKind::Unsupported, UNKEYED).with("job", &pipeline.job.name);
         return Err(unkeyed.first().into_iter().fold(error, |error, entity| error.with("entity", entity)));
     }
-    pipeline.options.entities = replay.keys.keys().cloned().collect();
     pipeline.replay = Some(Arc::new(replay));
     execute::run(&pipeline, cancel).await
 }

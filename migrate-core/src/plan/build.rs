@@ -172,6 +172,7 @@ async fn draft(
         schema,
         notes,
         source_identity: identity,
+        left: Vec::new(),
     };
     Ok((plan, refusals))
 }

@@ -35,7 +35,7 @@ pub use stages::StagePlan;
 
 use crate::error::{Error, Result};
 use crate::job::Mode;
-use crate::sink::SchemaPlan;
+use crate::sink::{SchemaPlan, TablePlan};
 use serde::Serialize;
 
 /// What a run of a job would do to the target.
@@ -64,12 +64,29 @@ pub struct Plan {
     /// What the source's identity is; part of every fingerprint.
     #[serde(skip)]
     pub source_identity: String,
+    /// Entities of the job that are left as they are, and may feed the parents of rows that are not.
+    #[serde(skip)]
+    pub(crate) left: Vec<EntityPlan>,
 }
 
 impl Plan {
     /// Returns an entity by name.
     pub fn entity(&self, name: &str) -> Option<&EntityPlan> {
         self.entities.iter().find(|e| e.name == name)
+    }
+
+    /// Returns an entity that may feed the parents of rows, also one that is left as it is.
+    pub(crate) fn parent(&self, name: &str) -> Option<&EntityPlan> {
+        self.entities.iter().chain(&self.left).find(|e| e.name == name)
+    }
+
+    /// Leaves all entities as they are but those that are named, and all tables that none of these is written to.
+    pub(crate) fn only(mut self, moves: impl Fn(&str) -> bool) -> Self {
+        let (entities, left) = self.entities.into_iter().partition(|e| moves(&e.name));
+        (self.entities, self.left) = (entities, left);
+        let fed = |table: &TablePlan| self.entities.iter().any(|e| e.target.name == table.table.name);
+        self.schema.tables.retain(fed);
+        self
     }
 
     /// Checks that no run is refused for what has become of the source's columns since the last finished run.

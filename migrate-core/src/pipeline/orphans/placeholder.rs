@@ -22,7 +22,7 @@ fn needed(plan: &Plan) -> impl Iterator<Item = (&EntityPlan, &Placeholder)> {
         |entity: &&EntityPlan| entity.orphans.iter().any(|orphaned| orphaned.instead.iter().any(|(_, value)| !value.is_null()));
     let references = plan.entities.iter().filter(refers).flat_map(|entity| &entity.references);
     let placeholders = references.filter_map(|reference| reference.placeholder.as_deref());
-    placeholders.filter_map(|placeholder| Some((plan.entity(&placeholder.entity)?, placeholder)))
+    placeholders.filter_map(|placeholder| Some((plan.parent(&placeholder.entity)?, placeholder)))
 }
 
 /// Refuses placeholders that a row of the source is taken for, whether or not any row needs them now: a comparison takes a row of a

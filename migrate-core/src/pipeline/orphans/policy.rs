@@ -116,7 +116,7 @@ impl Search<'_> {
         policy: OrphanPolicy,
         snapshot: &mut dyn Snapshot,
     ) -> Result<Option<(Orphaned, Orphans)>> {
-        let parent = reference.entity.as_ref().and_then(|name| self.plan.entity(name));
+        let parent = reference.entity.as_ref().and_then(|name| self.plan.parent(name));
         let (Some(parent), Some(source)) = (parent, &reference.source) else { return Ok(None) };
         let unsupported = |message| Err(Error::new(ErrorKind::Unsupported, message).with("entity", &entity.name));
         let Some(mut orphans) = find(entity, parent, reference, source, snapshot, MOST + 1).await? else {
