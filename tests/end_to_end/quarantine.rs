@@ -134,6 +134,73 @@ fn a_replay_goes_by_the_job_as_it_is_now_and_the_next_run_makes_the_rest_so() {
     }
 }
 
+/// The counters of the first entity, with the exit code that is expected.
+fn ended<const N: usize>(project: &Project, command: &[&str], code: i32, names: [&str; N]) -> [u64; N] {
+    let report = project.run(command.iter().chain(&["--json"])).expect(code).json();
+    names.map(|name| report["entities"][0][name].as_u64().expect("a count"))
+}
+
+#[test]
+fn a_conflict_that_a_replay_has_found_is_reported_by_every_run_until_it_is_settled() {
+    for pair in PAIRS {
+        let project = Project::new();
+        let (source, target) = (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
+        source.run("CREATE TABLE t (id integer PRIMARY KEY, n integer); INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)");
+        target.run("CREATE TABLE t (id integer PRIMARY KEY, n integer UNIQUE); INSERT INTO t VALUES (99, 20)");
+        project.write_job(&source.url(), &target.url(), "mode = \"update\"\n");
+        project.copy();
+        // Somebody else's row has the value, and lets it go; then somebody changes the row that was refused for it.
+        source.run("UPDATE t SET n = 20 WHERE id = 2");
+        assert_eq!(ended(&project, &["run"], 3, ["quarantined"]), [1], "{pair:?}");
+        target.run("DELETE FROM t WHERE id = 99; UPDATE t SET n = 30 WHERE id = 2");
+        let replay = ended(&project, &["quarantine", "replay"], 3, ["read", "conflicts", "quarantined"]);
+        assert_eq!(replay, [1, 1, 0], "{pair:?}");
+        for _ in 0..2 {
+            assert_eq!(ended(&project, &["run"], 3, ["conflicts", "updated"]), [1, 0], "{pair:?}");
+        }
+        assert_eq!(target.matching("t", "id = 2 AND n = 30"), 1, "{pair:?}");
+        target.run("UPDATE t SET n = 20 WHERE id = 2");
+        for _ in 0..2 {
+            assert_eq!(ended(&project, &["run"], 0, ["conflicts", "updated", "unchanged"]), [0, 0, 3], "{pair:?}");
+        }
+    }
+}
+
+#[test]
+fn a_row_that_is_sent_again_gets_its_parent_by_the_replay_or_by_the_run_that_brings_it() {
+    const NAMES: [&str; 4] = ["read", "inserted", "quarantined", "pending"];
+    for pair in PAIRS {
+        for (mode, at_once) in [("replace", true), ("update", true), ("replace", false), ("update", false), ("append", false)] {
+            let case = format!("{pair:?} {mode}, at once: {at_once}");
+            let project = Project::new();
+            let (source, target) =
+                (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
+            source.run(
+                "CREATE TABLE node (id integer PRIMARY KEY, n integer, parent integer);
+                 INSERT INTO node VALUES (1, 1, NULL), (5, 5, 9), (9, 9, 1), (12, 12, 1)",
+            );
+            target.run(
+                "CREATE TABLE node (id integer PRIMARY KEY, n integer UNIQUE, parent integer REFERENCES node (id));
+                 INSERT INTO node VALUES (105, 5, NULL), (109, 9, NULL)",
+            );
+            project.write_job(&source.url(), &target.url(), &format!("mode = \"{mode}\"\n"));
+            assert_eq!(ended(&project, &["run"], 3, NAMES), [4, 2, 2, 0], "{case}");
+            target.run("DELETE FROM node WHERE id = 105");
+            if at_once {
+                target.run("DELETE FROM node WHERE id = 109");
+                assert_eq!(ended(&project, &["quarantine", "replay"], 0, NAMES), [2, 2, 0, 0], "{case}");
+            } else {
+                assert_eq!(ended(&project, &["quarantine", "replay"], 3, NAMES), [2, 1, 1, 1], "{case}");
+                assert_eq!(target.matching("node", "id = 5 AND parent IS NULL"), 1, "{case}");
+                target.run("DELETE FROM node WHERE id = 109");
+                assert_eq!(ended(&project, &["run"], 0, NAMES), [4, 1, 0, 0], "{case}");
+            }
+            source.assert_holds(&target, &["node"]);
+            assert_eq!(ended(&project, &["run"], 0, ["inserted", "updated", "pending"]), [0, 0, 0], "P4, {case}");
+        }
+    }
+}
+
 #[test]
 fn refused_rows_without_a_key_are_sent_again_by_a_run_only() {
     let project = Project::new();

@@ -4,8 +4,8 @@
 //! refused keys ──▶ which of them the source has ──▶ for each range of the ledger that one lies in: read, merge, write
 //! ```
 //!
-//! The ledger takes them up where they belong; its other entries stay as they are, and so do the checkpoints: whatever else has changed
-//! at the source is left to the next run, deletions among it.
+//! The ledger takes them up where they belong; its other entries stay as they are, and so do the checkpoints, but for the landmark where a
+//! row is left open: whatever else has changed at the source is left to the next run, deletions among it.
 
 use super::reader::{BLOCKS_PER_RANGE, Gone, ReadError, ReadPlan, Segment, Sender, request_of};
 use super::{Pipeline, RunReport, execute};

@@ -13,13 +13,14 @@
 use super::context::{Context, Purpose};
 use super::folded::spelled;
 use super::shape::target_key;
+use super::strategy::looking_at_all_rows;
 use crate::diff::{Entry, LedgerBlock};
 use crate::error::Result;
 use crate::job::Mode;
 use crate::plan::EntityPlan;
 use crate::sink::Outcome;
 use crate::source::SourceCapabilities;
-use crate::state::{Checkpoint, Scope, StateChanges};
+use crate::state::{Scope, StateChanges};
 use crate::value::{DataType, Key};
 use std::collections::{HashMap, HashSet};
 
@@ -141,6 +142,7 @@ async fn settle(
             taken_over |= !changed.is_empty();
             let mut changes = StateChanges { scope: Some(scope.clone()), ..StateChanges::default() };
             if !changed.is_empty() {
+                // The source knows of no change to rows that have taken others over.
                 changes.checkpoint = looking_at_all_rows(context, scope).await?;
                 changes.blocks = changed;
             }
@@ -160,14 +162,6 @@ fn take_over(heir: &mut Entry) -> bool {
         (heir.outcome, heir.checksum) = (Outcome::Inserted, Entry::DISTRUSTED);
     }
     own
-}
-
-/// Returns a scope's checkpoint as one after which all rows are looked at: the source knows of no change to rows that have taken others
-/// over.
-async fn looking_at_all_rows(context: &Context, scope: &Scope) -> Result<Option<Checkpoint>> {
-    let found = context.state.checkpoints(&scope.job, &scope.entity).await?;
-    let own = found.into_iter().find(|(partition, _)| *partition == scope.partition);
-    Ok(own.map(|(_, checkpoint)| Checkpoint { synced: None, sequence: checkpoint.sequence + 1, ..checkpoint }))
 }
 
 /// Takes rows off the lists, and changes the state of one scope, in one transaction.

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::{Level, Mode, Strategy, Timestamp};
 use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Since, Snapshot, Survey};
-use crate::state::{Checkpoint, SyncedAt};
+use crate::state::{Checkpoint, Scope, SyncedAt};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const DAY: i64 = 24 * 60 * 60;
@@ -36,12 +36,14 @@ pub(super) enum Known {
 }
 
 impl Synced {
-    /// Returns what is known of a ledger: in the midst of a walk, or at its end, where perhaps rows were left open.
+    /// Returns what is known of a ledger: in the midst of a walk, or at its end. Where rows were left open nothing is, from the commit on that
+    /// leaves them so: they do not change at the source, and whoever goes on after a kill would pass over them.
     pub(super) fn at(&self, done: bool, complete: bool) -> Option<SyncedAt> {
-        match done {
+        match (complete, done) {
+            (false, _) => None,
             // Ranges that are not walked yet are as they were left.
-            false => self.before.clone(),
-            true => self.after.clone().filter(|_| complete),
+            (true, false) => self.before.clone(),
+            (true, true) => self.after.clone(),
         }
     }
 
@@ -144,6 +146,14 @@ impl Synced {
         let after = Some(SyncedAt { landmark: survey.landmark, scrubbed, skipping, version: VERSION.to_owned() });
         Ok(Synced { known, before, after })
     }
+}
+
+/// Returns a scope's checkpoint as one after which all rows are looked at, though the source knows of no change to some that were left
+/// open; `None` where it is one already.
+pub(super) async fn looking_at_all_rows(context: &Context, scope: &Scope) -> Result<Option<Checkpoint>> {
+    let found = context.state.checkpoints(&scope.job, &scope.entity).await?;
+    let own = found.into_iter().find(|(partition, checkpoint)| *partition == scope.partition && checkpoint.synced.is_some());
+    Ok(own.map(|(_, checkpoint)| Checkpoint { synced: None, sequence: checkpoint.sequence + 1, ..checkpoint }))
 }
 
 fn impure(column: &str) -> String {

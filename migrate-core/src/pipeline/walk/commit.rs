@@ -3,6 +3,7 @@
 use super::super::batch::Batch;
 use super::super::context::Purpose;
 use super::super::keymap::{Given, Run};
+use super::super::strategy::looking_at_all_rows;
 use super::{Failure, QUARANTINED, Walk};
 use crate::diff::{BlockMerge, Entry, LedgerEdit};
 use crate::error::{Error, ErrorKind, Result};
@@ -142,8 +143,9 @@ impl Walk {
     pub(super) async fn commit(&mut self, edit: LedgerEdit, done: bool) -> Result<()> {
         self.batch.read_back(&mut self.mirror).await?;
         let edit = self.kept_edit(edit);
-        let transaction = self.batch.take(&self.context).await?;
         self.sequence += 1;
+        let checkpoint = self.next_checkpoint(done).await?;
+        let transaction = self.batch.take(&self.context).await?;
         let changes = StateChanges {
             scope: Some(self.plan.scope.clone()),
             reset_ledger: self.reset && !self.batch.put,
@@ -153,8 +155,7 @@ impl Walk {
             released: std::mem::take(&mut self.batch.released),
             gone: std::mem::take(&mut self.batch.gone),
             key_map: std::mem::take(&mut self.batch.key_map),
-            // What is known of all other rows is what it was.
-            checkpoint: if self.plan.replay.is_some() { None } else { Some(self.checkpoint(done)) },
+            checkpoint,
             ..StateChanges::default()
         };
         let given = self.given(&changes.key_map);
@@ -177,7 +178,20 @@ impl Walk {
         if loads && keyed { Given::pack(&changes.entries) } else { Vec::new() }
     }
 
-    pub(super) fn checkpoint(&self, done: bool) -> Checkpoint {
+    /// Returns the checkpoint that a commit writes.
+    async fn next_checkpoint(&mut self, done: bool) -> Result<Option<Checkpoint>> {
+        if self.plan.replay.is_none() {
+            return Ok(Some(self.checkpoint(done)));
+        }
+        // What is known of all other rows is what it was. But what was sent again and is left open, or to the target, is no longer looked
+        // at for being refused, and does not change at the source.
+        if self.leaves_nothing_open() && self.live.counters.skipped == 0 {
+            return Ok(None);
+        }
+        looking_at_all_rows(&self.context, &self.plan.scope).await
+    }
+
+    fn checkpoint(&self, done: bool) -> Checkpoint {
         let (entity, done) = (&self.plan.entity, done && self.limit.is_none());
         Checkpoint {
             execution: self.context.execution.clone(),

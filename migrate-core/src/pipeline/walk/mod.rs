@@ -251,7 +251,8 @@ impl Walk {
         if let Some(replay) = &self.context.replay {
             let asked = replay.keys(&self.plan.scope);
             self.quarantined.retain(|key| asked.contains(key));
-            self.plan.replay = Some(Arc::new(self.quarantined.clone()));
+            // Also those that an earlier walk has let in: one that waits is completed by a later.
+            self.plan.replay = Some(Arc::new(asked));
         }
         self.know_changes();
         self.changes = self.plan.changes.clone();

@@ -1,12 +1,12 @@
 //! Two databases in memory: the target's references form a cycle and are live, the source has no constraints.
 
-use migrate_core::Parameter;
 use migrate_core::job::{CancelToken, Entity, Job, MemoryRecorder, Mode, OrphanPolicy, RunOptions};
 use migrate_core::memory::{MemoryDatabase, table};
 use migrate_core::pipeline::{Pipeline, RunReport};
 use migrate_core::schema::{ForeignKey, TableName, TableSchema, UniqueKey};
 use migrate_core::state::Counters;
 use migrate_core::value::{DataType, Value};
+use migrate_core::{Parameter, Sink};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -76,15 +76,26 @@ impl Bench {
         Bench::new(cycle(), job.with_mode(mode))
     }
 
-    pub(crate) async fn run(&self) -> RunReport {
-        let pipeline = Pipeline::builder(self.job.clone())
+    fn pipeline(&self) -> Pipeline {
+        Pipeline::builder(self.job.clone())
             .source(Arc::new(self.from.source()))
             .target(Arc::new(self.to.sink()))
             .recorder(self.recorder.clone())
             .options(self.options.clone())
             .build()
-            .expect("the job is sound");
-        pipeline.run(&CancelToken::new()).await.expect("the run begins")
+            .expect("the job is sound")
+    }
+
+    pub(crate) async fn run(&self) -> RunReport {
+        self.pipeline().run(&CancelToken::new()).await.expect("the run begins")
+    }
+
+    /// Sends all refused rows again and returns the sum of what became of them.
+    pub(crate) async fn replay(&self) -> Counters {
+        let rows = self.to.sink().state().quarantine("copy", None, usize::MAX).await.expect("the quarantine can be read");
+        let report = self.pipeline().replay(&rows, &CancelToken::new()).await.expect("the replay begins");
+        assert_eq!(report.error, None);
+        sum(&report)
     }
 
     /// Runs to the end and returns the sum of what became of the rows.

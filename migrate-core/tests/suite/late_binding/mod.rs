@@ -4,6 +4,7 @@ mod bench;
 mod binds;
 mod graphs;
 mod histories;
+mod replays;
 
 use bench::{Bench, NONE, cycle, held, numbers, people, put, reference, sum};
 use migrate_core::ErrorKind;
