@@ -366,26 +366,32 @@ fn chinook_goes_in_beside_itself_under_new_ids_in_every_direction() {
     }
 }
 
+/// Into tables whose ids a default makes, and whose labels are of this type.
+fn into_made_ids(from: Engine, label: &str) -> (Project, Database, Database) {
+    let project = Project::new();
+    let source = Database::new(from, project.path(), "source");
+    let target = Database::new(Engine::Postgres(Server::Second), project.path(), "target");
+    source.run(SOURCE);
+    source.run(
+        "INSERT INTO team VALUES (1, 't1', 'one'), (2, 't2', 'two');
+         INSERT INTO employee VALUES (1, 1, NULL, 'ann'), (2, 1, 3, 'bob'), (3, 2, 1, 'cid');
+         INSERT INTO badge VALUES (1, 'key', 'a'), (3, 'key', 'c');",
+    );
+    target.run(&format!(
+        "CREATE TABLE team (id uuid DEFAULT gen_random_uuid() PRIMARY KEY, xmlid text NOT NULL UNIQUE, name text);
+         CREATE TABLE employee (id uuid DEFAULT gen_random_uuid() PRIMARY KEY, team_id uuid NOT NULL REFERENCES team (id),
+            boss uuid REFERENCES employee (id), name text);
+         CREATE TABLE badge (employee_id uuid NOT NULL REFERENCES employee (id), label {label} NOT NULL, note text,
+            PRIMARY KEY (employee_id, label));
+         INSERT INTO team (xmlid, name) VALUES ('own1', 'ours'), ('t2', 'there already');"
+    ));
+    (project, source, target)
+}
+
 #[test]
 fn ids_that_a_default_makes_are_of_another_type_and_children_follow() {
     for from in [Engine::Postgres(Server::First), Engine::Sqlite] {
-        let project = Project::new();
-        let source = Database::new(from, project.path(), "source");
-        let target = Database::new(Engine::Postgres(Server::Second), project.path(), "target");
-        source.run(SOURCE);
-        source.run(
-            "INSERT INTO team VALUES (1, 't1', 'one'), (2, 't2', 'two');
-             INSERT INTO employee VALUES (1, 1, NULL, 'ann'), (2, 1, 3, 'bob'), (3, 2, 1, 'cid');
-             INSERT INTO badge VALUES (1, 'key', 'a'), (3, 'key', 'c');",
-        );
-        target.run(
-            "CREATE TABLE team (id uuid DEFAULT gen_random_uuid() PRIMARY KEY, xmlid text NOT NULL UNIQUE, name text);
-             CREATE TABLE employee (id uuid DEFAULT gen_random_uuid() PRIMARY KEY, team_id uuid NOT NULL REFERENCES team (id),
-                boss uuid REFERENCES employee (id), name text);
-             CREATE TABLE badge (employee_id uuid NOT NULL REFERENCES employee (id), label text NOT NULL, note text,
-                PRIMARY KEY (employee_id, label));
-             INSERT INTO team (xmlid, name) VALUES ('own1', 'ours'), ('t2', 'there already');",
-        );
+        let (project, source, target) = into_made_ids(from, "text");
         project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\ndeletes = \"hard\"\n{ENTITIES}"));
         project.copy();
         assert_arrived(&source, &target, &format!("{from:?}"));
@@ -403,6 +409,28 @@ fn ids_that_a_default_makes_are_of_another_type_and_children_follow() {
         let after = texts(&target, ids);
         assert!(after.len() == 4 && before.iter().all(|id| after.contains(id)), "{before:?} {after:?}");
         assert_eq!(sums(&project.copy(), ["unchanged"]), [8], "P4");
+    }
+}
+
+#[test]
+fn rows_under_ids_of_another_type_go_whatever_spellings_their_keys_may_have() {
+    for from in [Engine::Postgres(Server::First), Engine::Sqlite] {
+        // In append any key may have been left to the target under another spelling, else one that two types may spell.
+        for (mode, label) in [("append", "text"), ("replace", "varchar(20)"), ("update", "varchar(20)")] {
+            let case = format!("{from:?} {mode} {label}");
+            let (project, source, target) = into_made_ids(from, label);
+            project.write_job(&source.url(), &target.url(), &format!("mode = \"{mode}\"\ndeletes = \"hard\"\n{ENTITIES}"));
+            project.copy();
+            source.run("DELETE FROM badge WHERE employee_id = 3; DELETE FROM employee WHERE id = 2");
+            let planned = project.run(["plan", "--json", "--max-deletes", "100%"]).expect(0).json();
+            let report = project.run(["run", "--json", "--max-deletes", "100%"]).expect(0).json();
+            for done in [&planned, &report] {
+                assert_eq!(sums(done, ["inserted", "updated", "deleted"]), [0, 0, 2], "{case}: {done}");
+            }
+            assert_eq!(texts(&target, "SELECT name FROM employee"), ["ann", "cid"], "{case}");
+            assert_eq!(texts(&target, BADGES), texts(&source, BADGES), "{case}");
+            assert_eq!(sums(&project.copy(), ["inserted", "updated", "deleted"]), [0, 0, 0], "P4 {case}");
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 
 use super::context::{Context, Purpose};
 use super::folded::spelled;
-use super::shape::target_key;
+use super::keymap::{target_keys, target_keys_if_any};
 use super::strategy::looking_at_all_rows;
 use crate::diff::{Entry, LedgerBlock};
 use crate::error::Result;
@@ -56,12 +56,14 @@ pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, sco
             let rows = context.state.gone_rows(scope, before, ROWS_AT_ONCE).await?;
             let Some((last, _)) = rows.last() else { break };
             before = Some(*last);
-            for (number, row) in &rows {
-                let key = Key::from_bytes(&row.key);
-                gone.entry(target_key(entity, &key)?).or_default().push(Gone { place, number: *number, own: row.own });
-                if dry {
-                    lost.insert(key);
-                }
+            let keys: Vec<Key> = rows.iter().map(|(_, row)| Key::from_bytes(&row.key)).collect();
+            let targets = target_keys(context.state.as_ref(), &context.job.name, entity, &keys).await?;
+            for ((number, row), target) in rows.iter().zip(targets) {
+                let Some(target) = target else { continue };
+                gone.entry(target).or_default().push(Gone { place, number: *number, own: row.own });
+            }
+            if dry {
+                lost.extend(keys);
             }
             if gone.len() >= AT_ONCE {
                 taken_over |= settle(context, entity, scopes, std::mem::take(&mut gone), std::mem::take(&mut lost)).await?;
@@ -72,15 +74,17 @@ pub(super) async fn settle_respelled(context: &Context, entity: &EntityPlan, sco
 }
 
 /// Returns the rows of a block that were left to the target, which holds them under the key of a gone row: in mode `append` a row that it
-/// takes for the same stays as it was. Each with its place in the block, and that key as the target spells it.
+/// takes for the same stays as it was. Each with its place in the block, and that key as the target spells it. `keys` are the rows' own, as
+/// the target would spell them.
 async fn left_alone(
     context: &Context,
     entity: &EntityPlan,
     block: &LedgerBlock,
+    keys: &[Option<Key>],
     gone: &HashMap<Key, Vec<Gone>>,
 ) -> Result<Vec<(usize, Key)>> {
-    let left = block.entries.iter().enumerate().filter(|(_, entry)| entry.checksum == Entry::UNKNOWN);
-    let left: Vec<(usize, Key)> = left.map(|(at, entry)| Ok((at, target_key(entity, &entry.key)?))).collect::<Result<_>>()?;
+    let left = block.entries.iter().zip(keys).enumerate().filter(|(_, (entry, _))| entry.checksum == Entry::UNKNOWN);
+    let left: Vec<(usize, Key)> = left.filter_map(|(at, (_, key))| Some((at, key.clone()?))).collect();
     if left.is_empty() {
         return Ok(Vec::new());
     }
@@ -120,9 +124,12 @@ async fn settle(
             let mut changed = Vec::new();
             for stored in &blocks {
                 let mut block = LedgerBlock::unpack(stored)?;
+                // What cannot be a key of the target was refused, and has no row there.
+                let keys = block.entries.iter().map(|entry| entry.key.clone()).collect();
+                let keys = target_keys_if_any(context.state.as_ref(), &context.job.name, entity, keys).await?;
                 if context.job.mode == Mode::Append {
                     let (mut inherits, this) = (false, block.execution == context.execution);
-                    for (heir, key) in left_alone(context, entity, &block, &gone).await? {
+                    for (heir, key) in left_alone(context, entity, &block, &keys, &gone).await? {
                         let rows = gone.remove(&key).unwrap_or_default();
                         if this && rows.iter().any(|row| row.own) {
                             inherits |= take_over(&mut block.entries[heir]);
@@ -133,10 +140,9 @@ async fn settle(
                         changed.push(block.pack());
                     }
                 }
-                for entry in block.entries.into_iter().filter(|entry| !lost.contains(&entry.key)) {
-                    // What cannot be a key of the target was refused, and has no row there.
-                    let Ok(key) = target_key(entity, &entry.key) else { continue };
-                    gone.remove(&key).unwrap_or_default().iter().for_each(|row| stay[row.place].push(row.number));
+                let there = block.entries.iter().zip(&keys).filter(|(entry, _)| !lost.contains(&entry.key));
+                for key in there.filter_map(|(_, key)| key.as_ref()) {
+                    gone.remove(key).unwrap_or_default().iter().for_each(|row| stay[row.place].push(row.number));
                 }
             }
             taken_over |= !changed.is_empty();

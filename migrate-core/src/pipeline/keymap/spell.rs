@@ -19,11 +19,31 @@ pub(crate) async fn target_keys(
     entity: &EntityPlan,
     keys: &[Key],
 ) -> Result<Vec<Option<Key>>> {
+    let replaced = with_ids(state, job, entity, keys.to_vec()).await?;
+    replaced.into_iter().map(|key| key.map(|key| target_key(entity, &key)).transpose()).collect()
+}
+
+/// The same, where some may be none that the target can hold: it has no row of these either.
+///
+/// # Errors
+/// Those of the target's state.
+pub(crate) async fn target_keys_if_any(
+    state: &dyn TargetState,
+    job: &str,
+    entity: &EntityPlan,
+    keys: Vec<Key>,
+) -> Result<Vec<Option<Key>>> {
+    let replaced = with_ids(state, job, entity, keys).await?;
+    Ok(replaced.into_iter().map(|key| target_key(entity, &key?).ok()).collect())
+}
+
+/// Replaces the ids in keys of the source; `None` where nothing is known of one.
+async fn with_ids(state: &dyn TargetState, job: &str, entity: &EntityPlan, keys: Vec<Key>) -> Result<Vec<Option<Key>>> {
     if !entity.translates_key() {
-        return keys.iter().map(|key| target_key(entity, key).map(Some)).collect();
+        return Ok(keys.into_iter().map(Some).collect());
     }
     let mut rows: Vec<Option<Vec<Value<'static>>>> = Vec::with_capacity(keys.len());
-    for key in keys {
+    for key in &keys {
         rows.push(Some(key.values()?.into_iter().map(Value::into_owned).collect()));
     }
     for (place, name) in entity.key.iter().enumerate() {
@@ -42,7 +62,7 @@ pub(crate) async fn target_keys(
             }
         }
     }
-    rows.into_iter().map(|row| row.map(|row| target_key(entity, &Key::from_values(&row))).transpose()).collect()
+    Ok(rows.into_iter().map(|row| row.map(|row| Key::from_values(&row))).collect())
 }
 
 /// Returns the source's spelling of keys of the target, ids in them put back; `None` where the key map does not know one, so that the row
