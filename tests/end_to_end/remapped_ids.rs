@@ -174,6 +174,38 @@ fn in_mode_append_what_is_there_stays_and_what_is_new_refers_to_it() {
 }
 
 #[test]
+fn in_mode_append_an_id_that_is_another_rows_now_is_learnt_though_the_row_stays_as_it_is() {
+    for (from, to) in PAIRS {
+        let case = format!("{from:?} {to:?}");
+        let (project, source, target) = both(from, to, "mode = \"append\"\n");
+        source.run(
+            "INSERT INTO team VALUES (1, 't1', 'one'), (2, 't2', 'two'), (7, 't7', 'seven'), (8, 't8', 'eight'), (9, 't9', 'nine');
+             INSERT INTO employee VALUES (1, 1, NULL, 'ann')",
+        );
+        assert_eq!(sums(&project.copy(), ["inserted", "skipped"]), [5, 1], "{case}");
+        // One gets a new id, so does the one that was there before the job, and two exchange theirs.
+        source.run(
+            "UPDATE team SET id = 77 WHERE xmlid = 't9'; UPDATE team SET id = 22 WHERE xmlid = 't2';
+             UPDATE team SET id = 70 WHERE xmlid = 't7'; UPDATE team SET id = 7 WHERE xmlid = 't8'; UPDATE team SET id = 8 WHERE xmlid = 't7';
+             INSERT INTO employee VALUES (9, 77, 1, 'hal'), (10, 22, 9, 'ida'), (11, 7, NULL, 'jim'), (12, 8, NULL, 'kim')",
+        );
+        let teams = texts(&target, "SELECT id || '/' || xmlid || '/' || name FROM team");
+        let planned = project.run(["plan", "--json"]).expect(0).json();
+        let report = project.copy();
+        for done in [&planned, &report] {
+            assert_eq!(sums(done, ["inserted", "updated", "skipped", "quarantined"]), [4, 0, 6, 0], "{case}: {done}");
+        }
+        assert_eq!(texts(&target, EMPLOYEES), texts(&source, EMPLOYEES), "{case}");
+        assert_eq!(texts(&target, "SELECT id || '/' || xmlid || '/' || name FROM team"), teams, "{case}");
+        assert_eq!(sums(&project.copy(), ["inserted", "updated", "skipped"]), [0, 0, 10], "P4 {case}");
+        // The ids that nobody has any more are not known either.
+        source.run("INSERT INTO team VALUES (9, 't10', 'ten'); INSERT INTO employee VALUES (13, 9, 9, 'lea')");
+        assert_eq!(sums(&project.copy(), ["inserted", "updated", "skipped"]), [2, 0, 10], "{case}");
+        assert_eq!(texts(&target, EMPLOYEES), texts(&source, EMPLOYEES), "{case}");
+    }
+}
+
+#[test]
 fn killed_runs_bring_every_row_once_under_one_new_id() {
     const TEAMS_COUNT: u64 = 40;
     const EMPLOYEES_COUNT: u64 = 300;

@@ -195,6 +195,19 @@ impl Batch {
         self.transaction.as_mut().ok_or_else(|| crate::Error::new(crate::ErrorKind::Internal, "a transaction has vanished"))
     }
 
+    /// Returns whether a transaction is open.
+    pub(super) fn has_begun(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Rolls back a transaction by which nothing was written.
+    pub(super) async fn give_up(&mut self) -> Result<()> {
+        match self.transaction.take() {
+            Some(transaction) => transaction.rollback().await,
+            None => Ok(()),
+        }
+    }
+
     /// Takes the transaction out, to commit it.
     pub(super) async fn take(&mut self, context: &Context) -> Result<Box<dyn SinkTransaction>> {
         self.transaction(context).await?;

@@ -7,7 +7,9 @@ use super::super::update::shown;
 use super::Walk;
 use crate::error::Result;
 use crate::job::Level;
+use crate::plan::GeneratedPlan;
 use crate::value::{Key, Page, Value};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 impl Walk {
@@ -58,6 +60,49 @@ impl Walk {
         let loaded = page.columns().len() > entity.columns.len();
         let Some(own) = entity.generated_beside_key().filter(|_| !loaded && !rows.is_empty()) else { return Ok(()) };
         // The target has given ids to new rows, or has had them for long.
+        let mut found = Vec::new();
+        for (source, target) in self.ids_there(own, page, rows, ids).await? {
+            match target {
+                Some(target) => found.push((source, target)),
+                None if self.context.purpose == Purpose::Preview => {
+                    let target = Key::from_values([&pretended(&own.target_type, &source)]);
+                    found.push((source, target));
+                }
+                // Kept out by a trigger, or not the job's to write: nobody can refer to it.
+                None => {}
+            }
+        }
+        let known = if self.context.purpose == Purpose::Run { self.known_ids(&found).await? } else { HashMap::new() };
+        self.take_ids(found, &known)
+    }
+
+    /// Puts ids of rows that the target keeps as it has them into the key map, as far as they are news to it: in mode `append` such a row
+    /// may have another id at the source by now, or one that was another row's.
+    pub(super) async fn learn_ids(&mut self, page: &Page, rows: &[u32], ids: &RowIds) -> Result<()> {
+        let entity = self.plan.entity.clone();
+        let Some(own) = entity.generated_beside_key().filter(|_| !rows.is_empty()) else { return Ok(()) };
+        let begins = !self.batch.has_begun();
+        let there = self.ids_there(own, page, rows, ids).await?;
+        let mut found: Vec<(Key, Key)> = there.into_iter().filter_map(|(source, target)| Some((source, target?))).collect();
+        let known = self.known_ids(&found).await?;
+        found.retain(|(source, target)| known.get(source) != Some(target));
+        if found.is_empty() && begins {
+            // There may be nothing else to commit.
+            return self.batch.give_up().await;
+        }
+        self.batch.rows += found.len();
+        self.take_ids(found, &known)
+    }
+
+    /// Returns the rows' ids at the source with those that the target has for them beside their keys; none where it has no such row.
+    async fn ids_there(
+        &mut self,
+        own: &GeneratedPlan,
+        page: &Page,
+        rows: &[u32],
+        ids: &RowIds,
+    ) -> Result<Vec<(Key, Option<Key>)>> {
+        let entity = self.plan.entity.clone();
         let places: Vec<usize> =
             entity.target_key.iter().filter_map(|name| entity.columns.iter().position(|c| &c.target == name)).collect();
         let mut keys = Vec::with_capacity(rows.len());
@@ -68,24 +113,27 @@ impl Walk {
         let transaction = self.batch.transaction(&self.context).await?;
         let there = ids_of(transaction.as_mut(), &entity, own, &keys).await?;
         let none = Key::from_values([&Value::Null]);
-        let mut found = Vec::new();
-        for (row, key) in rows.iter().zip(&keys) {
-            let Some(source) = ids.source(*row).filter(|source| **source != none) else { continue };
-            match there.get(key) {
-                Some(target) => found.push((source.clone(), target.clone())),
-                None if self.context.purpose == Purpose::Preview => {
-                    found.push((source.clone(), Key::from_values([&pretended(&own.target_type, source)])));
-                }
-                // Kept out by a trigger, or not the job's to write: nobody can refer to it.
-                None => {}
-            }
+        let found = rows.iter().zip(&keys).filter_map(|(row, key)| {
+            let source = ids.source(*row).filter(|source| **source != none)?;
+            Some((source.clone(), there.get(key).cloned()))
+        });
+        Ok(found.collect())
+    }
+
+    /// Returns what the key map has for the ids of the source that were found.
+    async fn known_ids(&mut self, found: &[(Key, Key)]) -> Result<HashMap<Key, Key>> {
+        if found.is_empty() {
+            return Ok(HashMap::new());
         }
-        if self.context.purpose == Purpose::Run && !found.is_empty() {
-            let sources: Vec<Key> = found.iter().map(|(source, _)| source.clone()).collect();
-            let before = mapped(self.context.state.as_ref(), &self.context.job.name, &entity.name, &sources).await?;
-            if found.iter().any(|(source, target)| before.get(source).is_some_and(|before| before != target)) {
-                self.reassigned.store(true, Ordering::Relaxed);
-            }
+        let sources: Vec<Key> = found.iter().map(|(source, _)| source.clone()).collect();
+        mapped(self.context.state.as_ref(), &self.context.job.name, &self.plan.entity.name, &sources).await
+    }
+
+    /// Adds to the key map what was found, of which this is known.
+    fn take_ids(&mut self, found: Vec<(Key, Key)>, known: &HashMap<Key, Key>) -> Result<()> {
+        let other = |(source, target): &(Key, Key)| known.get(source).is_some_and(|known| known != target);
+        if self.context.purpose == Purpose::Run && found.iter().any(other) {
+            self.reassigned.store(true, Ordering::Relaxed);
         }
         if let Some(translator) = &mut self.translator {
             translator.note_own(&found)?;

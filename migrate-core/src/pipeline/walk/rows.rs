@@ -137,6 +137,7 @@ impl Walk {
                     merge.keep(key, checksum, before, false);
                 } else {
                     counters.skipped += 1;
+                    writes.left.push(place);
                     merge.keep(key, recorded, before, !self.distrusted);
                 }
             }

@@ -21,10 +21,13 @@ use std::sync::atomic::Ordering;
 impl Walk {
     /// Writes the rows of a page that are to be written: now in the tail, at the end of the range elsewhere.
     pub(super) async fn write(&mut self, shaped: &Shaped, writes: Writes) -> Result<()> {
+        if let Some(ids) = &shaped.ids {
+            self.learn_ids(&shaped.page, &writes.left, ids).await?;
+        }
         if writes.rows.is_empty() {
             return Ok(());
         }
-        let Writes { rows, keys, sums, kept, before, bases } = writes;
+        let Writes { rows, keys, sums, kept, before, bases, .. } = writes;
         let waiting = Waiting { page: shaped.page.clone(), rows, keys, sums, kept, before, bases, ids: shaped.ids.clone() };
         if self.live.in_tail {
             self.batch.bytes += waiting.page.data().len();
@@ -50,7 +53,7 @@ impl Walk {
                 None => fresh.push(row, (key, sum), kept, before, None),
             }
         }
-        let Writes { rows, keys, sums, kept, before, bases } = fresh;
+        let Writes { rows, keys, sums, kept, before, bases, .. } = fresh;
         if !rows.is_empty() {
             let ids = ids.clone();
             self.write_whole(Waiting { page: page.clone(), rows, keys, sums, kept, before, bases, ids }).await?;
@@ -355,6 +358,8 @@ pub(super) struct Writes {
     pub(super) kept: Vec<usize>,
     pub(super) before: Vec<Outcome>,
     pub(super) bases: Vec<Option<Base>>,
+    /// Rows that the target keeps as it has them, though they are others at the source.
+    pub(super) left: Vec<u32>,
 }
 
 /// Whether the row at this place among those sent was written; of a bulk load all are.
@@ -375,6 +380,7 @@ impl Writes {
             kept: Vec::with_capacity(rows),
             before: Vec::with_capacity(rows),
             bases: Vec::with_capacity(rows),
+            left: Vec::new(),
         }
     }
 
