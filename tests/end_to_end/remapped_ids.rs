@@ -467,6 +467,26 @@ fn rows_under_ids_of_another_type_go_whatever_spellings_their_keys_may_have() {
 }
 
 #[test]
+fn two_spellings_of_one_key_under_a_new_id_fail_instead_of_overwriting_each_other() {
+    for from in [Engine::Postgres(Server::First), Engine::Sqlite] {
+        let (project, source, target) = into_made_ids(from, "uuid");
+        source.run(
+            "DELETE FROM badge; INSERT INTO badge VALUES (1, 'abcdef01-0000-4000-8000-000000000000', 'a'),
+                (3, 'abcdef01-0000-4000-8000-000000000000', 'c')",
+        );
+        project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\n{ENTITIES}"));
+        project.copy();
+        source.run("INSERT INTO badge VALUES (3, 'ABCDEF01-0000-4000-8000-000000000000', 'C')");
+        for _ in 0..2 {
+            project.run(["run"]).expect(1).says(&["rows that the source holds apart are one row of the target", "entity badge"]);
+        }
+        source.run("DELETE FROM badge WHERE note = 'C'");
+        project.copy();
+        assert_eq!(texts(&target, "SELECT note FROM badge"), ["a", "c"], "{from:?}");
+    }
+}
+
+#[test]
 fn a_plan_names_rows_that_would_get_a_new_id_by_their_own() {
     for (from, to) in PAIRS {
         let (project, source, _target) = both(from, to, "mode = \"replace\"\n");

@@ -6,8 +6,8 @@
 use super::context::Context;
 use super::distrust::distrust;
 use super::entity::EntityRun;
+use super::keymap::target_keys_if_any;
 use super::respelled::may_fold;
-use super::shape::target_key;
 use super::update::shown;
 use crate::diff::{Entry, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
@@ -62,8 +62,8 @@ async fn compare(context: &Context, runs: &[&EntityRun]) -> Result<()> {
                 let Some(last) = blocks.last() else { break };
                 after = Some(last.ordinal);
                 for stored in &blocks {
-                    for entry in LedgerBlock::unpack(stored)?.entries {
-                        let Ok(key) = target_key(&run.entity, &entry.key) else { continue };
+                    let entries = LedgerBlock::unpack(stored)?.entries;
+                    for key in there(context, run, &entries).await?.into_iter().flatten() {
                         let digest = canonical::checksum(key.as_bytes());
                         let own = u64::from_be_bytes([0, 0, 0, 0, digest[0], digest[1], digest[2], digest[3]]) % passes == pass;
                         if own && !seen.insert(digest) && twice.len() < MOST {
@@ -76,15 +76,37 @@ async fn compare(context: &Context, runs: &[&EntityRun]) -> Result<()> {
         }
         if !twice.is_empty() {
             for (run, scope) in &scopes {
-                let of_one = |entry: &Entry| {
-                    target_key(&run.entity, &entry.key).is_ok_and(|key| twice.contains_key(&canonical::checksum(key.as_bytes())))
-                };
-                distrust(context, scope, of_one).await?;
+                let of_one = of_one(context, run, scope, &twice).await?;
+                distrust(context, scope, |entry| of_one.contains(&entry.key)).await?;
             }
             return Err(refusal(runs, twice.values().take(EXAMPLES)));
         }
     }
     Ok(())
+}
+
+/// Returns the keys that the target has for rows of the ledger; `None` for what cannot be one, and was refused.
+async fn there(context: &Context, run: &EntityRun, entries: &[Entry]) -> Result<Vec<Option<Key>>> {
+    let keys = entries.iter().map(|entry| entry.key.clone()).collect();
+    target_keys_if_any(context.state.as_ref(), &context.job.name, &run.entity, keys).await
+}
+
+/// Returns the source's keys of a scope's rows that are one row of the target with others.
+async fn of_one(context: &Context, run: &EntityRun, scope: &Scope, twice: &HashMap<[u8; 16], Key>) -> Result<HashSet<Key>> {
+    let (mut found, mut after) = (HashSet::new(), None);
+    loop {
+        let blocks = context.state.ledger_blocks(scope, after, BLOCKS_AT_ONCE).await?;
+        let Some(last) = blocks.last() else { return Ok(found) };
+        after = Some(last.ordinal);
+        for stored in &blocks {
+            let entries = LedgerBlock::unpack(stored)?.entries;
+            let keys = there(context, run, &entries).await?;
+            let of_one =
+                |key: &Option<Key>| key.as_ref().is_some_and(|key| twice.contains_key(&canonical::checksum(key.as_bytes())));
+            found.extend(entries.into_iter().zip(keys).filter(|(_, key)| of_one(key)).map(|(entry, _)| entry.key));
+        }
+        context.check_cancelled()?;
+    }
 }
 
 fn refusal<'k>(runs: &[&EntityRun], keys: impl Iterator<Item = &'k Key>) -> Error {
