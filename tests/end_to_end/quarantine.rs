@@ -202,6 +202,26 @@ fn a_row_that_is_sent_again_gets_its_parent_by_the_replay_or_by_the_run_that_bri
 }
 
 #[test]
+fn a_replay_makes_nothing_of_tables_that_have_come_to_the_source_since() {
+    let project = Project::new();
+    let (source, target) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    source.run("CREATE TABLE t (id integer PRIMARY KEY, n integer); INSERT INTO t VALUES (1, 1), (2, 70000)");
+    target.run("CREATE TABLE t (id integer PRIMARY KEY, n smallint)");
+    project.write_job(&source.url(), &target.url(), "");
+    let _ = project.run(["run"]).expect(3);
+    source.run(
+        "UPDATE t SET n = 2 WHERE id = 2; CREATE TYPE mood AS ENUM ('fine');
+         CREATE TABLE other (id integer PRIMARY KEY, mood mood); INSERT INTO other VALUES (1, 'fine')",
+    );
+    let _ = project.run(["quarantine", "replay"]).expect(0);
+    assert_eq!(target.count("SELECT count(*) FROM t"), 2);
+    assert_eq!(target.count("SELECT count(*) FROM pg_class WHERE relname = 'other'"), 0);
+    assert_eq!(target.count("SELECT count(*) FROM pg_type WHERE typname = 'mood'"), 0);
+    project.copy();
+    assert_eq!(target.count("SELECT count(*) FROM other WHERE mood = 'fine'"), 1);
+}
+
+#[test]
 fn refused_rows_without_a_key_are_sent_again_by_a_run_only() {
     let project = Project::new();
     let (source, target) = (Sqlite::new(project.path().join("a.db")), Postgres::new(Server::First));

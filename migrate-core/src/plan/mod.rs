@@ -80,12 +80,15 @@ impl Plan {
         self.entities.iter().chain(&self.left).find(|e| e.name == name)
     }
 
-    /// Leaves all entities as they are but those that are named, and all tables that none of these is written to.
+    /// Leaves all entities as they are but those that are named, all tables that none of these is written to, and what only they need.
     pub(crate) fn only(mut self, moves: impl Fn(&str) -> bool) -> Self {
         let (entities, left) = self.entities.into_iter().partition(|e| moves(&e.name));
         (self.entities, self.left) = (entities, left);
         let fed = |table: &TablePlan| self.entities.iter().any(|e| e.target.name == table.table.name);
         self.schema.tables.retain(fed);
+        if self.schema.tables.iter().all(|table| !table.create && table.added.is_empty()) {
+            self.schema.types.clear();
+        }
         self
     }
 
