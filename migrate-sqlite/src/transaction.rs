@@ -45,7 +45,7 @@ pub(crate) struct SqliteTransaction {
     asides: Vec<Aside>,
     /// The highest row number that was drawn for each table.
     drawn: HashMap<TableName, i64>,
-    /// Whether something was asked for already, so that the transaction cannot begin anew.
+    /// Whether something was done already, so that the transaction cannot begin anew.
     touched: bool,
     failed: bool,
 }
@@ -74,9 +74,14 @@ impl SqliteTransaction {
     /// Runs a step. One that fails rolls back at once and lets the next in the queue begin, however long the caller keeps the
     /// transaction; after that, or after a step whose answer nobody waited for, nothing else is allowed.
     async fn step<T: Send + 'static>(&mut self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        self.touched = true;
+        self.look(work).await
+    }
+
+    /// The same for a step that neither writes nor reads what is about to be overwritten: whether references are checked is still open then.
+    async fn look<T: Send + 'static>(&mut self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
         self.settle_loads(0).await?;
         self.failed = true;
-        self.touched = true;
         let result = self.shared.run(move |connection| {
             let result = work(connection);
             if result.is_err() {
@@ -167,7 +172,7 @@ fn begin(connection: &Connection, fence: &Fence) -> Result<()> {
 /// Sees to it that references are checked for a table that is in use, and not for one that is being created: there the rows come
 /// in any order and are checked when all have arrived.
 ///
-/// SQLite switches this between transactions only, so the first step of one decides, by beginning it anew.
+/// SQLite switches this between transactions only, so the first step of one that writes decides, by beginning it anew.
 fn set_references(connection: &Connection, target: &Target, only_inserts: bool, touched: bool, fence: &Fence) -> Result<()> {
     let doing = "switching the checks of references";
     let wanted = !state::is_unfinished(connection, &target.name)?;
@@ -257,17 +262,13 @@ impl SinkTransaction for SqliteTransaction {
 
     async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>> {
         let target = Target::new(table, key)?;
-        let (keys, touched, fence) = (keys.to_vec(), self.touched, self.fence.clone());
-        self.step(move |connection| {
-            set_references(connection, &target, false, touched, &fence)?;
-            write::existing(connection, &target, keys)
-        })
-        .await
+        let keys = keys.to_vec();
+        self.look(move |connection| write::existing(connection, &target, keys)).await
     }
 
     async fn mapped(&mut self, job: &str, entity: &str, sources: &[Key]) -> Result<HashMap<Key, Key>> {
         let (job, entity, sources) = (job.to_owned(), entity.to_owned(), sources.to_vec());
-        self.step(move |connection| state::mapped(connection, &job, &entity, &sources)).await
+        self.look(move |connection| state::mapped(connection, &job, &entity, &sources)).await
     }
 
     async fn reserve(&mut self, table: &TableSchema, column: &str, count: usize) -> Result<Vec<Value<'static>>> {

@@ -1,7 +1,7 @@
 //! References that form cycles, into tables that exist and whose constraints are live.
 
 use crate::kills::BATCH;
-use migrate_tests::{Database, PAIRS, Project, Random};
+use migrate_tests::{Database, Engine, PAIRS, Project, Random};
 use serde_json::Value;
 
 /// A department has a head, who is in some department, as everybody is, and may have a boss.
@@ -159,6 +159,48 @@ fn rows_of_a_cycle_that_refer_to_one_another_are_deleted() {
         let report = project.copy();
         assert_eq!(sum(&report, "deleted"), 5, "{from:?} {to:?} {report}");
         target.assert_holds(&source, &["department", "employee"]);
+    }
+}
+
+#[test]
+fn a_cycle_of_a_table_that_is_there_and_one_that_the_job_creates_is_closed_by_the_same_run() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(
+            "CREATE TABLE projects (id integer PRIMARY KEY, xmlid text NOT NULL UNIQUE, task integer);
+             CREATE TABLE tasks (id integer PRIMARY KEY, project integer NOT NULL REFERENCES projects (id));
+             INSERT INTO projects VALUES (1, 'p1', 10), (2, 'p2', NULL); INSERT INTO tasks VALUES (10, 1), (11, 2)",
+        );
+        let id = match to {
+            Engine::Postgres(_) => "integer GENERATED ALWAYS AS IDENTITY (START WITH 100) PRIMARY KEY",
+            Engine::Sqlite => "INTEGER PRIMARY KEY",
+        };
+        target.run(&format!("CREATE TABLE projects (id {id}, xmlid text NOT NULL UNIQUE, task integer)"));
+        if to == Engine::Sqlite {
+            target.run("INSERT INTO projects VALUES (99, 'theirs', NULL)");
+        }
+        project.write_job(
+            &source.url(),
+            &target.url(),
+            "mode = \"replace\"
+             [[jobs.copy.entities]]
+             source = \"projects\"
+             key = [\"xmlid\"]
+             generated = [\"id\"]
+             references = [{ columns = [\"task\"], entity = \"tasks\", key = [\"id\"] }]
+             [[jobs.copy.entities]]
+             source = \"tasks\"
+             generated = [\"id\"]\n",
+        );
+        let report = project.copy();
+        assert_eq!((sum(&report, "inserted"), sum(&report, "pending")), (4, 0), "{from:?} {to:?} {report}");
+        let bound = "xmlid = 'p1' AND task IN (SELECT id FROM tasks WHERE project = projects.id)";
+        assert_eq!(target.matching("projects", bound), 1, "{from:?} {to:?}");
+        assert_eq!(target.matching("projects", "id = 1"), 0, "ids are the target's");
+        let again = project.copy();
+        assert_eq!((sum(&again, "unchanged"), sum(&again, "updated")), (4, 0), "P4");
     }
 }
 
