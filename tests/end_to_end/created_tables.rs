@@ -165,3 +165,39 @@ fn a_table_all_of_whose_columns_are_generated_has_as_many_rows() {
     assert_eq!(second.count("SELECT count(*) FROM made WHERE g = 2"), 2);
     assert_eq!(file.count("SELECT count(*) FROM made WHERE g = 2"), 2);
 }
+
+#[test]
+fn a_reference_leads_to_the_table_of_its_own_schema_where_others_have_one_of_that_name() {
+    let project = Project::new();
+    let (source, target) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    source.run(
+        "CREATE TABLE users (id int PRIMARY KEY); INSERT INTO users VALUES (1);
+         CREATE TABLE orders (id int PRIMARY KEY, user_id int REFERENCES users); INSERT INTO orders VALUES (7, 1)",
+    );
+    target.run(
+        "CREATE SCHEMA archive; CREATE TABLE archive.users (id int PRIMARY KEY); INSERT INTO archive.users VALUES (1);
+         CREATE TABLE users (id int PRIMARY KEY); INSERT INTO users VALUES (1)",
+    );
+    project.write_job(&source.url(), &target.url(), "[[jobs.copy.entities]]\nsource = \"orders\"\n");
+    project.copy();
+    let parent = "SELECT confrelid::regclass FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype = 'f'";
+    assert_eq!(target.value(parent).as_deref(), Some("users"));
+}
+
+#[test]
+fn a_reference_to_a_table_that_is_moved_to_two_is_not_carried_over_and_the_plan_says_so() {
+    let project = Project::new();
+    let (source, target) = (Postgres::new(Server::First), Postgres::new(Server::Second));
+    source.run(
+        "CREATE TABLE users (id int PRIMARY KEY, old bool); INSERT INTO users VALUES (1, true), (2, false);
+         CREATE TABLE orders (id int PRIMARY KEY, user_id int REFERENCES users); INSERT INTO orders VALUES (7, 1), (8, 2)",
+    );
+    let entities = "[[jobs.copy.entities]]\nsource = \"users\"\nname = \"former\"\ntarget = \"former\"\nwhere = \"old\"\n
+        [[jobs.copy.entities]]\nsource = \"users\"\nname = \"present\"\ntarget = \"present\"\nwhere = \"NOT old\"\n
+        [[jobs.copy.entities]]\nsource = \"orders\"\n";
+    project.write_job(&source.url(), &target.url(), entities);
+    let plan = project.run(["plan"]).expect(0).output();
+    assert!(plan.contains("foreign key (user_id) is not carried over") && plan.contains("former, public.present"), "{plan}");
+    project.copy();
+    assert_eq!(target.count("SELECT count(*) FROM orders"), 2);
+}

@@ -11,7 +11,7 @@ use crate::schema::{DatabaseSchema, ForeignKey, TableKind, TableName, TableSchem
 use crate::sink::{CreateRequest, Sink, TablePlan};
 use crate::source::Source;
 use crate::transform::{TransformPlan, Transformers};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// An entity that is being planned.
@@ -80,7 +80,7 @@ pub(super) async fn plan_tables(
         }
         let mut notes: Vec<String> = table.not_described.iter().map(|what| format!("{what} is not carried over")).collect();
         let mut projected = project(draft, &table, code, mark, &mut notes)?;
-        projected.foreign_keys.retain_mut(|key| references.lead(key, &mut notes));
+        projected.foreign_keys.retain_mut(|key| references.lead(&draft.name, key, &mut notes));
         draft.notes.append(&mut notes);
         if several {
             shared.entry(draft.name.clone()).or_default().push((place, projected));
@@ -140,12 +140,28 @@ fn project(
     if let Some(mark) = mark {
         columns::add_mark(&mut projected, mark);
     }
+    rename_indexes(&mut projected, &table.name, &draft.name);
     Ok(projected)
+}
+
+/// Names keys and indexes after a table that is made under another name: these names are the schema's, not the table's, and the source's
+/// table may be made twice.
+fn rename_indexes(table: &mut TableSchema, from: &TableName, to: &TableName) {
+    if from.name.is_empty() || from.name == to.name {
+        return;
+    }
+    let rename = |name: &mut String| {
+        let rest = name.strip_prefix(&from.name);
+        *name = rest.map_or_else(|| format!("{}_{name}", to.name), |rest| format!("{}{rest}", to.name));
+    };
+    let keys = table.primary_key.iter_mut().chain(&mut table.unique_keys);
+    keys.filter_map(|key| key.name.as_mut()).for_each(rename);
+    table.indexes.iter_mut().for_each(|index| rename(&mut index.name));
 }
 
 /// Where the references of tables that are made lead.
 struct References<'a> {
-    names: BTreeMap<TableName, TableName>,
+    names: BTreeMap<TableName, BTreeSet<TableName>>,
     renames: BTreeMap<TableName, BTreeMap<String, String>>,
     /// Tables that several entities feed.
     several: Vec<TableName>,
@@ -156,16 +172,20 @@ impl<'a> References<'a> {
     fn of(drafts: &[Draft<'_>], target: &'a DatabaseSchema) -> Self {
         let sources = || drafts.iter().map(|d| d.chosen.table.name.clone());
         let fed = |name: &TableName| drafts.iter().filter(|d| &d.name == name).count();
+        let mut names: BTreeMap<TableName, BTreeSet<TableName>> = BTreeMap::new();
+        for (source, draft) in sources().zip(drafts) {
+            names.entry(source).or_default().insert(draft.name.clone());
+        }
         References {
-            names: sources().zip(drafts.iter().map(|d| d.name.clone())).collect(),
+            names,
             renames: sources().zip(drafts.iter().map(|d| d.chosen.entity.columns.rename.clone())).collect(),
             several: drafts.iter().map(|d| d.name.clone()).filter(|name| fed(name) > 1).collect(),
             target,
         }
     }
 
-    /// Turns a source's reference into one of the target, and says whether there can be one.
-    fn lead(&self, key: &mut ForeignKey, notes: &mut Vec<String>) -> bool {
+    /// Turns a source's reference into one of the target's table `of`, and says whether there can be one.
+    fn lead(&self, of: &TableName, key: &mut ForeignKey, notes: &mut Vec<String>) -> bool {
         if let Some(renamed) = self.renames.get(&key.parent) {
             for column in &mut key.parent_columns {
                 if let Some(new) = renamed.get(column) {
@@ -174,18 +194,18 @@ impl<'a> References<'a> {
             }
         }
         let columns = key.columns.join(", ");
-        match self.names.get(&key.parent) {
-            Some(name) => key.parent = name.clone(),
-            None => match self.target.tables.iter().find(|t| t.name.name == key.parent.name) {
-                Some(table) => key.parent = table.name.clone(),
-                None => {
-                    notes.push(format!(
-                        "foreign key ({columns}) is not carried over: {} is neither moved nor in the target",
-                        key.parent
-                    ));
-                    return false;
-                }
-            },
+        let not_carried = |why: String| format!("foreign key ({columns}) is not carried over: {} {why}", key.parent);
+        match self.parent_of(of, &key.parent) {
+            Parent::Table(name) => key.parent = name,
+            Parent::None => {
+                notes.push(not_carried("is neither moved nor in the target".to_owned()));
+                return false;
+            }
+            Parent::Several(names) => {
+                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+                notes.push(not_carried(format!("may be any of {} there", names.join(", "))));
+                return false;
+            }
         }
         let parent = self.target.tables.iter().find(|table| table.name == key.parent);
         if self.several.contains(&key.parent) && !parent.is_some_and(|table| table.is_unique(&key.parent_columns)) {
@@ -198,6 +218,32 @@ impl<'a> References<'a> {
         }
         true
     }
+
+    /// Returns what a table of the source is to a table of the target that refers to it: the one that it is moved to, else the one of its name
+    /// in the schema of both, of the referring table, or in the only one that has one.
+    fn parent_of(&self, of: &TableName, parent: &TableName) -> Parent {
+        let named = |table: &&TableSchema| table.name.name == parent.name;
+        let names: BTreeSet<TableName> = match self.names.get(parent) {
+            Some(names) => names.clone(),
+            None => self.target.tables.iter().filter(named).map(|table| table.name.clone()).collect(),
+        };
+        let beside = |schema: &Option<String>| names.iter().find(|name| &name.schema == schema);
+        match (names.first(), names.len()) {
+            (None, _) => Parent::None,
+            (Some(name), 1) => Parent::Table(name.clone()),
+            (Some(_), _) => match beside(&of.schema).or_else(|| beside(&parent.schema)) {
+                Some(name) if !self.names.contains_key(parent) => Parent::Table(name.clone()),
+                Some(_) | None => Parent::Several(names),
+            },
+        }
+    }
+}
+
+/// What a table of the source is in the target.
+enum Parent {
+    Table(TableName),
+    Several(BTreeSet<TableName>),
+    None,
 }
 
 fn check_usable(table: &TableSchema) -> Result<()> {
