@@ -2,7 +2,7 @@
 //!
 //! All of it lives in the target and commits in the same transaction as the rows it speaks of.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::job::Timestamp;
 use crate::schema::TableName;
 use crate::sink::{Outcome, TablePlan};
@@ -355,6 +355,17 @@ pub struct StateChanges {
     pub key_map: KeyMapChanges,
     /// The checkpoint.
     pub checkpoint: Option<Checkpoint>,
+    /// The sequence that the scope's checkpoint has at least before this one replaces it, as an earlier commit was acknowledged. Where it has
+    /// not, or there is none, the writing fails with [`commit_lost`]: a server that has lost a commit must not be given the next one.
+    pub follows: Option<u64>,
+}
+
+/// The error of a target that does not have a commit any more which it has acknowledged, such as a server that answers before its disk
+/// does, or one that has taken another's place.
+pub fn commit_lost(scope: &Scope) -> Error {
+    let message = "the target has lost a commit that it had acknowledged; nothing of what follows was committed, and the next run goes on \
+                   from what is there";
+    Error::new(ErrorKind::Mismatch, message).with("entity", &scope.entity)
 }
 
 /// What becomes of an entity's key map, which says of each id of the source what the target has given instead. All parts of an entity

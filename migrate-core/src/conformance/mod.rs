@@ -200,6 +200,7 @@ cases! { $
         a_takeover_ends_an_open_transaction_or_waits_for_it;
         settling_passes_for_the_holder_only;
         checkpoints_come_back_as_written_by_part;
+        a_commit_that_follows_one_which_is_not_there_fails_and_leaves_nothing;
         ledger_blocks_come_back_in_order_page_by_page;
         ledger_blocks_are_overwritten_and_removed_by_ordinal;
         digests_of_the_source_are_kept_until_their_block_is_written_again;

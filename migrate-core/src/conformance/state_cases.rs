@@ -276,6 +276,29 @@ pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harne
     ensure_eq(neighbours, told.to_vec(), "the neighbours of another job")
 }
 
+pub(super) async fn a_commit_that_follows_one_which_is_not_there_fails_and_leaves_nothing(harness: &dyn Harness) -> Outcome {
+    let writing = Writing::to(harness, &[]).await?;
+    let follows = |scope: Scope, sequence: u64, least: u64| {
+        let mut changes = checkpoint(scope, sequence);
+        changes.blocks = vec![block(1, 5)];
+        changes.follows = Some(least);
+        changes
+    };
+    ensure_error(
+        commit(&writing, &follows(scope("items"), 2, 1)).await,
+        &[ErrorKind::Mismatch],
+        "a commit after one that is not there",
+    )?;
+    commit(&writing, &checkpoint(scope("items"), 3)).await?;
+    ensure_error(commit(&writing, &follows(scope("items"), 5, 4)).await, &[ErrorKind::Mismatch], "a commit after a later one")?;
+    ensure_eq(writing.sink.state().ledger_blocks(&scope("items"), None, 10).await?, vec![], "the blocks of refused commits")?;
+    commit(&writing, &follows(scope("items"), 4, 3)).await?;
+    // Others may have written a later one meanwhile.
+    commit(&writing, &follows(scope("items"), 12, 2)).await?;
+    let found = writing.sink.state().checkpoints("job", "items").await?;
+    ensure_eq(found.iter().map(|(_, c)| c.sequence).collect(), vec![12], "the checkpoint")
+}
+
 pub(super) async fn ledger_blocks_come_back_in_order_page_by_page(harness: &dyn Harness) -> Outcome {
     let writing = Writing::to(harness, &[]).await?;
     let state = writing.sink.state();

@@ -5,7 +5,7 @@ use super::faults::Call;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{
     BlockHead, Checkpoint, Feeds, Fence, FenceOwner, GoneRow, KeyMapChanges, QuarantinedRow, Scope, StateChanges, StoredBlock,
-    TargetState, UnfinishedTable,
+    TargetState, UnfinishedTable, commit_lost,
 };
 use crate::value::Key;
 use async_trait::async_trait;
@@ -73,6 +73,10 @@ impl State {
             change_map(self.key_maps.entry(own).or_default(), &changes.key_map);
         }
         if let Some(checkpoint) = &changes.checkpoint {
+            let before = self.checkpoints.get(scope).map(|checkpoint| checkpoint.sequence);
+            if changes.follows.is_some_and(|least| before.is_none_or(|before| before < least)) {
+                return Err(commit_lost(scope));
+            }
             self.checkpoints.insert(scope.clone(), checkpoint.clone());
         }
         Ok(())

@@ -25,6 +25,8 @@ enum Fault {
     Loses,
     /// The row is said to be deleted, and is not.
     Keeps,
+    /// The second commit of the table is said to have happened, and has not.
+    Forgets,
 }
 
 #[derive(Debug)]
@@ -107,7 +109,7 @@ impl SinkTransaction for BrokenTransaction {
                         lost = Some(at);
                         continue;
                     }
-                    Fault::None | Fault::Keeps => {}
+                    Fault::None | Fault::Keeps | Fault::Forgets => {}
                 }
             }
             page.begin_row();
@@ -135,7 +137,7 @@ impl SinkTransaction for BrokenTransaction {
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {
         match self.fault {
             Fault::Keeps => Ok(keys.len() as u64),
-            Fault::None | Fault::Alters | Fault::Loses => self.inner.delete(table, key, keys).await,
+            Fault::None | Fault::Alters | Fault::Loses | Fault::Forgets => self.inner.delete(table, key, keys).await,
         }
     }
 
@@ -148,7 +150,11 @@ impl SinkTransaction for BrokenTransaction {
     }
 
     async fn commit(self: Box<Self>, state: &StateChanges) -> Result<()> {
-        self.inner.commit(state).await
+        let second = state.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.sequence == 2);
+        match self.fault {
+            Fault::Forgets if second => self.inner.rollback().await,
+            Fault::None | Fault::Alters | Fault::Loses | Fault::Keeps | Fault::Forgets => self.inner.commit(state).await,
+        }
     }
 
     async fn rollback(self: Box<Self>) -> Result<()> {
@@ -275,4 +281,22 @@ async fn columns_that_update_keeps_from_the_target_are_no_difference() {
     let report = run(&from, &to, job(Mode::Update), Fault::None, VerifyMode::Inline).await;
     assert_eq!(report.status, ExecutionState::Succeeded, "{:?}", report.error);
     assert_eq!(to.rows("t").expect("the table"), [row("edited", 2).to_vec()]);
+}
+
+#[tokio::test]
+async fn a_commit_that_a_server_has_lost_is_missed_by_the_next_one_and_the_next_run_goes_on_from_what_is_there() {
+    let (from, to) = (source(), MemoryDatabase::new());
+    let small = || {
+        let mut job = job(Mode::Replace);
+        job.batch_rows = Some(500);
+        job
+    };
+    let report = run(&from, &to, small(), Fault::Forgets, VerifyMode::Counts).await;
+    let error = report.error.clone().unwrap_or_default();
+    assert_eq!((report.status, report.error_kind), (ExecutionState::Failed, Some(ErrorKind::Mismatch)), "{error}");
+    assert!(error.contains("has lost a commit") && error.contains("entity t"), "{error}");
+    assert_eq!(to.rows("t").expect("the table").len(), 500, "what was committed before stays");
+    let report = run(&from, &to, small(), Fault::None, VerifyMode::Counts).await;
+    assert_eq!(report.status, ExecutionState::Succeeded, "{:?}", report.error);
+    assert_eq!(to.rows("t").expect("the table"), from.rows("t").expect("the table"));
 }

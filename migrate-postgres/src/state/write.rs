@@ -3,7 +3,7 @@
 use crate::error::from_sqlx;
 use migrate_core::schema::TableName;
 use migrate_core::sink::TablePlan;
-use migrate_core::state::{Fence, Scope, StateChanges};
+use migrate_core::state::{Fence, Scope, StateChanges, commit_lost};
 use migrate_core::{Error, ErrorKind, Result};
 use sqlx::postgres::PgConnection;
 
@@ -53,17 +53,18 @@ pub(crate) async fn write(connection: &mut PgConnection, changes: &StateChanges)
     if let Some(checkpoint) = &changes.checkpoint {
         let content = serde_json::to_string(checkpoint)
             .map_err(|e| Error::new(ErrorKind::Internal, "a checkpoint cannot be written").caused_by(e))?;
-        sqlx::query(
-            "INSERT INTO migrate.checkpoint AS c (job, entity, partition, content) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (job, entity, partition) DO UPDATE SET content = EXCLUDED.content",
-        )
-        .bind(&scope.job)
-        .bind(&scope.entity)
-        .bind(i64::from(scope.partition))
-        .bind(content)
-        .execute(connection)
-        .await
-        .map_err(from_sqlx)?;
+        let upsert = "INSERT INTO migrate.checkpoint AS c (job, entity, partition, content) VALUES ($1, $2, $3, $4) \
+                      ON CONFLICT (job, entity, partition) DO UPDATE SET content = EXCLUDED.content";
+        let update = "UPDATE migrate.checkpoint AS c SET content = $4 WHERE c.job = $1 AND c.entity = $2 AND c.partition = $3 \
+                      AND (c.content::json->>'sequence')::bigint >= $5";
+        let query = sqlx::query(if changes.follows.is_some() { update } else { upsert });
+        let mut query = query.bind(&scope.job).bind(&scope.entity).bind(i64::from(scope.partition)).bind(content);
+        if let Some(least) = changes.follows {
+            query = query.bind(i64::try_from(least).unwrap_or(i64::MAX));
+        }
+        if query.execute(connection).await.map_err(from_sqlx)?.rows_affected() != 1 {
+            return Err(commit_lost(scope));
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::{key_map, to_json};
 use crate::error::SqliteContext;
 use migrate_core::Result;
-use migrate_core::state::{QuarantinedRow, Scope, StateChanges, StoredBlock};
+use migrate_core::state::{QuarantinedRow, Scope, StateChanges, StoredBlock, commit_lost};
 use rusqlite::{Connection, params};
 
 const DOING: &str = "writing the state";
@@ -52,6 +52,14 @@ pub(crate) fn apply(connection: &Connection, changes: &StateChanges) -> Result<(
     }
     if !changes.key_map.is_empty() {
         key_map::apply(connection, scope, &changes.key_map)?;
+    }
+    if let (Some(checkpoint), Some(least)) = (&changes.checkpoint, changes.follows) {
+        let update = "UPDATE main._migrate_checkpoint SET checkpoint = ?4
+                      WHERE job = ?1 AND entity = ?2 AND part = ?3 AND json_extract(checkpoint, '$.sequence') >= ?5";
+        let values =
+            params![scope.job, scope.entity, scope.partition, to_json(checkpoint)?, i64::try_from(least).unwrap_or(i64::MAX)];
+        let written = connection.prepare_cached(update).during(DOING)?.execute(values).during(DOING)?;
+        return if written == 1 { Ok(()) } else { Err(commit_lost(scope)) };
     }
     if let Some(checkpoint) = &changes.checkpoint {
         let upsert = "INSERT INTO main._migrate_checkpoint(job, entity, part, checkpoint) VALUES (?1, ?2, ?3, ?4)

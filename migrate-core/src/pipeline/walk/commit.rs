@@ -156,6 +156,7 @@ impl Walk {
             gone: std::mem::take(&mut self.batch.gone),
             key_map: std::mem::take(&mut self.batch.key_map),
             checkpoint,
+            follows: self.acknowledged,
             ..StateChanges::default()
         };
         let given = self.given(&changes.key_map);
@@ -227,6 +228,7 @@ impl Walk {
     pub(super) fn committed(&mut self) {
         self.reset = false;
         self.in_doubt = false;
+        self.acknowledged = Some(self.sequence).filter(|_| self.plan.replay.is_none());
         self.cursor = self.live.clone();
         self.batch = Batch::default();
         if let Some(translator) = &mut self.translator {

@@ -108,6 +108,8 @@ pub(super) struct Walk {
     /// Rows without their parents that may still be named in the log: none before all entities were walked.
     named: usize,
     sequence: u64,
+    /// The sequence of the last commit that was acknowledged.
+    acknowledged: Option<u64>,
     /// Whether a commit was sent whose answer did not come.
     in_doubt: bool,
     shaper: Shaper,
@@ -220,6 +222,7 @@ impl Walk {
             reassigned: start.reassigned,
             named: if start.again { NAMED } else { 0 },
             sequence: start.sequence,
+            acknowledged: None,
             in_doubt: false,
             fingerprint: start.fingerprint,
             synced: start.synced,
