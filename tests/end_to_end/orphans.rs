@@ -169,6 +169,112 @@ fn where_a_parent_under_a_new_id_is_deleted_its_children_are_freed_of_it_first()
 }
 
 #[test]
+fn a_parent_goes_for_its_children_also_where_they_refer_to_it_by_another_column_than_its_key() {
+    let by_code = [
+        "CREATE TABLE team (id integer PRIMARY KEY, code text NOT NULL UNIQUE);
+         CREATE TABLE player (id integer PRIMARY KEY, team text",
+        "INSERT INTO team VALUES (1, 'a'), (2, 'b');
+         INSERT INTO player VALUES (1, 'a'), (2, 'b');",
+        "columns = [\"team\"], entity = \"team\", key = [\"code\"]",
+        " REFERENCES team (code)",
+    ];
+    let by_key_in_another_order = [
+        "CREATE TABLE team (id integer, code text, PRIMARY KEY (code, id));
+         CREATE TABLE player (id integer PRIMARY KEY, team integer, code text",
+        "INSERT INTO team VALUES (1, 'a'), (2, 'b');
+         INSERT INTO player VALUES (1, 1, 'a'), (2, 2, 'b');",
+        "columns = [\"team\", \"code\"], entity = \"team\", key = [\"id\", \"code\"]",
+        ", FOREIGN KEY (team, code) REFERENCES team (id, code)",
+    ];
+    for pair in PAIRS {
+        for [tables, rows, refers, constraint] in [by_code, by_key_in_another_order] {
+            for constrained in [true, false] {
+                let project = Project::new();
+                let (source, target) =
+                    (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
+                source.run(&format!("{tables}); {rows}"));
+                target.run(&format!("{tables}{});", if constrained { constraint } else { "" }));
+                let job = |policy: &str| {
+                    let settings = "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"100%\" }";
+                    job(settings, policy).replace("columns = [\"team\"], entity = \"team\"", refers)
+                };
+                project.write_job(&source.url(), &target.url(), &job("fail"));
+                let case = format!("{pair:?} {refers} constrained: {constrained}");
+                assert_eq!(players(&project.copy(), &["inserted", "orphans"]), [2, 0], "{case}");
+                source.run("DELETE FROM team WHERE id = 1");
+                project.run(["run"]).expect(1).says(&["to a parent that is not there", "the run is refused"]);
+                project.write_job(&source.url(), &target.url(), &job("null"));
+                let report = project.copy();
+                assert_eq!(players(&report, &["updated", "unchanged", "orphans"]), [1, 1, 1], "{case}: {report}");
+                assert_eq!(report["entities"][0]["deleted"], 1, "{case}: {report}");
+                assert_eq!((target.count("team"), teams(&target, &["team IS NULL"])), (1, vec![1]), "{case}");
+                let _ = project.run(["verify"]).expect(0);
+
+                // A row of others is a parent, and goes by nobody.
+                target.run("INSERT INTO team (id, code) VALUES (3, 'c')");
+                let (columns, values) =
+                    if refers.contains("\"id\"") { ("id, team, code", "3, 3, 'c'") } else { ("id, team", "3, 'c'") };
+                source.run(&format!("INSERT INTO player ({columns}) VALUES ({values})"));
+                assert_eq!(players(&project.copy(), &["inserted", "unchanged", "orphans"]), [1, 2, 1], "{case}");
+                assert_eq!(teams(&target, &["team IS NULL"]), [1], "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_parent_of_a_key_with_new_ids_goes_for_its_children_in_whatever_order_they_name_its_columns() {
+    for pair in PAIRS {
+        let project = Project::new();
+        let (source, target) = (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
+        let tables = |id: &str, reference: &str| {
+            format!(
+                "CREATE TABLE club ({id}, name text);
+                 CREATE TABLE team (club integer NOT NULL, code text, PRIMARY KEY (club, code));
+                 CREATE TABLE player (id integer PRIMARY KEY, code text, team integer{reference});"
+            )
+        };
+        source.run(&tables("id integer PRIMARY KEY", ""));
+        source.run(
+            "INSERT INTO club VALUES (1, 'x'), (2, 'y'); INSERT INTO team VALUES (1, 'a'), (2, 'b');
+             INSERT INTO player VALUES (1, 'a', 1), (2, 'b', 2);",
+        );
+        let id = match pair.1 {
+            Engine::Postgres(_) => "id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+            Engine::Sqlite => "id INTEGER PRIMARY KEY AUTOINCREMENT",
+        };
+        target.run(&tables(id, ", FOREIGN KEY (code, team) REFERENCES team (code, club)").replacen(
+            "PRIMARY KEY (club, code)",
+            "PRIMARY KEY (club, code), UNIQUE (code, club)",
+            1,
+        ));
+        target.run("INSERT INTO club (name) VALUES ('of others')");
+        project.write_job(
+            &source.url(),
+            &target.url(),
+            "mode = \"replace\"
+             deletes = { mode = \"hard\", max = \"100%\" }
+             [[jobs.copy.entities]]
+             source = \"club\"
+             generated = [\"id\"]
+             [[jobs.copy.entities]]
+             source = \"team\"
+             references = [{ columns = [\"club\"], entity = \"club\" }]
+             [[jobs.copy.entities]]
+             source = \"player\"
+             references = [{ columns = [\"code\", \"team\"], entity = \"team\", key = [\"code\", \"club\"],
+                 orphans = \"null\" }]\n",
+        );
+        assert_eq!(players(&project.copy(), &["inserted", "orphans"]), [2, 0], "{pair:?}");
+        assert_eq!(target.matching("player", "team = 2 AND code = 'a'"), 1, "{pair:?}: under the club's new id");
+        source.run("DELETE FROM team WHERE club = 1");
+        let report = project.copy();
+        assert_eq!(players(&report, &["updated", "unchanged", "orphans"]), [1, 1, 1], "{pair:?}: {report}");
+        assert_eq!((target.count("team"), teams(&target, &["team IS NULL"])), (1, vec![1]), "{pair:?}");
+    }
+}
+
+#[test]
 fn rows_without_a_parent_are_kept_in_quarantine_until_it_comes() {
     for pair in PAIRS {
         for constrained in [true, false] {

@@ -18,7 +18,7 @@ mod translate;
 pub(super) use draw::{Give, draw_from, giving, ids_of, pretended};
 pub(crate) use found::{Replaced, RowIds, Translated};
 pub(super) use given::{Given, Run};
-pub(crate) use spell::{source_keys, target_keys, target_keys_if_any};
+pub(crate) use spell::{source_keys, target_keys, target_keys_if_any, with_ids};
 pub(super) use translate::Known;
 pub(crate) use translate::Translator;
 

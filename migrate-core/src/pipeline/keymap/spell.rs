@@ -19,7 +19,7 @@ pub(crate) async fn target_keys(
     entity: &EntityPlan,
     keys: &[Key],
 ) -> Result<Vec<Option<Key>>> {
-    let replaced = with_ids(state, job, entity, keys.to_vec()).await?;
+    let replaced = with_ids(state, job, entity, &entity.key, keys.to_vec()).await?;
     replaced.into_iter().map(|key| key.map(|key| target_key(entity, &key)).transpose()).collect()
 }
 
@@ -33,21 +33,32 @@ pub(crate) async fn target_keys_if_any(
     entity: &EntityPlan,
     keys: Vec<Key>,
 ) -> Result<Vec<Option<Key>>> {
-    let replaced = with_ids(state, job, entity, keys).await?;
+    let replaced = with_ids(state, job, entity, &entity.key, keys).await?;
     Ok(replaced.into_iter().map(|key| target_key(entity, &key?).ok()).collect())
 }
 
-/// Replaces the ids in keys of the source; `None` where nothing is known of one.
-async fn with_ids(state: &dyn TargetState, job: &str, entity: &EntityPlan, keys: Vec<Key>) -> Result<Vec<Option<Key>>> {
-    if !entity.translates_key() {
+/// Replaces the ids in values that rows of the source have in some of their columns; `None` where nothing is known of one.
+///
+/// # Errors
+/// Those of the target's state.
+pub(crate) async fn with_ids(
+    state: &dyn TargetState,
+    job: &str,
+    entity: &EntityPlan,
+    columns: &[String],
+    keys: Vec<Key>,
+) -> Result<Vec<Option<Key>>> {
+    let beside_key = |name: &str| entity.generated_beside_key().is_some_and(|own| own.source == name);
+    let map_of = |name: &str| if beside_key(name) { Some(entity.name.as_str()) } else { entity.map_of(name) };
+    if !columns.iter().any(|name| map_of(name).is_some()) {
         return Ok(keys.into_iter().map(Some).collect());
     }
     let mut rows: Vec<Option<Vec<Value<'static>>>> = Vec::with_capacity(keys.len());
     for key in &keys {
         rows.push(Some(key.values()?.into_iter().map(Value::into_owned).collect()));
     }
-    for (place, name) in entity.key.iter().enumerate() {
-        let Some(map) = entity.map_of(name) else { continue };
+    for (place, name) in columns.iter().enumerate() {
+        let Some(map) = map_of(name) else { continue };
         let source = |row: &Option<Vec<Value<'static>>>| Some(Key::from_values([row.as_ref()?.get(place)?]));
         let wanted: Vec<Key> = rows.iter().filter_map(source).collect::<HashSet<_>>().into_iter().collect();
         let mut known = HashMap::new();

@@ -4,7 +4,7 @@ use super::{examples, find};
 use crate::diff::LedgerBlock;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::{DeleteMode, Job, LeftFilter, OrphanPolicy};
-use crate::pipeline::keymap::{mapped, target_keys};
+use crate::pipeline::keymap::{source_keys, with_ids};
 use crate::pipeline::sweep::present;
 use crate::plan::{EntityPlan, Orphaned, Plan, ReferencePlan, instead_of_parent};
 use crate::sink::Sink;
@@ -171,73 +171,98 @@ impl Search<'_> {
             return Ok(parents.into_iter().collect());
         }
         let source_columns = reference.source.as_ref().map(|source| &source.parent_columns[..]).unwrap_or_default();
-        let by_key = source_columns == parent.key;
-        let by_id = parent.generated_beside_key().is_some_and(|own| source_columns == std::slice::from_ref(&own.source));
         let mut columns = reference.parent_columns.clone();
-        columns.extend(parent.target_key.iter().filter(|_| by_id).cloned());
+        columns.extend(parent.target_key.iter().filter(|name| !reference.parent_columns.contains(name)).cloned());
+        let places: Vec<usize> =
+            parent.target_key.iter().filter_map(|name| columns.iter().position(|column| column == name)).collect();
         let types: Vec<&DataType> = columns.iter().filter_map(|name| parent.target.column(name).map(|c| &c.data_type)).collect();
         let mut target = self.sink.as_source().open_snapshot().await.context("side", "target")?;
         let request = PageRequest::new(&parent.target, &columns, &reference.parent_columns);
-        // Those that are there, by the keys that the ledger has for them.
-        let mut there: HashMap<Key, Key> = HashMap::new();
+        // Those that are there, each with the keys that the target's rows of it have.
+        let mut there: Vec<(&Key, Vec<Key>)> = Vec::new();
         for some in parents.chunks(AT_ONCE) {
             let mut keys: Vec<(Key, &Key)> = Vec::with_capacity(some.len());
-            if by_key && parent.translates_key() {
-                let targets = target_keys(state, &job.name, parent, some).await?;
-                keys.extend(targets.into_iter().zip(some).filter_map(|(target, key)| Some((target?, key))));
-            } else if by_id {
-                let given = mapped(state, &job.name, &parent.name, some).await?;
-                keys.extend(some.iter().filter_map(|key| Some((given.get(key)?.clone(), key))));
-            } else {
-                for key in some {
-                    let values = key.values()?.into_iter().zip(&types).map(|(value, data_type)| conform(value, data_type));
-                    // What does not fit the parent's column is none of its values.
-                    let Ok(values) = values.collect::<std::result::Result<Vec<_>, _>>() else { continue };
-                    keys.push((Key::from_values(&values), key));
-                }
+            let replaced = with_ids(state, &job.name, parent, source_columns, some.to_vec()).await?;
+            for (replaced, key) in replaced.iter().zip(some) {
+                let Some(replaced) = replaced else { continue };
+                let values = replaced.values()?.into_iter().zip(&types).map(|(value, data_type)| conform(value, data_type));
+                // What does not fit the parent's column is none of its values.
+                let Ok(values) = values.collect::<std::result::Result<Vec<_>, _>>() else { continue };
+                keys.push((Key::from_values(&values), key));
             }
             let wanted: Vec<Key> = keys.iter().map(|(target, _)| target.clone()).collect();
             let page = target.read_rows(&request, &wanted).await.context("side", "target")?;
-            let mut held: HashMap<Key, Key> = HashMap::with_capacity(page.row_count());
+            let mut held: HashMap<Key, Vec<Key>> = HashMap::with_capacity(page.row_count());
             for row in page.rows() {
                 let values = row.values()?;
-                let (referred, key) = values.split_at(reference.parent_columns.len());
-                held.insert(spelled(referred, &types)?, spelled(key, &key_types(parent))?);
+                let referred = spelled(&values[..reference.parent_columns.len()], &types)?;
+                held.entry(referred).or_default().push(Key::from_values(places.iter().map(|place| &values[*place])));
             }
-            for (target, key) in keys {
-                let Some(own) = held.get(&target) else { continue };
-                there.insert(if by_id { own } else { key }.clone(), key.clone());
-            }
+            there.extend(keys.into_iter().filter_map(|(target, key)| Some((key, held.get(&target)?.clone()))));
         }
-        if by_key || by_id {
-            self.forget_what_goes(parent, &scopes, &mut there, snapshot).await?;
-        }
-        let there: HashSet<Key> = there.into_values().collect();
+        let going = self.what_goes(parent, &scopes, &there, source_columns, snapshot).await?;
+        let stays = |(key, rows): &(&Key, Vec<Key>)| rows.iter().any(|row| !going.contains(row)).then(|| (*key).clone());
+        let there: HashSet<Key> = there.iter().filter_map(stays).collect();
         Ok(parents.into_iter().filter(|key| !there.contains(key)).collect())
     }
 
-    /// Takes those out that the source has lost, or that have left the filter, and that this very run is about to take away.
-    async fn forget_what_goes(
+    /// Returns the keys, as the target has them, of those rows of parents that the source has lost, or that have left the filter, and that
+    /// this very run is about to take away.
+    async fn what_goes(
         &self,
         parent: &EntityPlan,
         scopes: &[Scope],
-        there: &mut HashMap<Key, Key>,
+        there: &[(&Key, Vec<Key>)],
+        source_columns: &[String],
         snapshot: &mut dyn Snapshot,
-    ) -> Result<()> {
+    ) -> Result<HashSet<Key>> {
         let lost_go = self.job.deletes.mode == DeleteMode::Hard;
         let left_go = self.job.left_filter == LeftFilter::Delete && self.job.deletes.mode != DeleteMode::Soft;
         let filtered = parent.parsed_filter.is_some();
-        if there.is_empty() || !(lost_go || filtered && left_go) {
-            return Ok(());
+        if there.is_empty() || parent.is_keyless() || !(lost_go || filtered && left_go) {
+            return Ok(HashSet::new());
         }
-        let own = own_of(self.state, scopes, there).await?;
-        let own: Vec<Key> = own.into_iter().collect();
+        let known = self.known_as(parent, there, source_columns).await?;
+        let own: Vec<Key> = own_of(self.state, scopes, &known).await?.into_iter().collect();
+        let mut going = HashSet::new();
         for some in own.chunks(AT_ONCE) {
             let left = if filtered { present(parent, some, false, snapshot).await? } else { HashSet::new() };
             let goes = |key: &&Key| if left.contains(*key) { left_go } else { lost_go };
-            some.iter().filter(goes).for_each(|key| drop(there.remove(key)));
+            going.extend(some.iter().filter(goes).filter_map(|key| known.get(key)).flatten().cloned());
         }
-        Ok(())
+        Ok(going)
+    }
+
+    /// Returns rows of parents, by the keys that the ledger has for them. A reference to the key itself, in whatever order, says it; else the
+    /// target's row does.
+    async fn known_as(
+        &self,
+        parent: &EntityPlan,
+        there: &[(&Key, Vec<Key>)],
+        source_columns: &[String],
+    ) -> Result<HashMap<Key, Vec<Key>>> {
+        let place = |name: &String| source_columns.iter().position(|column| column == name);
+        let places: Option<Vec<usize>> = parent.key.iter().map(place).collect();
+        let mut known: HashMap<Key, Vec<Key>> = HashMap::new();
+        if let Some(places) = places.filter(|_| source_columns.len() == parent.key.len()) {
+            for (key, rows) in there {
+                let values = key.values()?;
+                let own = Key::from_values(places.iter().map(|place| &values[*place]));
+                known.entry(own).or_default().extend_from_slice(rows);
+            }
+            return Ok(known);
+        }
+        let types = key_types(parent);
+        let rows: Vec<&Key> = there.iter().flat_map(|(_, rows)| rows).collect();
+        for some in rows.chunks(AT_ONCE) {
+            let some: Vec<Key> = some.iter().map(|key| (*key).clone()).collect();
+            let sources = source_keys(self.state, &self.job.name, parent, &some).await?;
+            for (own, row) in sources.into_iter().zip(some) {
+                let Some(own) = own else { continue };
+                known.entry(spelled(&own.values()?, &types)?).or_default().push(row);
+            }
+        }
+        Ok(known)
     }
 }
 
@@ -256,7 +281,7 @@ fn spelled(values: &[Value<'_>], types: &[&DataType]) -> Result<Key> {
 
 /// Returns those of some keys that the ledger knows, or an earlier run could not delete: rows of this job's own, which go once the source
 /// has lost them and the target lets them. Others' rows may hold them for as long as they like: that makes them no parents again.
-async fn own_of(state: &dyn TargetState, scopes: &[Scope], keys: &HashMap<Key, Key>) -> Result<HashSet<Key>> {
+async fn own_of(state: &dyn TargetState, scopes: &[Scope], keys: &HashMap<Key, Vec<Key>>) -> Result<HashSet<Key>> {
     let mut own = HashSet::new();
     for scope in scopes {
         let mut after = None;
