@@ -36,7 +36,8 @@ pub(super) async fn give(
     let mut learned = false;
     for run in members {
         let scope = Scope { job: context.job.name.clone(), entity: run.entity.name.clone(), partition: 0 };
-        let mut visit = Give { context, entity: &run.entity, scope, reset: !run.occupied, transaction, learned: &mut learned };
+        let (reset, told) = (!run.occupied, false);
+        let mut visit = Give { context, entity: &run.entity, scope, reset, told, transaction, learned: &mut learned };
         for part in parts(run, &context.job.name) {
             part.scan(context, run, snapshot, &mut visit).await?;
         }
@@ -112,8 +113,10 @@ struct Give<'c> {
     context: &'c Context,
     entity: &'c EntityPlan,
     scope: Scope,
-    /// Whether the key map speaks of rows that somebody has removed.
+    /// Whether the key map speaks of rows that somebody has removed, as long as the transaction has not committed.
     reset: bool,
+    /// Whether the transaction has forgotten them.
+    told: bool,
     transaction: &'c mut Option<Box<dyn SinkTransaction>>,
     learned: &'c mut bool,
 }
@@ -159,7 +162,7 @@ impl Visit for Give<'_> {
             }
             Purpose::Adopt => {}
         }
-        let reset = std::mem::take(&mut self.reset);
+        let reset = self.reset && !std::mem::replace(&mut self.told, true);
         transaction.put_state(changes(&self.scope, KeyMapChanges { reset, entries, ..KeyMapChanges::default() })).await
     }
 }
