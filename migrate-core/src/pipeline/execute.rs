@@ -298,7 +298,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         snapshot = walk_again(context, plan, &runs, &EntityRun::is_incomplete, snapshot).await?;
     }
     if !context.leaves_rows_out() && context.purpose != Purpose::Adopt {
-        let swept = sweep(context, &runs, snapshot.as_mut()).await?;
+        let swept = sweep(context, &runs, &plan.left, snapshot.as_mut()).await?;
         if !swept.respelled.is_empty() {
             step(context, "rows that have other keys than this execution inserted them with");
             let which = |run: &EntityRun| swept.respelled.contains(&run.entity.name);

@@ -6,6 +6,7 @@
 //! ```
 
 mod batch;
+mod bonds;
 mod cascade;
 mod check;
 mod collisions;
@@ -22,6 +23,7 @@ mod forget;
 mod keyless;
 pub(crate) mod keymap;
 mod knot;
+mod known;
 mod late;
 mod links;
 mod mark;
@@ -123,7 +125,23 @@ impl Pipeline {
     /// # Errors
     /// As [`plan::build`].
     pub async fn plan(&self) -> Result<Plan> {
-        plan::build(&self.job, &self.options, &self.transformers, self.source.as_ref(), self.sink.as_ref()).await
+        let mut plan =
+            plan::build(&self.job, &self.options, &self.transformers, self.source.as_ref(), self.sink.as_ref()).await?;
+        if self.options.narrows() && plan.entities.iter().any(|entity| entity.generated.is_some()) {
+            // Rows that are left as they are may be known by the ids of those that go.
+            plan.left = self.plan_whole().await?.only(|entity| plan.entity(entity).is_some()).left;
+        }
+        Ok(plan)
+    }
+
+    /// Plans all of the job, of which a run may move a part, also where references that cannot be bound keep it from running: what it says of
+    /// entities that are left out.
+    ///
+    /// # Errors
+    /// As [`plan::build`], but for references that cannot be bound.
+    pub(crate) async fn plan_whole(&self) -> Result<Plan> {
+        let whole = RunOptions { entities: Vec::new(), stages: Vec::new(), ..self.options.clone() };
+        plan::build_any(&self.job, &whole, &self.transformers, self.source.as_ref(), self.sink.as_ref()).await
     }
 
     /// Returns the references between the job's entities, also where they keep it from running: reads both catalogs, writes nothing.

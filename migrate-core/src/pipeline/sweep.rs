@@ -9,6 +9,7 @@
 //! The walks cannot delete: parents are walked before their children, and only at the end is it known how many rows would go. What they
 //! miss is listed in the target, in the transaction that forgets it in the ledger, so that a crash in between loses nothing.
 
+use super::bonds::{self, Bond};
 use super::cascade;
 use super::context::Context;
 use super::entity::{EntityRun, holds_rows};
@@ -36,18 +37,26 @@ const MOST_HELD: u64 = 1_000;
 /// A gone row with its number in the list.
 pub(super) type Listed = (i64, GoneRow);
 
-/// Deals with all gone rows; returns how many were deleted or marked, with those that are not counted.
+/// Deals with all gone rows; returns how many were deleted or marked, with those that are not counted. Entities that the run has left as they
+/// are may have rows that are known by ids of those, which then stay.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`], before the first row has gone, if more would go than the job allows.
-pub(super) async fn sweep(context: &Context, runs: &[EntityRun], snapshot: &mut dyn Snapshot) -> Result<Outcome> {
+pub(super) async fn sweep(
+    context: &Context,
+    runs: &[EntityRun],
+    left: &[EntityPlan],
+    snapshot: &mut dyn Snapshot,
+) -> Result<Outcome> {
     let mut runs: Vec<&EntityRun> = runs.iter().filter(|r| !r.entity.is_keyless()).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.entity.level));
     let mut scopes = Vec::new();
     for run in &runs {
         for (partition, _) in context.state.checkpoints(&context.job.name, &run.entity.name).await? {
             let scope = Scope { job: context.job.name.clone(), entity: run.entity.name.clone(), partition };
-            scopes.push(Swept { run, scope, deleted: 0, own: 0, blocked: 0, refusal: None, may_be_last: true });
+            let bonds = bonds::bonds(&run.entity, left);
+            let (held, refusal) = (HashSet::new(), None);
+            scopes.push(Swept { run, scope, bonds, held, deleted: 0, own: 0, blocked: 0, refusal, may_be_last: true });
         }
     }
     for swept in &scopes {
@@ -133,6 +142,10 @@ impl Outcome {
 pub(super) struct Swept<'a> {
     pub(super) run: &'a EntityRun,
     pub(super) scope: Scope,
+    /// Entities that the run leaves out and whose rows are known by ids of these.
+    bonds: Vec<Bond<'a>>,
+    /// Rows, by their keys in the target, that stay as long as such rows are known.
+    held: HashSet<Key>,
     pub(super) deleted: u64,
     /// Deleted rows that this execution had brought itself.
     pub(super) own: u64,
@@ -157,6 +170,18 @@ impl Swept<'_> {
     pub(super) fn add(&mut self, went: Went) {
         self.own += went.own;
         self.deleted += went.counted;
+    }
+
+    /// Fails if rows that the run leaves out are still known by the ids of rows that would go, by their keys in the target.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Constraint`], as where the target checks that they refer to them.
+    pub(super) fn hold(&self, going: &[Key]) -> Result<()> {
+        if going.iter().any(|key| self.held.contains(key)) {
+            let message = "rows that are known by their ids have to go first";
+            return Err(Error::new(ErrorKind::Constraint, message).with("entity", &self.scope.entity));
+        }
+        Ok(())
     }
 }
 
@@ -244,6 +269,7 @@ async fn guard(context: &Context, runs: &[&EntityRun], scopes: &[Swept<'_>]) -> 
 async fn delete(context: &Context, swept: &mut Swept<'_>, whole: bool) -> Result<u64> {
     let (mut before, mut count) = (None, 0);
     (swept.blocked, swept.refusal) = (0, None);
+    swept.held = bonds::held(context, &swept.run.entity, &swept.scope, &swept.bonds).await?;
     loop {
         let rows = context.state.gone_rows(&swept.scope, before, AT_ONCE).await?;
         let Some((last, _)) = rows.last() else { return Ok(count) };
@@ -297,11 +323,12 @@ pub(super) async fn delete_rows(
     };
     let (own_sources, other_sources) = (keys(true), keys(false));
     let (state, job) = (context.state.as_ref(), &context.job.name);
-    // A row whose id the key map does not know is not there.
+    // A row whose id the key map does not know is not there: a run that leaves rows out lets none go that these are known by.
     let own: Vec<Key> = target_keys(state, job, entity, &own_sources).await?.into_iter().flatten().collect();
     let others: Vec<Key> = target_keys(state, job, entity, &other_sources).await?.into_iter().flatten().collect();
     let marks = context.job.deletes.mode == DeleteMode::Soft && context.job.deletes.column.is_some();
     let going: Vec<Key> = own.iter().chain(others.iter().filter(|_| !marks)).cloned().collect();
+    swept.hold(&going)?;
     let sources: Vec<Key> = own_sources.into_iter().chain(other_sources.into_iter().filter(|_| !marks)).collect();
     let leaving = Leaving::look(entity, transaction, sources, going).await?;
     for keys in [Some(&own), Some(&others).filter(|_| !marks)].into_iter().flatten() {

@@ -40,6 +40,20 @@ pub async fn build(job: &Job, options: &RunOptions, code: &Transformers, source:
     Ok(plan)
 }
 
+/// Plans a run of a job, also where references that cannot be bound keep it from running.
+///
+/// # Errors
+/// As [`build`], but for references that cannot be bound.
+pub(crate) async fn build_any(
+    job: &Job,
+    options: &RunOptions,
+    code: &Transformers,
+    source: &dyn Source,
+    sink: &dyn Sink,
+) -> Result<Plan> {
+    draft(job, options, code, source, sink).await.map(|(plan, _)| plan)
+}
+
 /// Returns the references between a job's entities, also where they keep it from running.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ mod stages;
 mod tables;
 mod united;
 
+pub(crate) use build::build_any;
 pub use build::{build, graph};
 pub use cascades::CascadePlan;
 pub(crate) use drift::remembered;

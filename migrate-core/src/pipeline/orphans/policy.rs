@@ -1,10 +1,10 @@
 //! Finds out, before anything is written, which parents are nowhere, for references whose orphans the job has a policy for.
 
 use super::{examples, find};
-use crate::diff::LedgerBlock;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::{DeleteMode, Job, LeftFilter, OrphanPolicy};
 use crate::pipeline::keymap::{source_keys, with_ids};
+use crate::pipeline::known::KnownKeys;
 use crate::pipeline::sweep::present;
 use crate::plan::{EntityPlan, Orphaned, Plan, ReferencePlan, instead_of_parent};
 use crate::sink::Sink;
@@ -21,8 +21,6 @@ const AT_ONCE: usize = 1_000;
 /// What else can be done, for a job file that says nothing.
 const HINT: &str =
     "; orphans = \"null\", \"quarantine\", \"placeholder\" or \"allow\" in the job file says what else becomes of such rows";
-/// Ledger blocks that are looked at together.
-const BLOCKS_AT_ONCE: usize = 64;
 
 /// Is told which parents of a reference are nowhere.
 pub(crate) type Allowed<'s> = dyn Fn(&EntityPlan, &ReferencePlan, &HashSet<Key>) + Sync + 's;
@@ -284,26 +282,9 @@ fn spelled(values: &[Value<'_>], types: &[&DataType]) -> Result<Key> {
 async fn own_of(state: &dyn TargetState, scopes: &[Scope], keys: &HashMap<Key, Vec<Key>>) -> Result<HashSet<Key>> {
     let mut own = HashSet::new();
     for scope in scopes {
-        let mut after = None;
-        loop {
-            let stored = state.ledger_blocks(scope, after, BLOCKS_AT_ONCE).await?;
-            let Some(last) = stored.last() else { break };
-            after = Some(last.ordinal);
-            for block in &stored {
-                let entries = LedgerBlock::unpack(block)?.entries.into_iter();
-                own.extend(entries.map(|entry| entry.key).filter(|key| keys.contains_key(key)));
-            }
-        }
-        let mut before = None;
-        loop {
-            let rows = match state.gone_rows(scope, before, AT_ONCE).await {
-                // State tables of an older version have no such list; a run adds it, empty.
-                Err(error) if error.kind() == ErrorKind::NotFound => break,
-                other => other?,
-            };
-            let Some((last, _)) = rows.last() else { break };
-            before = Some(*last);
-            own.extend(rows.into_iter().map(|(_, row)| Key::from_bytes(row.key)).filter(|key| keys.contains_key(key)));
+        let mut known = KnownKeys::of(state, scope);
+        while let Some(some) = known.next().await? {
+            own.extend(some.into_iter().filter(|key| keys.contains_key(key)));
         }
     }
     Ok(own)

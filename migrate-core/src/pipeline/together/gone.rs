@@ -112,6 +112,7 @@ async fn delete(context: &Context, scopes: &mut [Swept<'_>], rows: &[Gone], some
                 if keys.is_empty() {
                     continue;
                 }
+                swept.hold(&keys)?;
                 for chunk in keys.chunks(AT_ONCE) {
                     unbind(entity, transaction.as_mut(), chunk).await?;
                 }
