@@ -106,6 +106,31 @@ fn a_placeholder_stays_where_the_target_would_delete_rows_with_it_that_the_run_d
 }
 
 #[test]
+fn a_placeholder_is_no_difference_either_where_the_rows_that_refer_to_it_are_not_compared() {
+    for pair in PAIRS {
+        let project = Project::new();
+        let (source, target) = posts_sides(&project, pair);
+        let stages = "stages = [{ name = \"first\", entities = [\"events\"] }, { name = \"second\", entities = [\"posts\"] }]\n";
+        let job = format!("{stages}{}", posts_job("replace", "{ title = \"to come\" }"));
+        project.write_job(&source.url(), &target.url(), &format!("deletes = {{ mode = \"hard\", max = \"100%\" }}\n{job}"));
+        project.copy();
+        for narrow in [["--entity", "events"], ["--stage", "first"]] {
+            let verified = project.run(["verify", "--json", narrow[0], narrow[1]]).expect(0).json();
+            assert_eq!(verified["entities"].as_array().map(Vec::len), Some(1), "{pair:?} {narrow:?}: {verified}");
+            let _ = project.run(["verify", "--repair", narrow[0], narrow[1]]).expect(0);
+            let _ = project.run(["run", "--verify", narrow[0], narrow[1]]).expect(0);
+            assert_eq!(target.matching("events", "xmlid = 'setup'"), 1, "{pair:?} {narrow:?}");
+        }
+        // It is told from a row that is too much, and from one of its key at the source.
+        target.run("INSERT INTO events VALUES ('e9', 'of others', 'x')");
+        let verified = project.run(["verify", "--json", "--entity", "events"]).expect(4).json();
+        assert_eq!(verified["entities"][0]["extra"], 1, "{pair:?}: {verified}");
+        source.run("INSERT INTO events VALUES ('setup', 'real', 'x')");
+        project.run(["verify", "--entity", "events"]).expect(2).says(&["a row of the placeholder's key"]);
+    }
+}
+
+#[test]
 fn a_row_that_others_have_put_there_serves_as_placeholder_and_stays() {
     for pair in PAIRS {
         let project = Project::new();

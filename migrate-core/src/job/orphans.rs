@@ -1,5 +1,7 @@
 //! What a job does about rows whose parent is nowhere.
 
+use super::definition::Job;
+use super::entity::{Entities, Entity};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -38,5 +40,17 @@ impl fmt::Display for OrphanPolicy {
             OrphanPolicy::Placeholder => "placeholder",
             OrphanPolicy::Allow => "allow",
         })
+    }
+}
+
+impl Job {
+    /// Returns whether rows may be put in place of parents that are nowhere.
+    pub(crate) fn has_placeholders(&self) -> bool {
+        let of_entities: &[Entity] = match &self.entities {
+            Entities::All => &[],
+            Entities::List(list) => list,
+        };
+        let said = of_entities.iter().flat_map(|e| e.references.iter().map(|r| r.orphans).chain([e.orphans]));
+        said.chain([self.orphans]).any(|policy| policy == Some(OrphanPolicy::Placeholder))
     }
 }

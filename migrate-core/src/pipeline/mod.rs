@@ -134,6 +134,11 @@ impl Pipeline {
         Ok(plan)
     }
 
+    /// Returns whether a run moves only a part of the job's entities.
+    pub(crate) fn narrows(&self) -> bool {
+        self.options.narrows()
+    }
+
     /// Plans all of the job, of which a run may move a part, also where references that cannot be bound keep it from running: what it says of
     /// entities that are left out.
     ///

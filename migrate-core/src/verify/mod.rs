@@ -53,6 +53,7 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
         return Err(error.with("column", column));
     }
     let state = pipeline.sink.state();
+    let plan = with_placeholders(pipeline, plan).await?;
     let plan = with_orphans(pipeline, plan, state.as_ref()).await?;
     let remembers = state.exists().await.context("side", "target")?;
     let mut entities = Vec::with_capacity(plan.entities.len());
@@ -82,10 +83,23 @@ async fn compare(pipeline: &Pipeline) -> Result<VerifyReport> {
     Ok(VerifyReport { equal: entities.iter().all(EntityVerification::is_equal), entities })
 }
 
+/// Returns the plan with the placeholders that rows refer to which are not compared: only a plan of the whole job says them. All else is as a
+/// run of these entities alone has it.
+async fn with_placeholders(pipeline: &Pipeline, mut plan: Plan) -> Result<Plan> {
+    if pipeline.narrows() && pipeline.job.has_placeholders() {
+        let whole = pipeline.plan_whole().await?;
+        for entity in &mut plan.entities {
+            entity.placeholders = whole.entity(&entity.name).map(|whole| whole.placeholders.clone()).unwrap_or_default();
+        }
+    }
+    Ok(plan)
+}
+
 /// Returns the plan with the rows that a run would write without their parents.
 async fn with_orphans(pipeline: &Pipeline, plan: Plan, state: &dyn TargetState) -> Result<Plan> {
     let left_out = |policy: Option<OrphanPolicy>| policy.is_none_or(|policy| policy == OrphanPolicy::Fail);
-    if plan.entities.iter().flat_map(|e| &e.references).all(|reference| left_out(reference.orphans)) {
+    let minded = plan.entities.iter().flat_map(|e| &e.references).any(|reference| !left_out(reference.orphans));
+    if !minded && plan.entities.iter().all(|entity| entity.placeholders.is_empty()) {
         return Ok(plan);
     }
     let mut snapshot = pipeline.source.open_snapshot().await.context("side", "source")?;
