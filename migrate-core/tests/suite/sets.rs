@@ -289,6 +289,40 @@ async fn what_has_left_the_filter_stays_unless_the_job_says_otherwise_and_a_guar
 }
 
 #[tokio::test]
+async fn the_guard_counts_what_all_parts_would_lose_before_the_first_one_loses_anything() {
+    for (most, lost, allowed) in [(4, 1, false), (4, 2, false), (4, 2, true), (1_000_000, 1, false), (1_000_000, 1, true)] {
+        let mut bench = Bench::new(Mode::Replace, false);
+        // Few sets at a time: each part commits by itself, and none loses as much as is allowed.
+        bench.options = RunOptions::new().with_multiset_rows(most);
+        for order in 1..=10 {
+            insert(&bench.from, "orders", &[order, 10 + order]);
+            [5, 6, 7].iter().for_each(|item| insert(&bench.from, "lines", &[order, *item]));
+        }
+        bench.copy().await;
+        for order in 1..=10 {
+            [5, 6][..lost].iter().for_each(|item| remove(&bench.from, order, Some(*item)));
+        }
+        let all = 10 * lost as u64;
+        bench.job.deletes = Deletes::new(DeleteMode::Hard).with_max(DeleteGuard::Rows(all - u64::from(!allowed)));
+        let before = said(&bench.to);
+        let case = format!("{most} {lost} {allowed}");
+        if allowed {
+            let counters = bench.copy().await;
+            assert_eq!((counters.deleted, counters.inserted), (30, 30 - all), "{case}");
+            bench.assert_arrived(&case).await;
+            continue;
+        }
+        let deletes = bench.to.faults().calls(Call::Delete);
+        let report = bench.run().await;
+        assert_eq!(report.error_kind, Some(ErrorKind::Refused), "{case}: {report:?}");
+        let error = report.error.expect("an error");
+        assert!(error.contains(&format!("{all} of 30 rows")) && error.contains("nothing was deleted"), "{case}: {error}");
+        assert_eq!(said(&bench.to), before, "{case}");
+        assert_eq!(bench.to.faults().calls(Call::Delete), deletes, "{case}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_replaced_is_refused_before_anything_is_written() {
     let refusal = async |lines: Entity| {
         let mut bench = Bench::new(Mode::Replace, false);

@@ -14,26 +14,29 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 impl Sets {
+    /// Compares a part of the sets, and returns what is to be done without doing it.
+    pub(super) async fn count(&mut self, snapshot: &mut dyn Snapshot, part: (u64, u64)) -> Result<Difference> {
+        let _room = self.room().await?;
+        let known = self.checkpoint().await?;
+        let (tally, _) = self.compare(snapshot, part, known.as_ref()).await?;
+        Ok(tally.difference(self.rules()))
+    }
+
     /// Compares a part of the sets and brings those that differ. Returns what became of the rows, those of the parts before among them.
     pub(super) async fn bring(&mut self, snapshot: &mut dyn Snapshot, part: (u64, u64), before: Counters) -> Result<Counters> {
         let _room = self.room().await?;
         let known = self.checkpoint().await?;
-        let (mut tally, first) = (Tally::new(part), part.0 == 0);
-        let seen = self.read_source(snapshot, &mut tally, first).await?;
-        let refused = seen.quarantined;
-        self.read_ledger(known.as_ref(), &mut tally).await?;
-        self.read_target(&mut tally).await?;
-        let rules = self.rules();
-        if rules.keeps_left && tally.iter().any(|(_, set)| set.fate(rules) == Fate::Gone && !set.own) {
-            self.look_beyond_filter(snapshot, &mut tally).await?;
-        }
+        let (tally, seen) = self.compare(snapshot, part, known.as_ref()).await?;
+        let (rules, first, refused) = (self.rules(), part.0 == 0, seen.quarantined);
         let all = tally.difference(rules);
         let mut counters = before;
         counters.add(&seen);
         counters.inserted += all.inserted;
         count_rest(self.context.job.mode, &mut counters, all.rest);
         counters.deleted = known.as_ref().filter(|c| c.execution == self.context.execution).map_or(0, |c| c.counters.deleted);
-        self.guard(&all)?;
+        if part.1 == 1 && self.is_guarded() {
+            self.guard(&all)?;
+        }
         self.context.check_quarantine(&counters, self.rows, true)?;
         let last = part.0 + 1 == part.1;
         let released = if first { released(&self.context, &self.plan.scope, refused).await? } else { Vec::new() };
@@ -58,6 +61,24 @@ impl Sets {
         Ok(counters)
     }
 
+    /// Counts what both sides hold of a part of the sets. Returns it with what is wrong with rows.
+    async fn compare(
+        &self,
+        snapshot: &mut dyn Snapshot,
+        part: (u64, u64),
+        known: Option<&Checkpoint>,
+    ) -> Result<(Tally, Counters)> {
+        let mut tally = Tally::new(part);
+        let seen = self.read_source(snapshot, &mut tally, part.0 == 0).await?;
+        self.read_ledger(known, &mut tally).await?;
+        self.read_target(&mut tally).await?;
+        let rules = self.rules();
+        if rules.keeps_left && tally.iter().any(|(_, set)| set.fate(rules) == Fate::Gone && !set.own) {
+            self.look_beyond_filter(snapshot, &mut tally).await?;
+        }
+        Ok((tally, seen))
+    }
+
     /// Waits for the room that the sets of a part take.
     async fn room(&self) -> Result<OwnedSemaphorePermit> {
         let most = self.context.limits.multiset;
@@ -67,9 +88,14 @@ impl Sets {
         room.map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))
     }
 
-    fn guard(&self, all: &Difference) -> Result<()> {
-        let guarded = self.context.job.deletes.mode == DeleteMode::Hard;
-        if !guarded || self.context.limits.deletes.allows(all.lost, all.held) {
+    /// Whether the job limits how many rows may go.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.context.job.deletes.mode == DeleteMode::Hard
+    }
+
+    /// Refuses what is more than may go. Where there are several parts, the first one's commit comes after all of them were counted.
+    pub(super) fn guard(&self, all: &Difference) -> Result<()> {
+        if self.context.limits.deletes.allows(all.lost, all.held) {
             return Ok(());
         }
         let message = format!(

@@ -8,7 +8,7 @@
 //!
 //! What is compared is what the target holds, so that a run which was cut anywhere is simply made again. The ledger remembers whose rows the
 //! job has brought: only those go once the source has none. Where there are more parents than may be kept in memory they are brought in
-//! several parts, each by a look at both sides and a commit of its own.
+//! several parts, each by a look at both sides and a commit of its own, and what all of them would lose is counted before the first.
 
 mod bring;
 mod ledger;
@@ -32,7 +32,7 @@ use crate::value::canonical::{self, Checksum};
 use crate::value::{Key, Page};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tally::{Rules, Tally};
+use tally::{Difference, Rules, Tally};
 
 /// Bytes of a page of the target that is looked through.
 const PAGE_BYTES: usize = 256 << 10;
@@ -71,27 +71,43 @@ impl Sets {
         let remembered = self.remembered(self.checkpoint().await?.as_ref()).await?;
         // As many parents as rows at most, and those that the source has lost.
         let parts = self.rows.saturating_add(remembered).div_ceil(most).max(1);
+        if parts > 1 && self.is_guarded() {
+            let mut all = Difference::default();
+            for number in 0..parts {
+                let mut backoff = Backoff::default();
+                let part = loop {
+                    match self.count(snapshot, (number, parts)).await {
+                        Ok(part) => break part,
+                        Err(error) => self.again(&mut backoff, error).await?,
+                    }
+                };
+                (all.lost, all.held) = (all.lost + part.lost, all.held + part.held);
+            }
+            self.guard(&all)?;
+        }
         let mut counters = Counters::default();
         for number in 0..parts {
             let mut backoff = Backoff::default();
-            loop {
-                let tried = self.bring(snapshot, (number, parts), counters).await;
-                match tried {
-                    Ok(sum) => {
-                        counters = sum;
-                        break;
-                    }
-                    Err(error) if error.kind().retry() == Retry::Never => return Err(error),
-                    // Whether a commit has happened is seen by what is there.
-                    Err(error) => backoff.wait(&self.context, Some(&self.plan.entity.name), &error).await?,
+            counters = loop {
+                match self.bring(snapshot, (number, parts), counters).await {
+                    Ok(sum) => break sum,
+                    Err(error) => self.again(&mut backoff, error).await?,
                 }
-                self.context.state.settle(&self.context.fence).await?;
-            }
+            };
         }
         if counters.pending > 0 && self.context.purpose == Purpose::Run {
             self.start.incomplete.store(true, Ordering::Relaxed);
         }
         Ok(counters)
+    }
+
+    /// Waits until what has failed may be tried again. Whether a commit has happened is seen by what is there.
+    async fn again(&self, backoff: &mut Backoff, error: Error) -> Result<()> {
+        if error.kind().retry() == Retry::Never {
+            return Err(error);
+        }
+        backoff.wait(&self.context, Some(&self.plan.entity.name), &error).await?;
+        self.context.state.settle(&self.context.fence).await
     }
 
     /// Returns what is remembered of the entity, where it says anything of it.
