@@ -1,9 +1,9 @@
 //! Turns pages of source rows into pages of target rows: conformed, keyed and checksummed.
 
 use super::keymap::{Replaced, RowIds, Translated};
-use super::orphans::Rules;
+use super::orphans::{Bereft, Rules};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{ColumnPlan, EntityPlan};
+use crate::plan::{ColumnPlan, EntityPlan, SetPlan};
 use crate::value::canonical::{self, Checksum};
 use crate::value::conform::{conform, is_identity};
 use crate::value::{DataType, Encoding, Key, Page, PageBuilder, PageColumn, RowRef, Value};
@@ -44,6 +44,8 @@ pub(crate) struct ShapedRow {
 pub(crate) struct RowRefusal {
     pub(crate) column: Option<String>,
     pub(crate) reason: String,
+    /// What tells the set that the row belongs to, where rows are replaced in sets and it can be told.
+    pub(crate) set: Option<Key>,
 }
 
 /// Shapes the pages of one entity.
@@ -119,6 +121,7 @@ impl Shaper {
         let shaped = if let Some(whole) = &recipe.whole {
             for (place, row) in page.rows().enumerate() {
                 let outcome = checksum_whole(&self.entity, recipe, row, &mut keys, &mut self.scratch)?;
+                let outcome = with_set(outcome, &self.entity, recipe, row, None)?;
                 let key = Key::from_values(&keys);
                 let place = outcome.map(|()| place as u32);
                 let checksum = canonical::checksum(&self.scratch);
@@ -136,6 +139,7 @@ impl Shaper {
                 let (page, canonical) = (&mut builder, &mut self.scratch);
                 let mut made = Made { page, canonical, lacks_parent: false, is_orphan: false };
                 let outcome = conform_row(&self.entity, recipe, row, replaced, &mut keys, &mut made)?;
+                let outcome = with_set(outcome, &self.entity, recipe, row, replaced)?;
                 let Made { lacks_parent, is_orphan, .. } = made;
                 let place = builder.row_count() as u32;
                 if outcome.is_ok() {
@@ -200,6 +204,13 @@ impl Made<'_> {
 
 type RowOutcome = std::result::Result<(), RowRefusal>;
 
+/// A row's values, as they are before each is conformed to its column.
+struct Taken<'p> {
+    values: Vec<Option<Value<'p>>>,
+    bereft: Bereft,
+    outcome: RowOutcome,
+}
+
 /// Computes the canonical bytes of a row that is the target's as it stands.
 fn checksum_whole<'p>(
     entity: &EntityPlan,
@@ -240,15 +251,8 @@ fn checksum_whole<'p>(
     Ok(outcome)
 }
 
-fn conform_row<'p>(
-    entity: &EntityPlan,
-    recipe: &Recipe,
-    row: RowRef<'p>,
-    replaced: Option<(&Translated, usize)>,
-    keys: &mut Vec<Value<'p>>,
-    made: &mut Made<'_>,
-) -> Result<RowOutcome> {
-    keys.clear();
+/// Decodes a row, and takes its values through the entity's transformation.
+fn take<'p>(entity: &EntityPlan, recipe: &Recipe, row: RowRef<'p>) -> Result<Taken<'p>> {
     // One walk over the cells: `recipe.steps` mostly follows their order, so values are decoded once and kept by place.
     let mut values: Vec<Option<Value<'p>>> = Vec::with_capacity(recipe.sources.len());
     let mut outcome: RowOutcome = Ok(());
@@ -266,8 +270,8 @@ fn conform_row<'p>(
         }
     }
     let bereft = recipe.orphans.as_ref().and_then(|rules| rules.look(&values)).unwrap_or_default();
-    if let Some((column, reason)) = bereft.refused {
-        outcome = outcome.and(Err(refusal(&column, reason)));
+    if let Some((column, reason)) = &bereft.refused {
+        outcome = outcome.and(Err(refusal(column, reason.clone())));
     }
     if let Some(transform) = &entity.transform {
         // What could not be decoded is NULL to the steps; its row is refused all the same, with its key.
@@ -278,6 +282,19 @@ fn conform_row<'p>(
             outcome = outcome.and(Err(refusal(&refused.column, refused.reason)));
         }
     }
+    Ok(Taken { values, bereft, outcome })
+}
+
+fn conform_row<'p>(
+    entity: &EntityPlan,
+    recipe: &Recipe,
+    row: RowRef<'p>,
+    replaced: Option<(&Translated, usize)>,
+    keys: &mut Vec<Value<'p>>,
+    made: &mut Made<'_>,
+) -> Result<RowOutcome> {
+    keys.clear();
+    let Taken { mut values, bereft, outcome } = take(entity, recipe, row)?;
     for &place in &recipe.key {
         keys.push(values[place].clone().unwrap_or(Value::Null));
     }
@@ -336,6 +353,55 @@ fn conform_row<'p>(
     Ok(Ok(()))
 }
 
+/// Adds to a refusal what tells the row's set.
+fn with_set(
+    outcome: RowOutcome,
+    entity: &EntityPlan,
+    recipe: &Recipe,
+    row: RowRef<'_>,
+    replaced: Option<(&Translated, usize)>,
+) -> Result<RowOutcome> {
+    match (outcome, &entity.set) {
+        (Err(refusal), Some(set)) => {
+            let set = set_of_refused(entity, set, &refusal, (recipe, row, replaced))?;
+            Ok(Err(RowRefusal { set, ..refusal }))
+        }
+        (outcome, _) => Ok(outcome),
+    }
+}
+
+/// Returns what tells the set of a refused row, as it would be written; `None` if that is among what was refused.
+fn set_of_refused(
+    entity: &EntityPlan,
+    set: &SetPlan,
+    refusal: &RowRefusal,
+    (recipe, row, replaced): (&Recipe, RowRef<'_>, Option<(&Translated, usize)>),
+) -> Result<Option<Key>> {
+    let Taken { values, bereft, .. } = take(entity, recipe, row)?;
+    let mut told = Vec::with_capacity(set.target.len());
+    for name in &set.target {
+        let Some(at) = entity.columns.iter().position(|column| &column.target == name) else { continue };
+        let (step, column) = (&recipe.steps[at], &entity.columns[at]);
+        let instead = bereft.instead.iter().find(|(place, _)| *place == at);
+        let value = match (instead, replaced.and_then(|(translated, row)| translated.cell(at, row)), step.from) {
+            (Some((_, value)), _, _) | (None, Some(Replaced::Value(value)), _) => Some(value.clone()),
+            (None, Some(Replaced::Missing { late: true }), _) => Some(Value::Null),
+            (None, Some(Replaced::Missing { late: false }), _) => None,
+            (None, None, Some(place)) if step.identity => values[place].clone(),
+            (None, None, Some(place)) => values[place].clone().and_then(|value| conform(value, &column.target_type).ok()),
+            (None, None, None) => Some(column.constant.clone().unwrap_or(Value::Null)),
+        };
+        // A step that refuses a value leaves NULL in its place.
+        let names = [Some(&column.target), column.source.as_ref()];
+        let is_refused = refusal.column.as_ref().is_some_and(|refused| names.contains(&Some(refused)));
+        match value.filter(|value| !(is_refused && value.is_null())) {
+            Some(value) => told.push(value),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(Key::from_values(&told)))
+}
+
 const PARENT_UNKNOWN: &str = "the row that it refers to is not in the target, so that no id is known for it";
 const NULL_REFUSED: &str = "the column refuses NULL";
 
@@ -349,7 +415,7 @@ fn decoding(error: Error) -> Result<String> {
 }
 
 fn refusal(column: &str, reason: String) -> RowRefusal {
-    RowRefusal { column: Some(column.to_owned()), reason }
+    RowRefusal { column: Some(column.to_owned()), reason, set: None }
 }
 
 fn borrowed<'a>(constant: &'a Value<'static>) -> Value<'static> {

@@ -9,7 +9,7 @@ pub(super) use check::look;
 pub(crate) use placeholder::check as check_placeholders;
 pub(crate) use policy::{Search, Settled};
 pub(super) use rules::Condition;
-pub(crate) use rules::Rules;
+pub(crate) use rules::{Bereft, Rules};
 
 use crate::error::Result;
 use crate::filter::{Filter, Parameter};

@@ -21,7 +21,7 @@ use super::fingerprint::{Trust, trust};
 use super::keymap::{Give, Translator};
 use super::reader::ReadPlan;
 use super::retry::Backoff;
-use super::shape::{Shaped, Shaper, mirrored};
+use super::shape::{Shaped, ShapedRow, Shaper, mirrored};
 use super::walk::Start;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::filter::Filter;
@@ -137,8 +137,16 @@ impl Sets {
         Ok(canonical::checksum(Key::from_values(&values).as_bytes()))
     }
 
+    /// Returns the parent of a row; of a refused one `None` where it cannot be told.
+    fn parent_of_any(&self, shaped: &Shaped, row: &ShapedRow) -> Result<Option<Checksum>> {
+        match &row.place {
+            Ok(place) => self.parent_of(&shaped.page, *place).map(Some),
+            Err(refusal) => Ok(refusal.set.as_ref().map(|set| canonical::checksum(set.as_bytes()))),
+        }
+    }
+
     /// Counts the source's rows: the sets of the part in the tally, and what is wrong with rows in the counters that are returned. Refused rows
-    /// are of no parent, and are the first part's.
+    /// are counted by the first part.
     async fn read_source(&self, snapshot: &mut dyn Snapshot, tally: &mut Tally, first: bool) -> Result<Counters> {
         let mut seen = Counters::default();
         let mut reading = self.read(self.plan.entity.parsed_filter.as_ref());
@@ -148,13 +156,14 @@ impl Sets {
                 seen.quarantined += shaped.rows.iter().filter(|row| row.place.is_err()).count() as u64;
             }
             for row in &shaped.rows {
-                let Ok(place) = row.place else {
+                let set = self.parent_of_any(&shaped, row)?.and_then(|parent| tally.entry(parent));
+                if row.place.is_err() {
                     // Its parent may be let in by a later walk.
                     self.start.refused.fetch_or(row.lacks_parent, Ordering::Relaxed);
+                    set.into_iter().for_each(|set| set.refused = true);
                     continue;
-                };
-                let parent = self.parent_of(&shaped.page, place)?;
-                let Some(set) = tally.entry(parent) else { continue };
+                }
+                let Some(set) = set else { continue };
                 set.now = set.now.checked_add(1).ok_or_else(|| self.too_many())?;
                 set.now_sum = set.now_sum.wrapping_add(u128::from_be_bytes(row.checksum));
                 seen.orphans += u64::from(row.is_orphan);
@@ -193,8 +202,8 @@ impl Sets {
         let mut reading = self.read(None);
         while let Some(shaped) = reading.next(snapshot).await? {
             for row in &shaped.rows {
-                let Ok(place) = row.place else { continue };
-                if let Some(set) = tally.get_mut(&self.parent_of(&shaped.page, place)?) {
+                let parent = self.parent_of_any(&shaped, row)?;
+                if let Some(set) = parent.and_then(|parent| tally.get_mut(&parent)) {
                     set.left = true;
                 }
             }

@@ -7,6 +7,9 @@
 //! none      yes       any               gone: the target's go
 //! none      no        any               none of the job's
 //! ```
+//!
+//! A set of which the source has a row that is refused is left as the target has it, unless the target has none of it: some of it, or nothing,
+//! would come in the place of the whole.
 
 use crate::job::Mode;
 use crate::value::canonical::Checksum;
@@ -27,6 +30,8 @@ pub(super) struct Set {
     pub(super) own: bool,
     /// Whether the source has rows of it beyond the entity's filter.
     pub(super) left: bool,
+    /// Whether the source has rows of it that are refused.
+    pub(super) refused: bool,
 }
 
 /// What becomes of a parent's rows.
@@ -61,6 +66,7 @@ impl Set {
         let append = rules.mode == Mode::Append && !self.own;
         match (self.now, self.was) {
             (0, 0) => Fate::Forgotten,
+            (_, 1..) if self.refused && !same => Fate::Left,
             (0, _) if append || (rules.keeps_left && self.left && !self.own) => Fate::Left,
             (0, _) => Fate::Gone,
             _ if same => Fate::Equal,
@@ -110,7 +116,11 @@ impl Tally {
             match set.fate(rules) {
                 Fate::Equal if set.own => all.inserted += now,
                 Fate::Equal => all.rest += now,
-                Fate::Left => all.rest += now,
+                Fate::Left => {
+                    let own = if set.own { now.min(was) } else { 0 };
+                    all.inserted += own;
+                    all.rest += now - own;
+                }
                 Fate::Replaced => {
                     all.inserted += now;
                     all.coming += now;
@@ -125,7 +135,8 @@ impl Tally {
             }
             all.remembers |= match set.fate(rules) {
                 Fate::Equal => !set.known && rules.mode != Mode::Append,
-                Fate::Replaced | Fate::Gone | Fate::Forgotten => true,
+                Fate::Replaced | Fate::Gone => true,
+                Fate::Forgotten => set.known,
                 Fate::Left => false,
             };
         }

@@ -80,7 +80,7 @@ impl Walk {
             Some(constraint) => format!("{} (constraint {constraint})", error.message()),
             None => error.message().to_owned(),
         };
-        self.refused.insert(key, RowRefusal { column: context("column"), reason });
+        self.refused.insert(key, RowRefusal { column: context("column"), reason, set: None });
         if self.late.is_empty() {
             // Each is found by a batch that failed: where there are too many, not all are looked for. One that waits for its parent is
             // refused too, and goes to no quarantine.
