@@ -86,6 +86,58 @@ fn a_stage_that_contradicts_a_reference_which_cannot_wait_is_refused_by_its_name
 }
 
 #[test]
+fn details_that_are_written_once_cannot_come_before_their_parents_unless_these_are_given_ids() {
+    const TABLES: &str = "CREATE TABLE orders (id integer PRIMARY KEY, code text NOT NULL UNIQUE);
+        CREATE TABLE lines (order_id integer REFERENCES orders (id), item text);";
+    for (from, to) in PAIRS {
+        let order = stages(&[("details", "[\"lines\"]"), ("base", "[\"orders\"]")]);
+        let bound = "references = [{ columns = [\"order_id\"], entity = \"orders\", bind = \"late\" }]\n";
+        for set in ["", "replace_per = [\"order_id\"]\n"] {
+            for (exists, order, reference) in
+                [(true, &order[..], ""), (false, &order[..], ""), (true, "", bound), (false, "", bound)]
+            {
+                let case = format!("{from:?} {to:?} {set} {exists} {reference}");
+                let project = Project::new();
+                let (source, target) = (Database::new(from, project.path(), "a"), Database::new(to, project.path(), "b"));
+                source.run(TABLES);
+                source.run("INSERT INTO orders VALUES (1, 'a'); INSERT INTO lines VALUES (1, 'x')");
+                if exists {
+                    target.run(TABLES);
+                }
+                let entities = format!(
+                    "[[jobs.copy.entities]]\nsource = \"orders\"\n[[jobs.copy.entities]]\nsource = \"lines\"\n{set}{reference}"
+                );
+                project.write_job(&source.url(), &target.url(), &format!("{order}{entities}"));
+                for command in ["plan", "run"] {
+                    let refused = project.run([command]).expect(2);
+                    refused.says(&["lines", "order_id", "orders", "without a key", "written once"]);
+                }
+                assert_eq!(target.count("orders"), 0, "{case}");
+                if exists {
+                    continue;
+                }
+                // In the order of the references they arrive.
+                project.write_job(&source.url(), &target.url(), &entities.replace(reference, ""));
+                project.copy();
+                assert_eq!(target.matching("lines", "order_id = 1"), 1, "{case}");
+            }
+        }
+        // Ids that the target gives are known only once their rows are there, and NULL stands in their place.
+        let project = Project::new();
+        let (source, target) = (Database::new(from, project.path(), "a"), Database::new(to, project.path(), "b"));
+        source.run(TABLES);
+        source.run("INSERT INTO orders VALUES (71, 'a'); INSERT INTO lines VALUES (71, 'x')");
+        let serial = if to == Engine::Sqlite { "INTEGER PRIMARY KEY" } else { "serial PRIMARY KEY" };
+        target.run(&TABLES.replace("integer PRIMARY KEY", serial));
+        let entities = "[[jobs.copy.entities]]\nsource = \"orders\"\nkey = [\"code\"]\ngenerated = [\"id\"]\n\
+                        [[jobs.copy.entities]]\nsource = \"lines\"\nreplace_per = [\"order_id\"]\n";
+        project.write_job(&source.url(), &target.url(), &format!("mode = \"replace\"\n{order}{entities}"));
+        project.copy();
+        assert_eq!(target.matching("lines", "order_id IN (SELECT id FROM orders)"), 1, "{from:?} {to:?}");
+    }
+}
+
+#[test]
 fn one_stage_runs_alone_and_entities_without_a_stage_or_stages_without_entities_are_refused() {
     let project = Project::new();
     let (source, target) =

@@ -27,7 +27,8 @@ pub(super) fn overridden(
         (Bind::Order, Bond::Loose) => Ok(Some(Bond::Nullable)),
         (Bind::Order, _) => Ok(Some(held.min(Bond::Nullable))),
         (Bind::Late, Bond::Rigid) => {
-            Err(refused(child, parent, reference, "a column of it is never NULL, or belongs to the key, and cannot wait"))
+            let why = references::why_rigid(child, &reference.columns);
+            Err(refused(child, parent, reference, &format!("it cannot wait: {why}")))
         }
         (Bind::Late, Bond::Loose) | (Bind::Together, _) if firm == Bond::Loose || reference.check == ReferenceCheck::Never => {
             Err(refused(child, parent, reference, "nothing of the target checks it, so that it is written as it is"))

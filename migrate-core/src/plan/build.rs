@@ -415,8 +415,11 @@ async fn refuse(refusals: &[Refusal], job: &str, sink: &dyn Sink) -> Result<()> 
                         refusal.path
                     ),
                     false => format!(
-                        "existing tables refer to one another in a cycle, which cannot be filled row by row: {}; let the job create them, or drop these references for the load",
-                        refusal.path
+                        "existing tables refer to one another in a cycle, which cannot be filled row by row: {}; {}let the job create them, or drop these references for the load",
+                        refusal.path,
+                        refusal.keyless.as_ref().map_or_else(String::new, |name| format!(
+                            "give {name} a key, without which its rows are written once, "
+                        ))
                     ),
                 };
                 return Err(Error::new(ErrorKind::Schema, message).with("entity", entity));

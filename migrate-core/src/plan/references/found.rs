@@ -107,10 +107,26 @@ pub(in crate::plan) fn bond(child: &EntityPlan, key: &ForeignKey) -> Bond {
         // What is not written is NULL, and refers to nothing.
         return Bond::Loose;
     }
-    let open = |name: &String| is_open(child, name);
+    // Rows without a key are written once, and nothing completes them; only ids that the target gives stand as NULL before they are known.
+    let waits = |name: &String| !child.is_keyless() || child.translations.iter().any(|translation| &translation.target == name);
+    let open = |name: &String| is_open(child, name) && waits(name);
     // One NULL among its columns frees a row of a reference, unless it must be full: then all must be NULL.
     let nullable = if key.match_full { key.columns.iter().all(open) } else { key.columns.iter().any(open) };
     if nullable { Bond::Nullable } else { Bond::Rigid }
+}
+
+/// Why a reference cannot wait for its parents, whose columns the target holds as firmly as can be.
+pub(in crate::plan) fn why_rigid(child: &EntityPlan, columns: &[String]) -> &'static str {
+    if waits_but_for_a_key(child, columns) {
+        "rows without a key are written once, and cannot be completed"
+    } else {
+        "a column of it is never NULL, or belongs to the key"
+    }
+}
+
+/// Whether rows could wait for a parent if they had a key, by which they are completed.
+pub(super) fn waits_but_for_a_key(child: &EntityPlan, columns: &[String]) -> bool {
+    child.is_keyless() && columns.iter().any(|name| is_open(child, name))
 }
 
 /// Whether a column of the target may be NULL for a while.

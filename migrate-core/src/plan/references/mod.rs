@@ -7,7 +7,7 @@
 mod found;
 mod order;
 
-pub(super) use found::{bond, is_from_source, is_open};
+pub(super) use found::{bond, is_from_source, is_open, why_rigid};
 pub(super) use order::plan;
 
 use super::entity::EntityPlan;
@@ -178,6 +178,8 @@ pub(super) struct Refusal {
     pub(super) path: String,
     /// Whether the cycle is one of ids that the target gives.
     pub(super) by_new_ids: bool,
+    /// The entity whose rows could be completed later if they had a key.
+    pub(super) keyless: Option<String>,
     /// What is wrong where not a cycle but the order of the job's stages is: no run can begin so.
     pub(super) against: Option<String>,
 }
@@ -187,16 +189,17 @@ impl Refusal {
         let stage = |entity: &EntityPlan| entity.stage.clone().unwrap_or_default();
         let (from, to) = (stage(child), stage(parent));
         let message = format!(
-            "the stage \"{from}\" comes before \"{to}\", but its entity {} refers by ({}) to {}, and the reference cannot wait: the column is \
-             never NULL; put {} into an earlier stage, or {} into a later one",
+            "the stage \"{from}\" comes before \"{to}\", but its entity {} refers by ({}) to {}, and the reference cannot wait: {}; put {} \
+             into an earlier stage, or {} into a later one",
             child.name,
             reference.columns.join(", "),
             parent.name,
+            why_rigid(child, &reference.columns),
             parent.name,
             child.name,
         );
         let entities = vec![child.name.clone(), parent.name.clone()];
-        Refusal { entities, path: String::new(), by_new_ids: false, against: Some(message) }
+        Refusal { entities, path: String::new(), by_new_ids: false, keyless: None, against: Some(message) }
     }
 }
 

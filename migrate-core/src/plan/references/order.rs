@@ -1,6 +1,6 @@
 //! Parents before children, and what is done where no order does.
 
-use super::found::{bond, is_open, references_of};
+use super::found::{bond, is_open, references_of, waits_but_for_a_key};
 use super::{Binding, Cycles, LateReference, ReferenceCheck, Refusal, TogetherPlan};
 use crate::binding::{Bond, Edge, Schedule, Staged, Timing, schedule_stages, spell_cycle, spell_cycle_over, with_partitions};
 use crate::error::Result;
@@ -111,6 +111,8 @@ pub(in crate::plan) fn plan(
                     entities: names.to_vec(),
                     path: spelled(spell_cycle_over(*edge, &kept)),
                     by_new_ids,
+                    keyless: waits_but_for_a_key(&entities[edge.child], &reference.columns)
+                        .then(|| entities[edge.child].name.clone()),
                     against: None,
                 });
             }
