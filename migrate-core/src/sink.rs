@@ -299,6 +299,15 @@ pub trait SinkTransaction: Send {
     /// load), or [`crate::ErrorKind::Constraint`] where it does not.
     async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>>;
 
+    /// Marks rows that are there as deleted, by the columns of the page beside their key, and returns what became of each: by default it
+    /// writes them as [`SinkTransaction::write`] does. A mark may be the time, which does not say what is done.
+    ///
+    /// # Errors
+    /// As [`SinkTransaction::write`].
+    async fn mark(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>> {
+        self.write(request).await
+    }
+
     /// Reads the rows of these keys as the transaction sees them, in any order, and keeps others from changing them until it ends,
     /// where the engine can, unless it has [written](PageRequest::written) them itself. The request's range, filter and limits are passed over; [`Page::next`] is `None`. Keys are compared as the
     /// table's own index does, or [to the letter](PageRequest::to_the_letter) as [`SinkTransaction::delete`] does.

@@ -317,3 +317,37 @@ fn a_plan_names_no_empty_type_for_what_the_job_sets() {
     let plan = project.run(["plan"]).expect(0).output();
     assert!(plan.contains("column t4: what the job sets goes into integer"), "{plan}");
 }
+
+#[test]
+fn a_plan_holds_whenever_the_rows_are_marked_that_the_source_has_lost_in_every_direction() {
+    for (from, to) in PAIRS {
+        let types = match to {
+            Engine::Postgres(_) => &["timestamptz", "timestamp", "text", "bigint", "boolean"][..],
+            Engine::Sqlite => &["TIMESTAMP", "TEXT", "INTEGER", "BOOLEAN"],
+        };
+        for column in types {
+            let project = Project::new();
+            let source = Database::new(from, project.path(), "source");
+            let target = Database::new(to, project.path(), "target");
+            source.run("CREATE TABLE t (id integer PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')");
+            target.run(&format!("CREATE TABLE t (id integer PRIMARY KEY, v text, deleted_at {column})"));
+            let job = "deletes = { mode = \"soft\", column = \"deleted_at\" }\n[[jobs.copy.entities]]\nsource = \"t\"\n";
+            project.write_job(&source.url(), &target.url(), job);
+            project.copy();
+            source.run("DELETE FROM t WHERE id = 2");
+            let plan = project.run(["plan", "--json"]).expect(0).json();
+            let again = project.run(["plan", "--json"]).expect(0).json();
+            assert_eq!(again["hash"], plan["hash"], "{from:?} to {to:?}, {column}");
+            let sample = &plan["changes"][0]["samples"][0];
+            assert_eq!((&sample["change"], &sample["key"][0]), (&"delete".into(), &"2".into()), "{column}: {plan}");
+            assert_eq!(sample["columns"][0]["column"], "deleted_at", "{column}: {plan}");
+            // Another row is another plan.
+            source.run("DELETE FROM t WHERE id = 3");
+            assert_ne!(project.run(["plan", "--json"]).expect(0).json()["hash"], plan["hash"], "{column}");
+            source.run("INSERT INTO t VALUES (3, 'c')");
+            let run = project.run(["run", "--json", "--plan", plan["hash"].as_str().expect("a hash")]).expect(0).json();
+            assert_eq!(counts(&run["entities"]), counts(&plan["changes"]), "{from:?} to {to:?}, {column}");
+            assert_eq!(target.matching("t", "deleted_at IS NOT NULL"), 1, "{from:?} to {to:?}, {column}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use crate::sink::{Outcome, SinkTransaction, WriteMode, WriteRequest};
 use crate::source::PageRequest;
 use crate::value::conform::conform;
 use crate::value::text::{parse, to_text};
-use crate::value::{Affinity, DataType, Encoding, Key, PageBuilder, PageColumn, Value};
+use crate::value::{Affinity, DataType, Encoding, Key, Page, PageBuilder, PageColumn, Value};
 use std::collections::BTreeSet;
 
 /// Marks the rows of these keys that exist and are not marked yet, and returns how many there were.
@@ -26,7 +26,8 @@ pub(super) async fn mark(
     let sign = sign(context, find(entity, column)?)?;
     // A row that bears a mark has been deleted before; its time stays what it was.
     let unmarked = |value: &Value<'_>| matches!(value, Value::Null | Value::Bool(false) | Value::Int(0));
-    overwrite(entity, &[(column, sign)], unmarked, transaction, keys).await
+    let Some(page) = overwritten(entity, &[(column, sign)], unmarked, transaction, keys).await? else { return Ok(0) };
+    Ok(changed(transaction.mark(upsert(entity, &page)).await?))
 }
 
 /// Takes the late references of the rows of these keys away, so that rows which refer to each other can be deleted one after another.
@@ -37,17 +38,27 @@ pub(super) async fn unbind(entity: &EntityPlan, transaction: &mut dyn SinkTransa
     if columns.is_empty() || keys.is_empty() {
         return Ok(0);
     }
-    overwrite(entity, &columns, |value| !value.is_null(), transaction, keys).await
+    let held = |value: &Value<'_>| !value.is_null();
+    let Some(page) = overwritten(entity, &columns, held, transaction, keys).await? else { return Ok(0) };
+    Ok(changed(transaction.write(upsert(entity, &page)).await?))
 }
 
-/// Gives columns of the rows of these keys other values, where one of them holds what is to be overwritten; returns how many rows.
-async fn overwrite(
+fn upsert<'p>(entity: &'p EntityPlan, page: &'p Page) -> WriteRequest<'p> {
+    WriteRequest { table: &entity.target, key: &entity.target_key, page, rows: None, mode: WriteMode::Upsert }
+}
+
+fn changed(outcomes: Option<Vec<Outcome>>) -> u64 {
+    outcomes.unwrap_or_default().iter().filter(|outcome| **outcome == Outcome::Updated).count() as u64
+}
+
+/// Returns the rows of these keys, with other values in some columns, of which one holds what is to be overwritten; `None` if there are none.
+async fn overwritten(
     entity: &EntityPlan,
     values: &[(&str, Value<'static>)],
-    overwritten: impl Fn(&Value<'_>) -> bool,
+    overwrites: impl Fn(&Value<'_>) -> bool,
     transaction: &mut dyn SinkTransaction,
     keys: &[Key],
-) -> Result<u64> {
+) -> Result<Option<Page>> {
     let find = |name: &str| find(entity, name);
     let mut columns = entity.target_key.clone();
     columns.extend(values.iter().map(|(name, _)| (*name).to_owned()));
@@ -60,7 +71,7 @@ async fn overwrite(
     let mut page = PageBuilder::new(types.into(), Encoding::CANONICAL);
     for row in found.rows() {
         let held = row.values()?;
-        if !held.iter().skip(entity.target_key.len()).any(&overwritten) {
+        if !held.iter().skip(entity.target_key.len()).any(&overwrites) {
             continue;
         }
         page.begin_row();
@@ -75,13 +86,7 @@ async fn overwrite(
         page.end_row();
     }
     let page = page.finish(None);
-    if page.is_empty() {
-        return Ok(0);
-    }
-    let request =
-        WriteRequest { table: &entity.target, key: &entity.target_key, page: &page, rows: None, mode: WriteMode::Upsert };
-    let outcomes = transaction.write(request).await?.unwrap_or_default();
-    Ok(outcomes.iter().filter(|outcome| **outcome == Outcome::Updated).count() as u64)
+    Ok(if page.is_empty() { None } else { Some(page) })
 }
 
 /// An instant, to the second where the column cannot hold its milliseconds.

@@ -311,7 +311,8 @@ impl DryTransaction {
         state.quarantine.iter().for_each(|row| entity.refuse(row));
     }
 
-    async fn compare(&mut self, request: &WriteRequest<'_>) -> Result<Vec<Outcome>> {
+    /// Compares rows with what is there, and takes note of those that would be inserted, or changed: by `change`.
+    async fn compare(&mut self, request: &WriteRequest<'_>, change: Change) -> Result<Vec<Outcome>> {
         let names: Vec<String> = request.page.columns().iter().map(|c| c.name.clone()).collect();
         let places: Vec<usize> = request.key.iter().filter_map(|k| names.iter().position(|c| c == k)).collect();
         let mut rows = Vec::with_capacity(request.row_count());
@@ -355,8 +356,9 @@ impl DryTransaction {
                 let moved = self.touched.moved.entry(request.table.name.clone());
                 moved.or_insert_with(|| (request.key.to_vec(), HashSet::new())).1.insert(key.clone());
             }
-            table.note(Change::Update, key.as_bytes(), row.data());
-            self.samples.keep(Change::Update, || Sample { change: Change::Update, key: shown_key(key), columns: cells });
+            // A mark is another one each time: that the row gets one is all that a plan says.
+            table.note(change, key.as_bytes(), if change == Change::Delete { &[] } else { row.data() });
+            self.samples.keep(change, || Sample { change, key: shown_key(key), columns: cells });
             outcomes.push(Outcome::Updated);
         }
         Ok(outcomes)
@@ -367,13 +369,17 @@ impl DryTransaction {
 impl SinkTransaction for DryTransaction {
     async fn write(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>> {
         if request.mode != WriteMode::Load {
-            return self.compare(&request).await.map(Some);
+            return self.compare(&request, Change::Update).await.map(Some);
         }
         let table = self.tally.table(&request.table.name.to_string());
         for row in request.row_indexes() {
             table.note(Change::Insert, &[], request.page.row(row).data());
         }
         Ok(None)
+    }
+
+    async fn mark(&mut self, request: WriteRequest<'_>) -> Result<Option<Vec<Outcome>>> {
+        self.compare(&request, Change::Delete).await.map(Some)
     }
 
     async fn read_rows(&mut self, request: &PageRequest<'_>, keys: &[Key]) -> Result<Page> {

@@ -28,7 +28,7 @@ pub struct Sample {
     pub change: Change,
     /// Its key at the target, as text, one for each key column; `new id of …`, with the source's, for an id that the target would give.
     pub key: Vec<String>,
-    /// The columns that would change; none for a row that comes or goes.
+    /// The columns that would change; none for a row that comes or goes, but for the one in which it would be marked as deleted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<Cell>,
 }
