@@ -300,3 +300,34 @@ fn a_certificate_is_over_the_rows_that_were_compared_and_its_sums_are_equal_if_a
         }
     }
 }
+
+#[test]
+fn a_row_that_the_target_holds_twice_is_extra_as_often_as_it_is_too_many_in_every_direction() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let (source, target) = (Database::new(from, project.path(), "source"), Database::new(to, project.path(), "target"));
+        source
+            .run("CREATE TABLE t (id integer PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd')");
+        // No unique index keeps others from writing a key twice.
+        target.run("CREATE TABLE t (id integer, v text)");
+        project.write_job(&source.url(), &target.url(), "");
+        project.copy();
+        let case = format!("{from:?} to {to:?}");
+        let report = project.run(["verify", "--json"]).expect(0).json();
+        assert_eq!(certificate(&report), ([4, 4, 0, 0], true), "{case}: {report}");
+        target.run(
+            "INSERT INTO t SELECT * FROM t WHERE id = 1; INSERT INTO t VALUES (2, 'other'), (2, 'other'), (9, 'x'), (9, 'y')",
+        );
+        let report = project.run(["verify", "--json"]).expect(4).json();
+        assert_eq!((counts(&report), certificate(&report)), ([0, 5, 0], ([4, 9, 0, 0], false)), "{case}: {report}");
+        let listed = report["entities"][0]["differences"].as_array().expect("a list");
+        let told: Vec<_> = listed.iter().map(|d| format!("{} {} {}", d["kind"], d["key"][0], d["copies"])).collect();
+        assert_eq!(told, [r#""extra" "1" 1"#, r#""extra" "2" 2"#, r#""extra" "9" 2"#], "{case}: {report}");
+        let text = project.run(["verify"]).expect(4).stdout;
+        assert!(text.contains("extra (1)") && text.contains("extra, 2 times (2)") && !text.contains("more"), "{case}: {text}");
+        // Where none of them is right, one is different.
+        target.run("DELETE FROM t WHERE id <> 2; UPDATE t SET v = 'other'; INSERT INTO t VALUES (1, 'a'), (3, 'c'), (4, 'd')");
+        let report = project.run(["verify", "--json"]).expect(4).json();
+        assert_eq!(counts(&report), [0, 2, 1], "{case}: {report}");
+    }
+}

@@ -131,6 +131,11 @@ impl Found {
         self.rows.get(key).map_or(0, |(.., count)| *count)
     }
 
+    /// Whether a row is there once, as this checksum has it.
+    fn holds(&self, key: &Key, checksum: &Checksum) -> bool {
+        self.rows.get(key).is_some_and(|(_, found, count)| found == checksum && *count == 1)
+    }
+
     fn take(&mut self, page: super::side::SideRows, buckets: &HashSet<usize>) {
         for row in page.rows.into_iter().filter(|row| buckets.contains(&place(row.group()))) {
             let SideRow { key, own_key, checksum, .. } = row;
@@ -164,14 +169,14 @@ impl Look<'_> {
         for (key, (own, checksum, copies)) in &there.rows {
             // Of source rows that the target has one key for, it can have but one.
             self.report.source_left_out += copies - 1;
-            let other = here.rows.get(key).map(|(_, other, _)| other);
-            if other == Some(checksum) {
+            // A key that the target has twice, for want of a unique index, is looked at with all its rows.
+            if here.holds(key, checksum) {
                 self.compared.source.add(checksum);
                 self.compared.target.add(checksum);
             } else if excused(key, own) {
                 self.report.quarantined += 1;
                 self.report.source_left_out += 1;
-                self.report.target_left_out += u64::from(other.is_some());
+                self.report.target_left_out += here.copies(key);
             } else {
                 candidates.push((key.clone(), own.clone()));
             }
@@ -182,7 +187,7 @@ impl Look<'_> {
             match own {
                 Some(own) if !excused(key, &own) => candidates.push((key.clone(), own)),
                 // A row whose id the key map does not know is none of the job's.
-                Some(_) | None => self.report.target_left_out += 1,
+                Some(_) | None => self.report.target_left_out += here.copies(key),
             }
         }
         candidates.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
@@ -199,26 +204,34 @@ impl Look<'_> {
         let (mut of_source, mut of_target) = tokio::try_join!(source.open_snapshot(), target.open_snapshot())?;
         let (there, here) =
             tokio::try_join!(self.there.read_some(of_source.as_mut(), &own), self.here.read_some(of_target.as_mut(), &targets))?;
-        let by_key = |rows: Vec<SideRow>| rows.into_iter().map(|row| (row.key.clone(), row)).collect::<HashMap<Key, SideRow>>();
-        let (there, here) = (by_key(there.rows), by_key(here.rows));
+        let there: HashMap<Key, SideRow> = there.rows.into_iter().map(|row| (row.key.clone(), row)).collect();
+        let mut held: HashMap<Key, Vec<SideRow>> = HashMap::new();
+        here.rows.into_iter().for_each(|row| held.entry(row.key.clone()).or_default().push(row));
         let outside = self.outside(source, keys, &there).await?;
         for (key, own) in keys {
-            let (of_source, of_target) = (there.get(key), here.get(key));
-            if of_source.is_none() && of_target.is_some() && outside.contains(own) {
+            let (of_source, of_target) = (there.get(key), held.get(key).map_or(&[][..], Vec::as_slice));
+            let count = of_target.len() as u64;
+            if of_source.is_none() && outside.contains(own) {
                 // What has left the filter may stay in the target.
-                self.report.target_left_out += 1;
+                self.report.target_left_out += count;
                 continue;
             }
             of_source.iter().for_each(|row| self.compared.source.add(&row.checksum));
             of_target.iter().for_each(|row| self.compared.target.add(&row.checksum));
-            let (kind, columns) = match (of_source, of_target) {
-                (Some(source), Some(target)) if source.checksum == target.checksum => continue,
-                (Some(source), Some(target)) => (DifferenceKind::Different, self.cells(&target.values, &source.values)),
-                (Some(_), None) => (DifferenceKind::Missing, Vec::new()),
-                (None, Some(_)) => (DifferenceKind::Extra, Vec::new()),
-                (None, None) => continue,
+            let Some(of_source) = of_source else {
+                self.note(DifferenceKind::Extra, (key, own), count, Vec::new());
+                continue;
             };
-            self.note(kind, key, own, columns);
+            match of_target.first() {
+                None => self.note(DifferenceKind::Missing, (key, own), 1, Vec::new()),
+                Some(_) if of_target.iter().any(|row| row.checksum == of_source.checksum) => {}
+                Some(row) => {
+                    let columns = self.cells(&row.values, &of_source.values);
+                    self.note(DifferenceKind::Different, (key, own), 1, columns);
+                }
+            }
+            // The source has the row once.
+            self.note(DifferenceKind::Extra, (key, own), count.saturating_sub(1), Vec::new());
         }
         Ok(())
     }
@@ -235,16 +248,20 @@ impl Look<'_> {
         page.rows().map(|row| Ok(Key::from_values(&row.values()?))).collect()
     }
 
-    fn note(&mut self, kind: DifferenceKind, key: &Key, own: &Key, columns: Vec<Cell>) {
+    /// Takes note of so many rows of a key, in the target's spelling and the ledger's.
+    fn note(&mut self, kind: DifferenceKind, (key, own): (&Key, &Key), copies: u64, columns: Vec<Cell>) {
+        if copies == 0 {
+            return;
+        }
         match kind {
-            DifferenceKind::Missing => self.report.missing += 1,
-            DifferenceKind::Extra => self.report.extra += 1,
-            DifferenceKind::Different => self.report.different += 1,
+            DifferenceKind::Missing => self.report.missing += copies,
+            DifferenceKind::Extra => self.report.extra += copies,
+            DifferenceKind::Different => self.report.different += copies,
         }
         if self.report.differences.len() < LISTED {
             let values = key.values().unwrap_or_default();
             let key = values.iter().map(|value| text::to_text(value).into_owned()).collect();
-            self.report.differences.push(Difference { kind, key, columns, checksum: None, copies: 1 });
+            self.report.differences.push(Difference { kind, key, columns, checksum: None, copies });
         }
         self.report.broken.push(BrokenRow { kind, key: own.clone() });
     }

@@ -91,7 +91,7 @@ pub(crate) struct BrokenRow {
 pub enum DifferenceKind {
     /// The target lacks it.
     Missing,
-    /// The source lacks it.
+    /// The source lacks it, or has it less often.
     Extra,
     /// Both have it, with other values.
     Different,
@@ -110,6 +110,6 @@ pub struct Difference {
     /// What names the row of a table without a key: its checksum, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
-    /// How often the row is missing, or there too often: once, where it has a key.
+    /// How often the row is missing, or there too often: more than once also where it has a key that no unique index of the target guards.
     pub copies: u64,
 }

@@ -105,11 +105,11 @@ fn print_difference(difference: &Difference, show_values: bool) {
         DifferenceKind::Extra => "extra",
         DifferenceKind::Different => "different",
     };
+    let times = if difference.copies == 1 { String::new() } else { format!(", {} times", output::count(difference.copies)) };
     let Some(checksum) = &difference.checksum else {
-        output::print_line(&format!("  {kind} ({})", output::name(&difference.key.join(", "))));
+        output::print_line(&format!("  {kind}{times} ({})", output::name(&difference.key.join(", "))));
         return super::print_cells(&difference.columns, show_values);
     };
-    let times = if difference.copies == 1 { String::new() } else { format!(", {} times", output::count(difference.copies)) };
     output::print_line(&format!("  {kind}{times}: row {checksum}"));
     if show_values {
         super::print_cells(&difference.columns, show_values);
