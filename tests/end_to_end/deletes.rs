@@ -367,3 +367,27 @@ fn a_row_that_stays_is_reported_also_where_its_entity_is_walked_once_more() {
         assert_eq!((target.count("x"), target.matching("x", "id = 3 AND u = 'b'")), (3, 1), "{report}");
     }
 }
+
+#[test]
+fn a_repair_that_deletes_strangers_goes_on_marking_the_jobs_own_rows() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run("CREATE TABLE t (id integer PRIMARY KEY, v text); INSERT INTO t VALUES (1,'a'),(2,'b'),(3,'c'),(4,'d'),(5,'e'),(6,'f')");
+        project.write_job(&source.url(), &target.url(), &settings("{ mode = \"soft\", column = \"gone\" }"));
+        project.copy();
+        source.run("DELETE FROM t WHERE id = 5");
+        project.copy();
+        // One is back, another was lost since, and a third was never the job's.
+        source.run("INSERT INTO t VALUES (5, 'e'); DELETE FROM t WHERE id = 6");
+        target.run("INSERT INTO t (id, v) VALUES (99, 'stranger')");
+        let _ = project.run(["verify", "--repair", "--delete-extra"]).expect(0);
+        let held = |condition: &str| target.matching("t", condition);
+        let found = [held("id = 5 AND gone IS NULL"), held("id = 6 AND gone IS NOT NULL"), held("id = 99"), target.count("t")];
+        assert_eq!(found, [1, 1, 0, 6], "{from:?} to {to:?}");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!(plan["changes"][0]["unchanged"], 5, "{from:?} to {to:?}: {plan}");
+        assert_eq!(project.copy()["entities"][0]["unchanged"], 5, "{from:?} to {to:?}");
+    }
+}

@@ -6,7 +6,7 @@ use crate::job::{CancelToken, DeleteGuard, DeleteMode, Deletes, Mode, Owner};
 use crate::pipeline::{Pipeline, RunReport, park};
 use crate::state::{Fence, FenceOwner, GoneRow, Scope, StateChanges};
 use crate::value::Key;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Ledger blocks that are written together.
 const BLOCKS_AT_ONCE: usize = 64;
@@ -20,33 +20,43 @@ const BLOCKS_AT_ONCE: usize = 64;
 /// As [`Pipeline::run`].
 pub async fn repair(pipeline: &Pipeline, report: &VerifyReport, delete_extra: bool, cancel: &CancelToken) -> Result<RunReport> {
     let delete = delete_extra || pipeline.job.deletes.mode == DeleteMode::Hard;
+    // Rows of the job's own are marked as ever, and lose the mark where they are back; only strangers go.
+    let marks = pipeline.job.deletes.mode == DeleteMode::Soft;
     let state = pipeline.sink.state();
     state.initialize().await?;
     let owner = Owner::this_process();
     let holder = FenceOwner { execution: "repair".to_owned(), host: owner.host, process: owner.process };
     let fence = state.acquire(&pipeline.job.name, &holder).await?;
     for entity in report.entities.iter().filter(|e| !e.is_equal()) {
-        forget(pipeline, entity, delete, &fence).await?;
+        forget(pipeline, entity, delete, marks, &fence).await?;
     }
     state.release(&fence).await?;
     let mut job = (*pipeline.job).clone();
     // Whole rows, whoever has changed them: that is what repairing is about.
     job.mode = Mode::Replace;
-    if delete && job.deletes.mode != DeleteMode::Hard {
-        job.deletes = Deletes::new(DeleteMode::Hard).with_max(DeleteGuard::Rows(u64::MAX));
+    if delete && job.deletes.mode == DeleteMode::Ignore {
+        job.deletes = Deletes { mode: DeleteMode::Hard, max: DeleteGuard::Rows(u64::MAX), ..job.deletes };
     }
     pipeline.with_job(job).run(cancel).await
 }
 
-async fn forget(pipeline: &Pipeline, entity: &EntityVerification, delete: bool, fence: &Fence) -> Result<()> {
+async fn forget(pipeline: &Pipeline, entity: &EntityVerification, delete: bool, marks: bool, fence: &Fence) -> Result<()> {
     let state = pipeline.sink.state();
     let checkpoints = state.checkpoints(&pipeline.job.name, &entity.name).await?;
     let wrong = entity.broken.iter().filter(|row| row.kind != DifferenceKind::Extra);
     let wrong: HashSet<&Key> = wrong.map(|row| &row.key).collect();
-    let mut extra: Vec<GoneRow> = Vec::new();
+    let mut extra: BTreeSet<&[u8]> = BTreeSet::new();
     if delete {
-        let rows = entity.broken.iter().filter(|row| row.kind == DifferenceKind::Extra);
-        extra.extend(rows.map(|row| GoneRow { key: row.key.as_bytes().to_vec(), own: false }));
+        extra.extend(entity.broken.iter().filter(|row| row.kind == DifferenceKind::Extra).map(|row| row.key.as_bytes()));
+    }
+    if marks {
+        for (partition, _) in &checkpoints {
+            let scope = Scope { job: pipeline.job.name.clone(), entity: entity.name.clone(), partition: *partition };
+            park::each_known(state.as_ref(), &scope, |key| {
+                extra.remove(key.as_bytes());
+            })
+            .await?;
+        }
     }
     for (partition, mut checkpoint) in checkpoints {
         let scope = Scope { job: pipeline.job.name.clone(), entity: entity.name.clone(), partition };
@@ -63,7 +73,9 @@ async fn forget(pipeline: &Pipeline, entity: &EntityVerification, delete: bool, 
             pipeline.sink.begin(fence).await?.commit(&changes).await?;
         }
         if partition == 0 && !extra.is_empty() {
-            let gone = std::mem::take(&mut extra);
+            let rows = std::mem::take(&mut extra).into_iter();
+            // As if the repair had brought them itself: whatever the job says of its own rows, these go.
+            let gone = rows.map(|key| GoneRow { key: key.to_vec(), own: marks }).collect();
             let changes = StateChanges { scope: Some(scope), gone, ..StateChanges::default() };
             pipeline.sink.begin(fence).await?.commit(&changes).await?;
         }
