@@ -200,6 +200,35 @@ fn in_mode_update_what_the_target_has_changed_stays_while_an_added_column_is_fil
 }
 
 #[test]
+fn in_mode_update_each_column_goes_by_what_was_synced_last_also_where_the_written_ones_change_later() {
+    for pair in PAIRS {
+        let names = ["read", "updated", "unchanged", "conflicts"];
+        // A column that was left out is added by hand.
+        let bench = Bench::new(pair, "mode = \"update\"\ndrift = \"ignore\"\n");
+        bench.change(&ADDED);
+        bench.entity(0);
+        bench.target.run("UPDATE t SET name = 'kept' WHERE id = 1; ALTER TABLE t ADD COLUMN age integer");
+        bench.source.run("UPDATE t SET amount = 21 WHERE id = 2");
+        let plan = bench.project.run(["plan", "--json"]).expect(0).json();
+        let entity = bench.entity(0);
+        assert_eq!(counts(&entity, &names), [4, 3, 1, 0], "{}: {entity}", bench.direction);
+        assert_eq!(counts(&plan["changes"][0], &names), [4, 3, 1, 0], "{}: {plan}", bench.direction);
+        assert_eq!(bench.target().1, ["1 kept 10 101", "2 b 21 102", "3 NULL 30 103", "4 d NULL NULL"], "{}", bench.direction);
+        bench.is_quiet();
+        // A change is answered by leaving its column out.
+        let bench = Bench::new(pair, "mode = \"update\"\n");
+        bench.change(&RETYPED);
+        bench.target.run("UPDATE t SET name = 'kept' WHERE id = 1");
+        bench.source.run("UPDATE t SET name = 'other' WHERE id = 2");
+        bench.project.run(["run"]).expect(2).says(&["column amount was retyped"]);
+        bench.write("mode = \"update\"\n[[jobs.copy.entities]]\nsource = \"t\"\ncolumns.exclude = [\"amount\"]\n");
+        assert_eq!(counts(&bench.entity(0), &names), [4, 1, 3, 0], "{}", bench.direction);
+        assert_eq!(bench.target().1, ["1 kept 10", "2 other 20", "3 NULL 30", "4 d NULL"], "{}", bench.direction);
+        bench.is_quiet();
+    }
+}
+
+#[test]
 fn an_entity_has_a_policy_of_its_own_and_columns_that_it_leaves_out_do_not_count() {
     for pair in PAIRS {
         let entity = |settings: &str| format!("drift = \"evolve\"\n[[jobs.copy.entities]]\nsource = \"t\"\n{settings}\n");

@@ -1,4 +1,4 @@
-//! Makes a ledger of other columns one of the columns of now, where a job has accepted that the source's have changed.
+//! Makes a ledger of other columns one of the columns of now, where those that are written have changed.
 //!
 //! ```text
 //! ledger of before:  key │ checksum of (a, b) │ checksums of a, b          b was renamed to c at the source
@@ -30,23 +30,27 @@ pub(super) struct Rebase {
 }
 
 impl Rebase {
-    /// Returns how an entity's ledger, whose keys are those of now, is to be made over; `None` where nothing at the source has changed, or it
-    /// is not known what it was made of.
+    /// Returns how an entity's ledger, whose keys are those of now, is to be made over; `None` where it is of the same columns, or it
+    /// is not known of which.
     pub(super) fn of(entity: &EntityPlan, checkpoints: &[(u32, Checkpoint)]) -> Option<Rebase> {
         let (_, first) = checkpoints.first()?;
         // Of a ledger that is being looked at once more already, some columns may be those of before.
         let alike =
             |c: &Checkpoint| !c.distrusted && c.fingerprint == first.fingerprint && c.written_columns == first.written_columns;
-        if entity.drift.is_empty()
+        // What is still loaded for the first time has been synced by nobody.
+        let loads = |c: &Checkpoint| c.loadable && !c.done;
+        let before = &first.written_columns;
+        // The source's may have changed in an earlier run, or in one that was killed: what is written tells, too.
+        let written = || entity.columns.iter().map(|c| &c.target);
+        if (entity.drift.is_empty() && written().eq(before))
             || entity.is_keyless()
-            || first.written_columns.is_empty()
-            || !checkpoints.iter().all(|(_, c)| alike(c))
+            || before.is_empty()
+            || !checkpoints.iter().all(|(_, c)| alike(c) && (!loads(c) || !entity.drift.is_empty()))
         {
             return None;
         }
-        let before = &first.written_columns;
         let place = |name: &String| before.iter().position(|c| c == name);
-        Some(Rebase { before: before.len(), places: entity.columns.iter().map(|c| place(&c.target)).collect() })
+        Some(Rebase { before: before.len(), places: written().map(place).collect() })
     }
 
     /// Makes the entries of a block over.
