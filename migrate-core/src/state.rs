@@ -122,6 +122,9 @@ pub struct SourceColumn {
     pub portable_type: DataType,
     /// What the run did with it.
     pub fate: ColumnFate,
+    /// Its place among the columns that identify a row, if it is one of them; none of all columns, where an earlier version has found them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<usize>,
 }
 
 /// What a run did with a column of the source.

@@ -216,7 +216,15 @@ pub(super) async fn settling_passes_for_the_holder_only(harness: &dyn Harness) -
 }
 
 fn source_column(name: &str, data_type: DataType, fate: ColumnFate) -> SourceColumn {
-    SourceColumn { name: name.to_owned(), native_type: data_type.to_string(), portable_type: DataType::TEXT, data_type, fate }
+    let key = (name == "id").then_some(0);
+    SourceColumn {
+        name: name.to_owned(),
+        native_type: data_type.to_string(),
+        portable_type: DataType::TEXT,
+        data_type,
+        fate,
+        key,
+    }
 }
 
 pub(super) async fn checkpoints_come_back_as_written_by_part(harness: &dyn Harness) -> Outcome {

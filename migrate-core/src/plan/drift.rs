@@ -6,6 +6,7 @@
 //! | added, the target has it | refused | moved | moved |
 //! | dropped | refused | not written any more | not written any more |
 //! | retyped | refused | moved, row by row as values fit | moved if the target's type holds the new one, else refused |
+//! | of the key | refused | refused | refused |
 
 use super::columns::find_column;
 use super::fit::{Fit, fit};
@@ -17,6 +18,10 @@ use crate::value::DataType;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
+
+/// How to go on where rows are known by another key than before: the ledger's are no keys of now, and say nothing of what is gone.
+const OTHER_KEY: &str = "the target's rows are known by the key as it was; let `migrate adopt` make the target remember them as it is now, \
+                         or begin anew with a job of another name or without the target's table";
 
 /// A column of the source that is not what the last finished run has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,6 +46,9 @@ pub struct Drift {
     /// Why a run is refused, where the policy is another one than `refuse`; or the type of a column that is added to the target.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Whether it is refused since rows are known by another key: then they can be adopted.
+    #[serde(skip)]
+    pub(crate) of_key: bool,
 }
 
 /// What has happened to a column of the source.
@@ -53,6 +61,8 @@ pub enum DriftChange {
     Dropped,
     /// It has another type.
     Retyped,
+    /// It belongs to the key that identifies rows now, which is made of other columns than before; or it did, if there is none.
+    Rekeyed,
 }
 
 /// What a run does about a column that has changed at the source.
@@ -84,6 +94,8 @@ impl fmt::Display for Drift {
             (DriftChange::Retyped, _) => {
                 write!(f, "column {} was retyped at the source, from {before} to {after}", self.column)
             }
+            (DriftChange::Rekeyed, _) if self.after.is_none() => write!(f, "the key ({before}) was dropped at the source"),
+            (DriftChange::Rekeyed, _) => write!(f, "the key was changed at the source, from ({before}) to ({after})"),
         }
     }
 }
@@ -104,7 +116,7 @@ impl Drift {
             (DriftAction::Moved, DriftChange::Retyped) => {
                 "it is moved; rows whose value does not fit the target's type are quarantined".to_owned()
             }
-            (DriftAction::Moved, DriftChange::Added | DriftChange::Dropped) => {
+            (DriftAction::Moved, DriftChange::Added | DriftChange::Dropped | DriftChange::Rekeyed) => {
                 "it is moved, since the target has such a column".to_owned()
             }
             (DriftAction::Kept, _) => "nothing is written to the target's column any more, which keeps its values".to_owned(),
@@ -183,6 +195,7 @@ impl Case<'_> {
                 data_type: column.data_type.clone(),
                 portable_type: column.portable_type.clone(),
                 fate,
+                key: self.key.iter().position(|key| key == &column.name),
             });
         }
         if let (Some(_), Some(remembered)) = (self.target, self.remembered) {
@@ -192,11 +205,36 @@ impl Case<'_> {
                 let before = Some(column.native_type.clone());
                 let column = column.name.clone();
                 let change = DriftChange::Dropped;
-                judged.drift.push(Drift { column, change, before, after: None, renamed: None, action, detail });
+                judged.drift.push(Drift { column, change, before, after: None, renamed: None, action, detail, of_key: false });
             }
+            judged.drift.extend(self.judge_key(remembered));
             self.pair_renamed(remembered, &mut judged.drift);
         }
         Ok(judged)
+    }
+
+    /// Compares the source's own key with the one by which the target's rows are known. A key that the job names is the job's to change.
+    fn judge_key(&self, remembered: &[SourceColumn]) -> Option<Drift> {
+        let mut before: Vec<(usize, &str)> = remembered.iter().filter_map(|c| Some((c.key?, c.name.as_str()))).collect();
+        before.sort_unstable();
+        let before: Vec<&str> = before.into_iter().map(|(_, name)| name).collect();
+        let named = !(self.entity.key.is_empty() && self.entity.replace_per.is_empty());
+        if before.is_empty() || named || self.key.iter().eq(&before) {
+            return None;
+        }
+        let column = self.key.first().map_or(before[0], String::as_str).to_owned();
+        let still = before.iter().all(|name| self.source.column(name).is_some());
+        let keep = if still { format!("say key = {before:?} to keep it; or else ") } else { String::new() };
+        Some(Drift {
+            column,
+            change: DriftChange::Rekeyed,
+            before: Some(before.join(", ")),
+            after: (!self.key.is_empty()).then(|| self.key.join(", ")),
+            renamed: None,
+            action: DriftAction::Refused,
+            detail: Some(format!("{keep}{OTHER_KEY}")),
+            of_key: true,
+        })
     }
 
     /// Finds out which of the added columns are dropped ones under another name: between the same columns that stayed are as many as before,
@@ -236,6 +274,7 @@ impl Case<'_> {
             renamed: None,
             action: DriftAction::Refused,
             detail: None,
+            of_key: false,
         };
         let known = before.filter(|before| before.fate == ColumnFate::LeftOut);
         match (before, known, found, self.policy) {
@@ -257,6 +296,12 @@ impl Case<'_> {
                 }
                 drift.change = DriftChange::Retyped;
                 (drift.before, drift.after) = spelled(before, column);
+                if self.key.contains(&column.name) && before.data_type != column.data_type {
+                    drift.detail = Some(format!("it belongs to the key, and {OTHER_KEY}"));
+                    drift.of_key = true;
+                    judged.drift.push(drift);
+                    return Ok(false);
+                }
                 (drift.action, drift.detail) = self.action(DriftAction::Moved);
                 if let (DriftPolicy::Evolve, DriftAction::Moved, Some(found)) = (self.policy, drift.action, found)
                     && fit(concrete(&column.data_type, &column.portable_type), &found.data_type) != Fit::Always

@@ -102,6 +102,14 @@ impl Plan {
         error.map_or(Ok(()), |error| Err(error.with("job", &self.job)))
     }
 
+    /// As [`Plan::check_drift`] for whoever adopts: what is remembered then is known by the key of now.
+    pub(crate) fn check_drift_to_adopt(&self) -> Result<()> {
+        let of_key = |entity: &EntityPlan| {
+            entity.drift.iter().filter(|drift| drift.action == DriftAction::Refused).all(|drift| drift.of_key)
+        };
+        if self.entities.iter().all(of_key) { Ok(()) } else { self.check_drift() }
+    }
+
     /// Returns the first entity whose target lacks a column that a run adds, with its name.
     pub fn column_to_add(&self) -> Option<(&EntityPlan, &str)> {
         self.entities.iter().find_map(|entity| {

@@ -20,7 +20,7 @@ pub(in crate::pipeline) async fn adopt(pipeline: &Pipeline, cancel: &CancelToken
     job.mode = if job.mode == Mode::Update { Mode::Update } else { Mode::Replace };
     let pipeline = &pipeline.with_job(job);
     let plan = pipeline.plan().await?;
-    plan.check_drift()?;
+    plan.check_drift_to_adopt()?;
     if let Some((entity, column)) = plan.column_to_add() {
         let message =
             "the target lacks a column that was added at the source, so that no row of it could be adopted; run the job";

@@ -11,6 +11,7 @@ fn seen(columns: &[(&str, DataType)]) -> Vec<SourceColumn> {
         data_type: c.data_type,
         portable_type: c.portable_type,
         fate: ColumnFate::Moved,
+        key: None,
     };
     columns.map(seen).collect()
 }
@@ -139,6 +140,7 @@ fn another_spelling_of_a_type_is_no_change_while_other_labels_of_an_enumeration_
         data_type: column.data_type.clone(),
         portable_type: column.portable_type.clone(),
         fate: ColumnFate::Moved,
+        key: None,
     };
     let mood =
         |labels: &[&str]| DataType::Enum { name: "mood".to_owned(), labels: labels.iter().map(|l| (*l).to_owned()).collect() };
@@ -183,6 +185,7 @@ fn a_refusal_names_every_change_and_what_to_do() {
         renamed: None,
         action: DriftAction::Refused,
         detail: None,
+        of_key: false,
     };
     let one = [drift("age", DriftChange::Added, None, Some("integer"))];
     let two = [
