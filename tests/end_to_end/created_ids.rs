@@ -116,6 +116,35 @@ fn killed_while_tables_are_created_and_filled_every_row_comes_once_under_one_new
 }
 
 #[test]
+fn a_row_whose_parent_is_refused_beside_it_waits_also_where_no_constraint_says_so() {
+    let created = (Engine::Sqlite, Engine::Postgres(Server::First), true);
+    for (from, to, creates) in PAIRS.map(|(from, to)| (from, to, false)).into_iter().chain([created]) {
+        let case = format!("{from:?} {to:?} {creates}");
+        let tree = "CREATE TABLE tree (id integer PRIMARY KEY, parent_id integer REFERENCES tree (id), name text)";
+        let settings = "mode = \"replace\"\n[[jobs.copy.entities]]\nsource = \"tree\"\ngenerated = [\"id\"]\n";
+        let (project, source, target) = both(from, to, tree, settings);
+        if !creates {
+            let serial = if to == Engine::Sqlite { "INTEGER PRIMARY KEY" } else { "serial PRIMARY KEY" };
+            target.run(&format!("CREATE TABLE tree (id {serial}, parent_id integer, name text NOT NULL)"));
+        }
+        // One that is no text, or none where there must be one.
+        let wrong = if creates { "CAST(x'ff' AS TEXT)" } else { "NULL" };
+        source.run(&format!("INSERT INTO tree VALUES (71, NULL, {wrong}), (72, 71, 'b'), (73, 72, 'c'), (74, 74, 'd')"));
+        for inserted in [3, 0] {
+            let report = project.run(["run", "--json"]).expect(3).json();
+            assert_eq!(sums(&report, ["inserted", "quarantined", "pending"]), [inserted, 1, 1], "{case}: {report}");
+            assert_eq!(target.matching("tree", "name = 'b' AND parent_id IS NULL"), 1, "{case}");
+            assert_eq!(target.matching("tree", "parent_id NOT IN (SELECT id FROM tree)"), 0, "{case}");
+        }
+        source.run("UPDATE tree SET name = 'a' WHERE id = 71");
+        project.copy();
+        let edges = "SELECT c.name || p.name FROM tree c JOIN tree p ON p.id = c.parent_id";
+        assert_eq!(texts(&target, edges), ["ba", "cb", "dd"], "{case}");
+        assert_eq!(sums(&project.copy(), ["inserted", "updated", "deleted", "pending"]), [0, 0, 0, 0], "P4 {case}");
+    }
+}
+
+#[test]
 fn chinook_is_created_under_new_ids_in_every_direction() {
     for (from, to) in PAIRS {
         let project = Project::new();

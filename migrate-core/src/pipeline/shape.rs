@@ -77,6 +77,30 @@ struct Made<'m> {
     is_orphan: bool,
 }
 
+/// What stands in place of a row's ids.
+#[derive(Clone, Copy)]
+struct InPlace<'t> {
+    translated: &'t Translated,
+    row: usize,
+    /// The rows of the page before it.
+    before: &'t [ShapedRow],
+}
+
+impl<'t> InPlace<'t> {
+    fn cell(self, column: usize) -> Option<&'t Replaced> {
+        const LATE: &Replaced = &Replaced::Missing { late: true };
+        const NEVER: &Replaced = &Replaced::Missing { late: false };
+        let cell = self.translated.cell(column, self.row)?;
+        match cell {
+            // An id was drawn for it all the same, before it was known to be refused.
+            Replaced::OfRow { row, late, .. } if self.before.get(*row).is_some_and(|row| row.place.is_err()) => {
+                Some(if *late { LATE } else { NEVER })
+            }
+            Replaced::Value(_) | Replaced::OfRow { .. } | Replaced::Missing { .. } => Some(cell),
+        }
+    }
+}
+
 struct Step {
     from: Option<usize>,
     identity: bool,
@@ -135,7 +159,7 @@ impl Shaper {
             for (at, row) in page.rows().enumerate() {
                 self.scratch.clear();
                 builder.begin_row();
-                let replaced = translated.map(|translated| (translated, at));
+                let replaced = translated.map(|translated| InPlace { translated, row: at, before: &rows });
                 let (page, canonical) = (&mut builder, &mut self.scratch);
                 let mut made = Made { page, canonical, lacks_parent: false, is_orphan: false };
                 let outcome = conform_row(&self.entity, recipe, row, replaced, &mut keys, &mut made)?;
@@ -289,7 +313,7 @@ fn conform_row<'p>(
     entity: &EntityPlan,
     recipe: &Recipe,
     row: RowRef<'p>,
-    replaced: Option<(&Translated, usize)>,
+    replaced: Option<InPlace<'_>>,
     keys: &mut Vec<Value<'p>>,
     made: &mut Made<'_>,
 ) -> Result<RowOutcome> {
@@ -307,9 +331,9 @@ fn conform_row<'p>(
             made.push(value)?;
             continue;
         }
-        if let Some(replaced) = replaced.and_then(|(translated, row)| translated.cell(at, row)) {
+        if let Some(replaced) = replaced.and_then(|replaced| replaced.cell(at)) {
             let value = match replaced {
-                Replaced::Value(value) => value,
+                Replaced::Value(value) | Replaced::OfRow { value, .. } => value,
                 // Written without it for now, and again once it is there.
                 Replaced::Missing { late: true } if !column.not_null => {
                     made.lacks_parent = true;
@@ -359,7 +383,7 @@ fn with_set(
     entity: &EntityPlan,
     recipe: &Recipe,
     row: RowRef<'_>,
-    replaced: Option<(&Translated, usize)>,
+    replaced: Option<InPlace<'_>>,
 ) -> Result<RowOutcome> {
     match (outcome, &entity.set) {
         (Err(refusal), Some(set)) => {
@@ -375,7 +399,7 @@ fn set_of_refused(
     entity: &EntityPlan,
     set: &SetPlan,
     refusal: &RowRefusal,
-    (recipe, row, replaced): (&Recipe, RowRef<'_>, Option<(&Translated, usize)>),
+    (recipe, row, replaced): (&Recipe, RowRef<'_>, Option<InPlace<'_>>),
 ) -> Result<Option<Key>> {
     let Taken { values, bereft, .. } = take(entity, recipe, row)?;
     let mut told = Vec::with_capacity(set.target.len());
@@ -383,8 +407,10 @@ fn set_of_refused(
         let Some(at) = entity.columns.iter().position(|column| &column.target == name) else { continue };
         let (step, column) = (&recipe.steps[at], &entity.columns[at]);
         let instead = bereft.instead.iter().find(|(place, _)| *place == at);
-        let value = match (instead, replaced.and_then(|(translated, row)| translated.cell(at, row)), step.from) {
-            (Some((_, value)), _, _) | (None, Some(Replaced::Value(value)), _) => Some(value.clone()),
+        let value = match (instead, replaced.and_then(|replaced| replaced.cell(at)), step.from) {
+            (Some((_, value)), _, _) | (None, Some(Replaced::Value(value) | Replaced::OfRow { value, .. }), _) => {
+                Some(value.clone())
+            }
             (None, Some(Replaced::Missing { late: true }), _) => Some(Value::Null),
             (None, Some(Replaced::Missing { late: false }), _) => None,
             (None, None, Some(place)) if step.identity => values[place].clone(),

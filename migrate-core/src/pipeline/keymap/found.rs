@@ -36,6 +36,13 @@ impl RowIds {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Replaced {
     Value(Value<'static>),
+    /// What was drawn for an earlier row of the page, or this one: nothing, should that row be refused.
+    OfRow {
+        value: Value<'static>,
+        row: usize,
+        /// Whether that row may come later.
+        late: bool,
+    },
     /// Nothing is known of the row that it refers to.
     Missing {
         /// Whether that row may come later.
@@ -65,8 +72,13 @@ impl Translated {
     pub(super) fn show_missing(&mut self, entity: &EntityPlan) {
         for (place, cells) in &mut self.columns {
             let Some(column) = entity.columns.get(*place) else { continue };
-            for cell in cells.iter_mut().filter(|cell| **cell == (Replaced::Missing { late: true })) {
-                *cell = Replaced::Value(pretended(&column.target_type, &Key::default()));
+            for cell in cells.iter_mut() {
+                match cell {
+                    Replaced::Missing { late: true } => *cell = Replaced::Value(pretended(&column.target_type, &Key::default())),
+                    // Made up as well, whether or not its row is refused.
+                    Replaced::OfRow { value, .. } => *cell = Replaced::Value(std::mem::replace(value, Value::Null)),
+                    Replaced::Missing { late: false } | Replaced::Value(_) => {}
+                }
             }
         }
     }

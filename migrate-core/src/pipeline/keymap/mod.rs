@@ -15,7 +15,7 @@ mod given;
 mod spell;
 mod translate;
 
-pub(super) use draw::{Give, draw_from, giving, ids_of, pretended};
+pub(super) use draw::{draw_from, giving, ids_of, pretended};
 pub(crate) use found::{Replaced, RowIds, Translated};
 pub(super) use given::{Given, Run};
 pub(crate) use spell::{source_keys, target_keys, target_keys_if_any, with_ids};

@@ -204,14 +204,19 @@ impl Translator {
             let replaced = cells.into_iter().enumerate().map(|(row, key)| {
                 let Some(key) = key else { return Replaced::Value(Value::Null) };
                 let in_page = earlier.get(&key).filter(|_| own).filter(|place| **place <= row);
-                let in_page = in_page.and_then(|place| found.drawn.get(*place)?.as_ref()).and_then(|key| only_value(key).ok());
-                let known = in_page
+                let in_page = in_page.and_then(|place| Some((*place, only_value(found.drawn.get(*place)?.as_ref()?).ok()?)));
+                let (place, drawn) = in_page.unzip();
+                let known = drawn
                     .or_else(|| self.own.get(&key).filter(|_| own).cloned())
                     .or_else(|| self.remembered[column.map].get(&key).cloned());
-                match known.map(|value| conform(value, &column.target_type)) {
-                    Some(Ok(value)) => Replaced::Value(value),
-                    Some(Err(_)) if pretends => Replaced::Value(pretended(&column.target_type, &key)),
-                    Some(Err(_)) | None => Replaced::Missing { late: column.late },
+                let value = match known.map(|value| conform(value, &column.target_type)) {
+                    Some(Ok(value)) => value,
+                    Some(Err(_)) if pretends => pretended(&column.target_type, &key),
+                    Some(Err(_)) | None => return Replaced::Missing { late: column.late },
+                };
+                match place {
+                    Some(row) => Replaced::OfRow { value, row, late: column.late },
+                    None => Replaced::Value(value),
                 }
             });
             let replaced: Vec<Replaced> = replaced.collect();
@@ -278,7 +283,10 @@ fn place_ids(entity: &EntityPlan, own: &GeneratedPlan, values: Vec<Replaced>, fo
         let place = place.ok_or_else(|| Error::new(ErrorKind::Internal, "the key is not written"))?;
         found.columns.push((place, values));
     } else {
-        let value = |replaced| if let Replaced::Value(value) = replaced { value } else { Value::Null };
+        let value = |replaced| match replaced {
+            Replaced::Value(value) | Replaced::OfRow { value, .. } => value,
+            Replaced::Missing { .. } => Value::Null,
+        };
         let values = values.into_iter().map(value).collect();
         found.loaded = Some((PageColumn { name: own.target.clone(), data_type: own.target_type.clone() }, values));
     }

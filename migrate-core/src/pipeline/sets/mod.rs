@@ -18,7 +18,7 @@ pub(crate) use ledger::parent_of;
 
 use super::context::{Context, Purpose};
 use super::fingerprint::{Trust, trust};
-use super::keymap::{Give, Translator};
+use super::keymap::{Known, Translator};
 use super::reader::ReadPlan;
 use super::retry::Backoff;
 use super::shape::{Shaped, ShapedRow, Shaper, mirrored};
@@ -279,7 +279,9 @@ impl<'s> Reading<'s> {
     async fn shape(&mut self, page: Page) -> Result<Shaped> {
         let Some(translator) = &mut self.translator else { return self.shaper.shape(page) };
         let state = self.sets.context.state.as_ref();
-        let translated = translator.look_up(state, &page, false, Give::Pretend).await?;
+        // Sets give no ids. Where parents' ids are made up, as nothing is written, they fit any column.
+        let pretends = self.sets.context.purpose != Purpose::Run;
+        let translated = translator.look_up_given(&mut Known::State(state), pretends, &page).await?;
         self.shaper.shape_translated(page, &translated)
     }
 }
