@@ -462,3 +462,29 @@ fn a_key_of_other_columns_is_refused_whatever_the_policy_and_the_former_one_can_
         }
     }
 }
+
+#[test]
+fn a_column_that_two_entities_would_add_to_one_table_as_two_types_is_refused_by_both_names() {
+    for (from, to) in PAIRS {
+        let project = Project::new();
+        let (source, target) = (Database::new(from, project.path(), "source"), Database::new(to, project.path(), "target"));
+        source.run("CREATE TABLE a (id text PRIMARY KEY); CREATE TABLE b (id text PRIMARY KEY); INSERT INTO a VALUES ('a1'); INSERT INTO b VALUES ('b1')");
+        target.run("CREATE TABLE t (id varchar(9) PRIMARY KEY, kind varchar(9) NOT NULL)");
+        let entity = |name: &str| {
+            format!("[[jobs.copy.entities]]\nsource = \"{name}\"\ntarget = \"t\"\ncolumns.set = {{ kind = \"{name}\" }}\n")
+        };
+        let job = format!("drift = \"evolve\"\n{}{}", entity("a"), entity("b"));
+        project.write_job(&source.url(), &target.url(), &job);
+        project.copy();
+        source.run("ALTER TABLE a ADD COLUMN note integer; ALTER TABLE b ADD COLUMN note text; UPDATE b SET note = '007'");
+        project.run(["run"]).expect(2).says(&[
+            "entities \"a\" and \"b\" both feed the table",
+            "column note",
+            "text for the other",
+        ]);
+        // Of one type it is added once.
+        source.run("ALTER TABLE a DROP COLUMN note; ALTER TABLE a ADD COLUMN note text");
+        project.copy();
+        assert_eq!(target.matching("t", "note = '007'"), 1, "{from:?} to {to:?}");
+    }
+}

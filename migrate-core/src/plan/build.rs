@@ -144,6 +144,7 @@ async fn draft(
             add_types(&mut schema.types, &source_schema, &added, &added, same_engine);
         }
     }
+    evolve::refuse_unlike(drafts.iter().map(|(draft, planned)| (draft.chosen.entity.name(), &planned.plan)))?;
     for (draft, mut planned) in drafts {
         let table = &mut planned.plan;
         if table.create {

@@ -1,7 +1,7 @@
 //! Columns that the target is to be given because the source has got them.
 
 use super::drift::{Drift, DriftAction};
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Entity;
 use crate::schema::{ColumnSchema, DatabaseSchema, TableSchema};
 use crate::sink::{CreateRequest, Sink, TablePlan};
@@ -62,6 +62,31 @@ impl Missing<'_> {
         }
         Ok(Some(bare))
     }
+}
+
+/// Refuses a column that several entities would add to one table, each as another type: the values of one would become the other's.
+///
+/// # Errors
+/// [`ErrorKind::Config`] if there is one.
+pub(super) fn refuse_unlike<'p>(plans: impl Iterator<Item = (&'p str, &'p TablePlan)> + Clone) -> Result<()> {
+    for (place, (entity, plan)) in plans.clone().enumerate() {
+        for (first, before) in plans.clone().take(place).filter(|(_, before)| before.table.name == plan.table.name) {
+            for column in plan.added_columns() {
+                let Some(other) = before.added_columns().find(|other| other.name == column.name) else { continue };
+                if (&other.data_type, &other.native_type) == (&column.data_type, &column.native_type) {
+                    continue;
+                }
+                let message = format!(
+                    "entities \"{first}\" and \"{entity}\" both feed the table {}, which is to get a column {}, as {} for one and {} for \
+                     the other: give one of them another name with columns.rename, or its values the other's type with a step of \
+                     transform, or add the column",
+                    plan.table.name, column.name, other.native_type, column.native_type
+                );
+                return Err(Error::new(ErrorKind::Config, message).with("column", &column.name));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes away what a column of a table that holds rows cannot have: the rows that are there have no value for it yet.
