@@ -12,7 +12,7 @@ const BLOCKS_AT_ONCE: usize = 64;
 const ROWS_AT_ONCE: usize = 1_000;
 
 /// Reads the keys of one scope, some at a time.
-pub(super) struct KnownKeys<'s> {
+pub(crate) struct KnownKeys<'s> {
     state: &'s dyn TargetState,
     scope: &'s Scope,
     /// Whether the ledger is still being read, and its last block so far.
@@ -24,12 +24,12 @@ pub(super) struct KnownKeys<'s> {
 
 impl<'s> KnownKeys<'s> {
     /// Begins with the ledger, and goes on with the list.
-    pub(super) fn of(state: &'s dyn TargetState, scope: &'s Scope) -> Self {
+    pub(crate) fn of(state: &'s dyn TargetState, scope: &'s Scope) -> Self {
         KnownKeys { state, scope, ledger: true, after: None, before: None }
     }
 
     /// Returns the next keys; `None` after the last.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Key>>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Key>>> {
         if self.ledger {
             let stored = self.state.ledger_blocks(self.scope, self.after, BLOCKS_AT_ONCE).await?;
             if let Some(last) = stored.last() {

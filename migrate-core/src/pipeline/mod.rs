@@ -23,7 +23,7 @@ mod forget;
 mod keyless;
 pub(crate) mod keymap;
 mod knot;
-mod known;
+pub(crate) mod known;
 mod late;
 mod links;
 mod mark;

@@ -223,19 +223,6 @@ fn parked(data_type: &DataType, nullable: bool, seed: &[u8; 16]) -> Value<'stati
     }
 }
 
-/// Hands over every key that a scope's ledger knows.
-pub(crate) async fn each_known(state: &dyn TargetState, scope: &Scope, mut take: impl FnMut(&Key)) -> Result<()> {
-    let mut after = None;
-    loop {
-        let stored = state.ledger_blocks(scope, after, BLOCKS_AT_ONCE).await?;
-        let Some(last) = stored.last() else { return Ok(()) };
-        after = Some(last.ordinal);
-        for stored in &stored {
-            LedgerBlock::unpack(stored)?.entries.iter().for_each(|entry| take(&entry.key));
-        }
-    }
-}
-
 /// Returns the ledger blocks that know these keys, changed to know nothing of their rows' content but what `keep` leaves.
 pub(crate) async fn forget(
     state: &dyn TargetState,

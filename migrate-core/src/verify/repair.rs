@@ -3,6 +3,7 @@
 use super::report::{DifferenceKind, EntityVerification, VerifyReport};
 use crate::error::Result;
 use crate::job::{CancelToken, DeleteGuard, DeleteMode, Deletes, Mode, Owner};
+use crate::pipeline::known::KnownKeys;
 use crate::pipeline::{Pipeline, RunReport, park};
 use crate::state::{Fence, FenceOwner, GoneRow, Scope, StateChanges};
 use crate::value::Key;
@@ -52,10 +53,12 @@ async fn forget(pipeline: &Pipeline, entity: &EntityVerification, delete: bool, 
     if marks {
         for (partition, _) in &checkpoints {
             let scope = Scope { job: pipeline.job.name.clone(), entity: entity.name.clone(), partition: *partition };
-            park::each_known(state.as_ref(), &scope, |key| {
-                extra.remove(key.as_bytes());
-            })
-            .await?;
+            let mut known = KnownKeys::of(state.as_ref(), &scope);
+            while let Some(keys) = known.next().await? {
+                for key in &keys {
+                    extra.remove(key.as_bytes());
+                }
+            }
         }
     }
     for (partition, mut checkpoint) in checkpoints {
