@@ -1,5 +1,6 @@
 //! What a job does about rows that the source has lost, rows that both sides have changed, and columns that have changed at the source.
 
+use super::Job;
 use crate::error::{Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -211,6 +212,13 @@ pub enum LeftFilter {
     Keep,
     /// It is treated as deleted, as the job's `deletes` say; deleted where they say `ignore`.
     Delete,
+}
+
+impl Job {
+    /// Returns whether rows that the source has lost, or that have left the filter, may be deleted.
+    pub(crate) fn may_delete(&self) -> bool {
+        self.deletes.mode == DeleteMode::Hard || self.left_filter == LeftFilter::Delete
+    }
 }
 
 /// Who wins where source and target have both changed a column since the last sync, in mode `update`.

@@ -127,7 +127,8 @@ impl Pipeline {
     pub async fn plan(&self) -> Result<Plan> {
         let mut plan =
             plan::build(&self.job, &self.options, &self.transformers, self.source.as_ref(), self.sink.as_ref()).await?;
-        if self.options.narrows() && plan.entities.iter().any(|entity| entity.generated.is_some()) {
+        let gives_ids = plan.entities.iter().any(|entity| entity.generated.is_some());
+        if self.options.narrows() && gives_ids && self.job.may_delete() {
             // Rows that are left as they are may be known by the ids of those that go.
             plan.left = self.plan_whole().await?.only(|entity| plan.entity(entity).is_some()).left;
         }

@@ -3,7 +3,7 @@
 use super::entity::EntityPlan;
 use crate::binding::with_partitions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::{DeleteMode, Job, LeftFilter, Mode};
+use crate::job::{Job, Mode};
 use crate::schema::{DatabaseSchema, ForeignKeyAction, TableKind, TableName, TableSchema};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -52,7 +52,7 @@ pub(super) fn refuse(job: &Job, entities: &[EntityPlan]) -> Result<()> {
 /// Finds what refers to each entity's table so that it would go, or be changed, with its rows. Only what the target has already counts:
 /// references of tables that are created are made after the last row has gone.
 pub(super) fn find(job: &Job, entities: &mut [EntityPlan], target: &DatabaseSchema) {
-    let deletes = job.deletes.mode == DeleteMode::Hard || job.left_filter == LeftFilter::Delete;
+    let deletes = job.may_delete();
     let tables: Vec<&TableSchema> = target.tables.iter().filter(|t| t.kind != TableKind::Partition).collect();
     let tables = with_partitions(&tables, target);
     let fed: Vec<TableName> = entities.iter().map(|e| e.target.name.clone()).collect();
