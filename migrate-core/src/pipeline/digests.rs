@@ -108,7 +108,7 @@ pub(super) async fn read_by_block(
         let Some(same) = same.map_err(ReadError::Source)? else { return Ok(Passed::Some) };
         let verdict = |(head, same): (&BlockHead, bool)| {
             // What this execution has done to each row is counted again, and refused rows are looked at each time.
-            let each = head.execution == changes.execution || !changes.always.is_empty();
+            let each = head.execution == plan.execution || !changes.always.is_empty();
             match (same, each) {
                 (true, true) => Verdict::Known,
                 (true, false) => Verdict::Same,
@@ -130,7 +130,7 @@ pub(super) async fn read_by_block(
             let last = all && left == 0;
             let listens = if *verdict == Verdict::Same {
                 let rows = group.iter().map(|(_, head)| u64::from(head.row_count)).sum();
-                let small = if last { small_block(plan, state, group, *after, &changes.execution).await? } else { None };
+                let small = if last { small_block(plan, state, group, *after).await? } else { None };
                 sender.send(Ok(Segment::Same { rows, after: ordinal, end, small })).await.is_ok()
             } else {
                 let blocks = blocks_of(plan, state, group, *after).await?;
@@ -253,7 +253,6 @@ async fn small_block(
     state: &dyn TargetState,
     group: &[(Verdict, BlockHead)],
     after: Option<i64>,
-    execution: &str,
 ) -> Result<Option<(i64, Vec<crate::diff::Entry>)>, ReadError> {
     let [before @ .., last] = group else { return Ok(None) };
     if last.1.row_count as usize >= BLOCK_ROWS / 2 {
@@ -261,5 +260,5 @@ async fn small_block(
     }
     let after = before.last().map(|(_, head)| head.ordinal).or(after);
     let blocks = blocks_of(plan, state, std::slice::from_ref(last), after).await?;
-    Ok(blocks.into_iter().next().map(|block| (block.ordinal, block.entries_of(execution))))
+    Ok(plan.joined_by_tail(blocks.into_iter().next()))
 }

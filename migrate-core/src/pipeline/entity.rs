@@ -258,6 +258,7 @@ impl EntityRun {
         ReadPlan {
             entity: self.entity.clone(),
             scope: Scope { job: context.job.name.clone(), entity: self.entity.name.clone(), partition },
+            execution: context.execution.clone(),
             range,
             page_bytes: context.limits.page_bytes,
             page_rows: context.limits.batch_rows,

@@ -52,6 +52,8 @@ pub(super) enum Segment {
 pub(super) struct ReadPlan {
     pub(super) entity: Arc<EntityPlan>,
     pub(super) scope: Scope,
+    /// The execution whose blocks say what it did to each row.
+    pub(super) execution: String,
     /// The part of the entity's keys that belong to the scope.
     pub(super) range: KeyRange,
     pub(super) page_bytes: usize,
@@ -81,8 +83,14 @@ pub(super) struct KnownChanges {
     pub(super) always: HashSet<Key>,
     /// Whether the ledger must know each row's columns.
     pub(super) columns: bool,
-    /// The execution whose blocks say what it did to each row.
-    pub(super) execution: String,
+}
+
+impl ReadPlan {
+    /// Returns the last block of what has not changed, if it is so small that the tail joins it, with what this execution has done to each row.
+    pub(super) fn joined_by_tail(&self, last: Option<LedgerBlock>) -> Option<(i64, Vec<Entry>)> {
+        let last = last.filter(|block| block.entries.len() < BLOCK_ROWS / 2)?;
+        Some((last.ordinal, last.entries_of(&self.execution)))
+    }
 }
 
 /// How changes are known.
@@ -226,10 +234,7 @@ async fn read(
         let listens = match listed {
             Listed::Same => {
                 let rows = blocks.iter().map(|block| block.entries.len() as u64).sum();
-                let execution = listing.map_or("", |changes| &changes.execution);
-                let small =
-                    blocks.pop().map(|block| block.entries_of(execution)).filter(|entries| entries.len() < BLOCK_ROWS / 2);
-                let small = small.map(|entries| (ordinal, entries));
+                let small = plan.joined_by_tail(blocks.pop());
                 sender.send(Ok(Segment::Same { rows, after: ordinal, end: end.clone(), small })).await.is_ok()
             }
             Listed::Some(keys) => {
@@ -295,7 +300,7 @@ async fn list_range(
     if found.next.is_some() {
         return Ok(Listed::Most);
     }
-    let own = blocks.iter().any(|block| block.execution == changes.execution);
+    let own = blocks.iter().any(|block| block.execution == plan.execution);
     let known = |entry: &Entry| entry.is_known() && (!changes.columns || entry.columns.is_some());
     let settled = |key: &Key, entry: &Entry, fresh: bool| {
         !fresh && known(entry) && (changes.always.is_empty() || !changes.always.contains(key))

@@ -9,7 +9,7 @@
 
 use super::reader::{BLOCKS_PER_RANGE, Gone, ReadError, ReadPlan, Segment, Sender, request_of};
 use super::{Pipeline, RunReport, execute};
-use crate::diff::{BLOCK_ROWS, Entry, LedgerBlock};
+use crate::diff::{Entry, LedgerBlock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hint;
 use crate::job::{CancelToken, Event, Level, LogLine};
@@ -123,8 +123,7 @@ pub(super) async fn read(
         let keys = list(snapshot, plan, range, known, &mut wanted).await.map_err(failed)?;
         let hits: Vec<Key> = keys.iter().filter(|(_, read)| *read).map(|(key, _)| key.clone()).collect();
         let listens = if hits.is_empty() {
-            let small = blocks.pop().map(|block| block.entries).filter(|entries| entries.len() < BLOCK_ROWS / 2);
-            let small = small.map(|entries| (ordinal, entries));
+            let small = plan.joined_by_tail(blocks.pop());
             sender.send(Ok(Segment::Same { rows: 0, after: ordinal, end: end.clone(), small })).await.is_ok()
         } else {
             sender.send(Ok(Segment::Range { blocks, after, end: end.clone(), last })).await.is_ok()

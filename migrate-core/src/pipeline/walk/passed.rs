@@ -37,12 +37,8 @@ impl Walk {
             },
             None => return,
         };
-        self.plan.changes = Some(Arc::new(KnownChanges {
-            by,
-            always: self.quarantined.clone(),
-            columns: self.context.job.mode == Mode::Update,
-            execution: self.context.execution.clone(),
-        }));
+        self.plan.changes =
+            Some(Arc::new(KnownChanges { by, always: self.quarantined.clone(), columns: self.context.job.mode == Mode::Update }));
     }
 
     /// Passes a range that holds what the ledger says.

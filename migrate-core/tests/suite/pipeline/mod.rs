@@ -3,6 +3,8 @@
 mod gone;
 mod histories;
 mod parts;
+mod repairs;
+mod replays;
 mod runs;
 mod update;
 
