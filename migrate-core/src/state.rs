@@ -358,8 +358,9 @@ pub struct StateChanges {
     pub key_map: KeyMapChanges,
     /// The checkpoint.
     pub checkpoint: Option<Checkpoint>,
-    /// The sequence that the scope's checkpoint has at least before this one replaces it, as an earlier commit was acknowledged. Where it has
-    /// not, or there is none, the writing fails with [`commit_lost`]: a server that has lost a commit must not be given the next one.
+    /// The sequence that the scope's checkpoint has at least, before this one replaces it if there is one, as an earlier commit was
+    /// acknowledged. Where it has not, or there is none, the writing fails with [`commit_lost`]: a server that has lost a commit must not be
+    /// given the next one.
     pub follows: Option<u64>,
 }
 

@@ -303,6 +303,19 @@ pub(super) async fn a_commit_that_follows_one_which_is_not_there_fails_and_leave
     commit(&writing, &follows(scope("items"), 4, 3)).await?;
     // Others may have written a later one meanwhile.
     commit(&writing, &follows(scope("items"), 12, 2)).await?;
+    let without = |least: u64, ordinal: i64| StateChanges {
+        checkpoint: None,
+        blocks: vec![block(ordinal, 5)],
+        ..follows(scope("items"), 0, least)
+    };
+    ensure_error(
+        commit(&writing, &without(13, 2)).await,
+        &[ErrorKind::Mismatch],
+        "a commit without a checkpoint after a later one",
+    )?;
+    commit(&writing, &without(12, 3)).await?;
+    let blocks = writing.sink.state().ledger_blocks(&scope("items"), None, 10).await?;
+    ensure_eq(blocks.iter().map(|block| block.ordinal).collect(), vec![1, 3], "the blocks without a checkpoint")?;
     let found = writing.sink.state().checkpoints("job", "items").await?;
     ensure_eq(found.iter().map(|(_, c)| c.sequence).collect(), vec![12], "the checkpoint")
 }

@@ -72,11 +72,11 @@ impl State {
             let own = (scope.job.clone(), scope.entity.clone());
             change_map(self.key_maps.entry(own).or_default(), &changes.key_map);
         }
+        let before = self.checkpoints.get(scope).map(|checkpoint| checkpoint.sequence);
+        if changes.follows.is_some_and(|least| before.is_none_or(|before| before < least)) {
+            return Err(commit_lost(scope));
+        }
         if let Some(checkpoint) = &changes.checkpoint {
-            let before = self.checkpoints.get(scope).map(|checkpoint| checkpoint.sequence);
-            if changes.follows.is_some_and(|least| before.is_none_or(|before| before < least)) {
-                return Err(commit_lost(scope));
-            }
             self.checkpoints.insert(scope.clone(), checkpoint.clone());
         }
         Ok(())

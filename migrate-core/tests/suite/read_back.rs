@@ -1,7 +1,7 @@
 //! What a target does not hold as it was written is found before the commit.
 
 use async_trait::async_trait;
-use migrate_core::job::{CancelToken, DeleteMode, Deletes, Entity, ExecutionState, Job, Mode, RunOptions, VerifyMode};
+use migrate_core::job::{CancelToken, DeleteMode, Deletes, Entity, ExecutionState, Job, Mode, RunOptions, Strategy, VerifyMode};
 use migrate_core::memory::{MemoryDatabase, table};
 use migrate_core::pipeline::{Pipeline, RunReport};
 use migrate_core::schema::{DatabaseSchema, TableSchema};
@@ -299,4 +299,44 @@ async fn a_commit_that_a_server_has_lost_is_missed_by_the_next_one_and_the_next_
     let report = run(&from, &to, small(), Fault::None, VerifyMode::Counts).await;
     assert_eq!(report.status, ExecutionState::Succeeded, "{:?}", report.error);
     assert_eq!(to.rows("t").expect("the table"), from.rows("t").expect("the table"));
+}
+
+#[tokio::test]
+async fn a_lost_commit_of_rows_without_a_key_is_missed_too() {
+    let (from, to) = (MemoryDatabase::new(), MemoryDatabase::new());
+    from.create_table(table("t", &COLUMNS, &[])).expect("a new table");
+    for id in 1..=3_000 {
+        from.insert("t", [Value::Int(id), Value::Text("the same".into())]).expect("the row fits");
+    }
+    let small = || {
+        let mut job = job(Mode::Replace);
+        job.batch_rows = Some(500);
+        job
+    };
+    let report = run(&from, &to, small(), Fault::Forgets, VerifyMode::Counts).await;
+    let error = report.error.clone().unwrap_or_default();
+    assert_eq!((report.status, report.error_kind), (ExecutionState::Failed, Some(ErrorKind::Mismatch)), "{error}");
+    assert!(error.contains("has lost a commit") && error.contains("entity t"), "{error}");
+    let report = run(&from, &to, small(), Fault::None, VerifyMode::Counts).await;
+    assert_eq!(report.status, ExecutionState::Succeeded, "{:?}", report.error);
+    assert_eq!(to.rows("t").expect("the table"), from.rows("t").expect("the table"));
+}
+
+#[tokio::test]
+async fn a_digest_of_the_source_is_not_kept_beside_a_block_whose_last_commit_was_lost() {
+    let (from, to) = (source(), MemoryDatabase::new());
+    let by_digests = || {
+        let mut job = job(Mode::Replace);
+        job.strategy = Strategy::Ledger;
+        job
+    };
+    assert_eq!(run(&from, &to, by_digests(), Fault::None, VerifyMode::Counts).await.status, ExecutionState::Succeeded);
+    from.delete("t", |row| row[0] == Value::Int(7)).expect("the table");
+    from.insert("t", [Value::Int(7), Value::Text("new".into())]).expect("the row fits");
+    let report = run(&from, &to, by_digests(), Fault::Forgets, VerifyMode::Counts).await;
+    let error = report.error.clone().unwrap_or_default();
+    assert_eq!((report.status, report.error_kind), (ExecutionState::Failed, Some(ErrorKind::Mismatch)), "{error}");
+    let report = run(&from, &to, by_digests(), Fault::None, VerifyMode::Counts).await;
+    assert_eq!((report.status, report.entities[0].counters.updated), (ExecutionState::Succeeded, 1), "{:?}", report.error);
+    assert!(to.rows("t").expect("the table").contains(&vec![Value::Int(7), Value::Text("new".into())]));
 }

@@ -65,6 +65,12 @@ pub(crate) async fn write(connection: &mut PgConnection, changes: &StateChanges)
         if query.execute(connection).await.map_err(from_sqlx)?.rows_affected() != 1 {
             return Err(commit_lost(scope));
         }
+    } else if let Some(least) = changes.follows {
+        let sql = "SELECT 1 FROM migrate.checkpoint AS c WHERE c.job = $1 AND c.entity = $2 AND c.partition = $3 \
+                   AND (c.content::json->>'sequence')::bigint >= $4";
+        let query = sqlx::query(sql).bind(&scope.job).bind(&scope.entity).bind(i64::from(scope.partition));
+        let found = query.bind(i64::try_from(least).unwrap_or(i64::MAX)).fetch_optional(connection).await.map_err(from_sqlx)?;
+        return if found.is_some() { Ok(()) } else { Err(commit_lost(scope)) };
     }
     Ok(())
 }

@@ -53,13 +53,13 @@ pub(crate) fn apply(connection: &Connection, changes: &StateChanges) -> Result<(
     if !changes.key_map.is_empty() {
         key_map::apply(connection, scope, &changes.key_map)?;
     }
-    if let (Some(checkpoint), Some(least)) = (&changes.checkpoint, changes.follows) {
-        let update = "UPDATE main._migrate_checkpoint SET checkpoint = ?4
-                      WHERE job = ?1 AND entity = ?2 AND part = ?3 AND json_extract(checkpoint, '$.sequence') >= ?5";
-        let values =
-            params![scope.job, scope.entity, scope.partition, to_json(checkpoint)?, i64::try_from(least).unwrap_or(i64::MAX)];
-        let written = connection.prepare_cached(update).during(DOING)?.execute(values).during(DOING)?;
-        return if written == 1 { Ok(()) } else { Err(commit_lost(scope)) };
+    if let Some(least) = changes.follows {
+        let held = "SELECT 1 FROM main._migrate_checkpoint
+                    WHERE job = ?1 AND entity = ?2 AND part = ?3 AND json_extract(checkpoint, '$.sequence') >= ?4";
+        let values = params![scope.job, scope.entity, scope.partition, i64::try_from(least).unwrap_or(i64::MAX)];
+        if !connection.prepare_cached(held).during(DOING)?.exists(values).during(DOING)? {
+            return Err(commit_lost(scope));
+        }
     }
     if let Some(checkpoint) = &changes.checkpoint {
         let upsert = "INSERT INTO main._migrate_checkpoint(job, entity, part, checkpoint) VALUES (?1, ?2, ?3, ?4)

@@ -208,6 +208,7 @@ impl Keyless {
             false => (usize::MAX, usize::MAX),
         };
         let (mut after, mut bytes, mut batch, mut quarantine, mut first) = (None, 0, 0, Vec::new(), true);
+        let mut acknowledged = None;
         loop {
             let page = self.read(snapshot, after).await?;
             after = page.next.clone();
@@ -235,7 +236,8 @@ impl Keyless {
                     counts.were_loaded();
                     self.put_counts(transaction.as_mut(), &counts, &mut first).await?;
                 }
-                let changes = self.changes(&counters, digest, std::mem::take(&mut quarantine), first);
+                let mut changes = self.changes(&counters, digest, std::mem::take(&mut quarantine), first);
+                changes.follows = acknowledged.replace(self.start.sequence);
                 transaction.commit(&changes).await?;
                 // From here on a failure leaves rows behind.
                 self.known.unfinished = true;

@@ -90,7 +90,13 @@ impl Walk {
                 .filter(|(block, _)| block.entries.iter().all(told))
                 .map(|(block, found)| (block.ordinal, found.as_ref().map_or(recipe.to_vec(), |found| sealed(recipe, found))))
                 .collect();
-            let changes = StateChanges { scope: Some(self.plan.scope.clone()), source_digests, ..StateChanges::default() };
+            let changes = StateChanges {
+                scope: Some(self.plan.scope.clone()),
+                source_digests,
+                // A block that does not know yet what a commit has written is no such block.
+                follows: self.acknowledged,
+                ..StateChanges::default()
+            };
             if !changes.source_digests.is_empty() {
                 self.context.sink.begin(&self.context.fence).await?.commit(&changes).await?;
             }
