@@ -275,3 +275,26 @@ fn rows_of_a_small_last_block_are_not_new_where_new_ones_join_it() {
         target.assert_holds(&source, &["t"]);
     }
 }
+
+#[test]
+fn a_repair_finds_what_the_column_does_not_tell() {
+    let project = Project::new();
+    let (source, target) = (filled(&project, Engine::Sqlite), Database::new(Engine::Sqlite, project.path(), "target"));
+    project.write_job(&source.url(), &target.url(), &settings("cursor = { column = \"changed_at\" }"));
+    project.copy();
+    source.run("DELETE FROM t WHERE id IN (60000, 60001)");
+    // All others are older from now on.
+    change(&source, 1_500, "'2024-02-01 00:00:00'");
+    project.copy();
+    // As many have gone as have come, and those are old.
+    source.run(
+        "DELETE FROM t WHERE id IN (50000, 50001);
+         INSERT INTO t VALUES (60000, 'old', '2023-01-01 00:00:00'), (60001, 'old', '2023-01-01 00:00:00');
+         UPDATE t SET v = 'second' WHERE id = 55000",
+    );
+    assert_eq!(project.copy()["entities"][0]["unchanged"], ROWS - 2, "nothing tells of it");
+    project.run(["verify"]).expect(4);
+    project.run(["verify", "--repair"]).expect(0);
+    source.assert_holds(&target, &["t"]);
+    assert_eq!(project.copy()["entities"][0]["unchanged"], ROWS - 2);
+}

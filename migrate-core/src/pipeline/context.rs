@@ -41,6 +41,8 @@ pub(super) struct Context {
     pub(super) purpose: Purpose,
     /// The refused rows that alone are sent again.
     pub(super) replay: Option<Arc<Replay>>,
+    /// Whether it repairs what a comparison has found.
+    pub(super) repairs: bool,
     /// What a plan knows of rows that are not written as they are; none but a plan has it.
     pub(super) foreseen: Option<Arc<Foreseen>>,
     /// Room for [`Limits::multiset`] rows that are counted.

@@ -83,6 +83,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             clock: pipeline.clock.clone(),
             purpose: Purpose::Run,
             replay: pipeline.replay.clone(),
+            repairs: pipeline.repairs,
             foreseen: None,
             given: Arc::default(),
             missing: Arc::default(),
@@ -223,7 +224,7 @@ pub(super) fn strategy(pipeline: &Pipeline) -> Strategy {
 }
 
 /// An error with its causes, in one line.
-fn describe(error: &Error) -> String {
+pub(super) fn describe(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
@@ -298,7 +299,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
         snapshot = walk_again(context, plan, &runs, &EntityRun::is_incomplete, snapshot).await?;
     }
     if !context.leaves_rows_out() && context.purpose != Purpose::Adopt {
-        let swept = sweep(context, &runs, &plan.left, snapshot.as_mut()).await?;
+        let swept = sweep(context, &runs, plan, snapshot.as_mut()).await?;
         if !swept.respelled.is_empty() {
             step(context, "rows that have other keys than this execution inserted them with");
             let which = |run: &EntityRun| swept.respelled.contains(&run.entity.name);

@@ -1,7 +1,7 @@
 //! The keys by which the target remembers rows of one scope: those that the ledger has, and those that the source has lost and that were not
 //! deleted yet.
 
-use crate::diff::LedgerBlock;
+use crate::diff::{Entry, LedgerBlock};
 use crate::error::{ErrorKind, Result};
 use crate::state::{Scope, TargetState};
 use crate::value::Key;
@@ -30,13 +30,22 @@ impl<'s> KnownKeys<'s> {
 
     /// Returns the next keys; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Key>>> {
+        self.next_of(|_| true).await
+    }
+
+    /// As [`KnownKeys::next`], but for rows that the target held before the job, and that no run has written since.
+    pub(crate) async fn next_own(&mut self) -> Result<Option<Vec<Key>>> {
+        self.next_of(|entry| entry.checksum != Entry::UNKNOWN).await
+    }
+
+    async fn next_of(&mut self, wanted: impl Fn(&Entry) -> bool) -> Result<Option<Vec<Key>>> {
         if self.ledger {
             let stored = self.state.ledger_blocks(self.scope, self.after, BLOCKS_AT_ONCE).await?;
             if let Some(last) = stored.last() {
                 self.after = Some(last.ordinal);
                 let mut keys = Vec::new();
                 for block in &stored {
-                    keys.extend(LedgerBlock::unpack(block)?.entries.into_iter().map(|entry| entry.key));
+                    keys.extend(LedgerBlock::unpack(block)?.entries.into_iter().filter(&wanted).map(|entry| entry.key));
                 }
                 return Ok(Some(keys));
             }

@@ -55,9 +55,9 @@ pub use dry::{
 
 pub use report::{CheckReport, EntityReport, Finding, LinkState, OpenLink, OpenReference, RunReport};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::job::{
-    CancelToken, Clock, Job, MemoryRecorder, Observer, Owner, Recorder, RunOptions, Silent, SystemClock, VerifyMode,
+    CancelToken, Clock, Job, MemoryRecorder, Observer, Owner, Recorder, RunOptions, Silent, Strategy, SystemClock, VerifyMode,
 };
 use crate::plan::{self, Plan, ReferenceGraph};
 use crate::sink::Sink;
@@ -103,6 +103,8 @@ pub struct Pipeline {
     pub(crate) clock: Arc<dyn Clock>,
     /// The refused rows that alone are sent again.
     replay: Option<Arc<replay::Replay>>,
+    /// Whether it repairs what a comparison has found.
+    repairs: bool,
 }
 
 impl Pipeline {
@@ -128,11 +130,26 @@ impl Pipeline {
         let mut plan =
             plan::build(&self.job, &self.options, &self.transformers, self.source.as_ref(), self.sink.as_ref()).await?;
         let gives_ids = plan.entities.iter().any(|entity| entity.generated.is_some());
-        if self.options.narrows() && gives_ids && self.job.may_delete() {
+        if self.options.narrows() && gives_ids && self.may_delete().await? {
             // Rows that are left as they are may be known by the ids of those that go.
-            plan.left = self.plan_whole().await?.only(|entity| plan.entity(entity).is_some()).left;
+            match self.plan_whole().await {
+                Ok(whole) => plan.left = whole.only(|entity| plan.entity(entity).is_some()).left,
+                Err(error) if error.kind().retry() != Retry::Never => return Err(error),
+                Err(error) => {
+                    let note = "the entities that are left out cannot be planned, so that nothing is known of their rows: as these may be \
+                                known by ids that the target has given to rows of this run, none of those is deleted";
+                    plan.notes.push(format!("{note} ({})", execute::describe(&error)));
+                    plan.left_unknown = true;
+                }
+            }
         }
         Ok(plan)
+    }
+
+    /// Returns whether a run may delete rows: those that the source has lost, or that the execution which it goes on with has brought.
+    async fn may_delete(&self) -> Result<bool> {
+        let Job { name, source, target, .. } = &*self.job;
+        Ok(self.job.may_delete() || self.recorder.unfinished(name, source, target).await?.is_some())
     }
 
     /// Returns whether a run moves only a part of the job's entities.
@@ -191,6 +208,12 @@ impl Pipeline {
     /// Returns the same pipeline for another version of its job.
     pub(crate) fn with_job(&self, job: Job) -> Self {
         Pipeline { job: Arc::new(job), ..self.clone() }
+    }
+
+    /// Returns the pipeline of a repair, for this version of its job: all rows are looked at, whatever tells that they have not changed.
+    pub(crate) fn repairing(&self, job: Job) -> Self {
+        let options = RunOptions { strategy: Some(Strategy::Full), ..self.options.clone() };
+        Pipeline { job: Arc::new(job), options, repairs: true, ..self.clone() }
     }
 
     /// Makes the target remember the rows of the source that it holds already, so that later runs and deletions know them as this job's.
@@ -344,6 +367,7 @@ impl PipelineBuilder {
             transformers: self.transformers,
             clock: self.clock,
             replay: None,
+            repairs: false,
         })
     }
 }

@@ -22,7 +22,7 @@ use super::respelled::settle_respelled;
 use super::together::delete_at_once;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{DeleteMode, Event, ExecutionState, LeftFilter, Level, VerifyMode};
-use crate::plan::EntityPlan;
+use crate::plan::{EntityPlan, Plan};
 use crate::sink::SinkTransaction;
 use crate::source::{PageRequest, Snapshot};
 use crate::state::{Checkpoint, Counters, GoneRow, Scope, StateChanges};
@@ -38,25 +38,21 @@ const MOST_HELD: u64 = 1_000;
 pub(super) type Listed = (i64, GoneRow);
 
 /// Deals with all gone rows; returns how many were deleted or marked, with those that are not counted. Entities that the run has left as they
-/// are may have rows that are known by ids of those, which then stay.
+/// are may have rows that are known by ids of those, which then stay; so do all that have such ids where nothing is known of these entities.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`], before the first row has gone, if more would go than the job allows.
-pub(super) async fn sweep(
-    context: &Context,
-    runs: &[EntityRun],
-    left: &[EntityPlan],
-    snapshot: &mut dyn Snapshot,
-) -> Result<Outcome> {
+pub(super) async fn sweep(context: &Context, runs: &[EntityRun], plan: &Plan, snapshot: &mut dyn Snapshot) -> Result<Outcome> {
     let mut runs: Vec<&EntityRun> = runs.iter().filter(|r| !r.entity.is_keyless()).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.entity.level));
     let mut scopes = Vec::new();
     for run in &runs {
         for (partition, _) in context.state.checkpoints(&context.job.name, &run.entity.name).await? {
             let scope = Scope { job: context.job.name.clone(), entity: run.entity.name.clone(), partition };
-            let bonds = bonds::bonds(&run.entity, left);
+            let bonds = bonds::bonds(&run.entity, &plan.left);
+            let all_held = plan.left_unknown && run.entity.generated.is_some();
             let (held, refusal) = (HashSet::new(), None);
-            scopes.push(Swept { run, scope, bonds, held, deleted: 0, own: 0, blocked: 0, refusal, may_be_last: true });
+            scopes.push(Swept { run, scope, bonds, all_held, held, deleted: 0, own: 0, blocked: 0, refusal, may_be_last: true });
         }
     }
     for swept in &scopes {
@@ -144,6 +140,8 @@ pub(super) struct Swept<'a> {
     pub(super) scope: Scope,
     /// Entities that the run leaves out and whose rows are known by ids of these.
     bonds: Vec<Bond<'a>>,
+    /// Whether all rows stay, as it is not known by which rows of others they are.
+    all_held: bool,
     /// Rows, by their keys in the target, that stay as long as such rows are known.
     held: HashSet<Key>,
     pub(super) deleted: u64,
@@ -166,6 +164,13 @@ pub(super) struct Went {
     pub(super) counted: u64,
 }
 
+impl Went {
+    /// What a repair deletes as if it had brought it was there before, and is counted.
+    pub(super) fn of(context: &Context, own: u64, counted: u64) -> Self {
+        if context.repairs { Went { own: 0, counted: own + counted } } else { Went { own, counted } }
+    }
+}
+
 impl Swept<'_> {
     pub(super) fn add(&mut self, went: Went) {
         self.own += went.own;
@@ -177,7 +182,7 @@ impl Swept<'_> {
     /// # Errors
     /// [`ErrorKind::Constraint`], as where the target checks that they refer to them.
     pub(super) fn hold(&self, going: &[Key]) -> Result<()> {
-        if going.iter().any(|key| self.held.contains(key)) {
+        if going.iter().any(|key| self.all_held || self.held.contains(key)) {
             let message = "rows that are known by their ids have to go first";
             return Err(Error::new(ErrorKind::Constraint, message).with("entity", &self.scope.entity));
         }
@@ -351,7 +356,7 @@ pub(super) async fn delete_rows(
     if context.verify != VerifyMode::Counts && entity.target.triggers.is_empty() {
         ensure_gone(entity, transaction, &gone).await?;
     }
-    Ok(Went { own, counted })
+    Ok(Went::of(context, own, counted))
 }
 
 /// Returns a scope's checkpoint, with so many deleted rows more.

@@ -188,6 +188,7 @@ async fn draft(
         notes,
         source_identity: identity,
         left: Vec::new(),
+        left_unknown: false,
     };
     Ok((plan, refusals))
 }

@@ -68,6 +68,9 @@ pub struct Plan {
     /// Entities of the job that are left as they are, and may feed the parents of rows that are not.
     #[serde(skip)]
     pub(crate) left: Vec<EntityPlan>,
+    /// Whether the job has entities that are left as they are and could not be planned: nothing is known of them.
+    #[serde(skip)]
+    pub(crate) left_unknown: bool,
 }
 
 impl Plan {

@@ -38,7 +38,7 @@ pub async fn repair(pipeline: &Pipeline, report: &VerifyReport, delete_extra: bo
     if delete && job.deletes.mode == DeleteMode::Ignore {
         job.deletes = Deletes { mode: DeleteMode::Hard, max: DeleteGuard::Rows(u64::MAX), ..job.deletes };
     }
-    pipeline.with_job(job).run(cancel).await
+    pipeline.repairing(job).run(cancel).await
 }
 
 async fn forget(pipeline: &Pipeline, entity: &EntityVerification, delete: bool, marks: bool, fence: &Fence) -> Result<()> {
@@ -50,14 +50,14 @@ async fn forget(pipeline: &Pipeline, entity: &EntityVerification, delete: bool, 
     if delete {
         extra.extend(entity.broken.iter().filter(|row| row.kind == DifferenceKind::Extra).map(|row| row.key.as_bytes()));
     }
-    if marks {
-        for (partition, _) in &checkpoints {
-            let scope = Scope { job: pipeline.job.name.clone(), entity: entity.name.clone(), partition: *partition };
-            let mut known = KnownKeys::of(state.as_ref(), &scope);
-            while let Some(keys) = known.next().await? {
-                for key in &keys {
-                    extra.remove(key.as_bytes());
-                }
+    let parts = if extra.is_empty() { &[] } else { &checkpoints[..] };
+    for (partition, _) in parts {
+        let scope = Scope { job: pipeline.job.name.clone(), entity: entity.name.clone(), partition: *partition };
+        let mut known = KnownKeys::of(state.as_ref(), &scope);
+        // The run lists what it loses itself, but for rows that were there before the job.
+        while let Some(keys) = if marks { known.next().await? } else { known.next_own().await? } {
+            for key in &keys {
+                extra.remove(key.as_bytes());
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use migrate_core::ErrorKind;
 use migrate_core::job::{
-    CancelToken, DeleteGuard, DeleteMode, Deletes, Entity, Job, MemoryRecorder, Mode, Reference, RunOptions,
+    CancelToken, DeleteGuard, DeleteMode, Deletes, Entities, Entity, Job, MemoryRecorder, Mode, Reference, RunOptions,
 };
 use migrate_core::memory::{Call, MemoryDatabase, table};
 use migrate_core::pipeline::{Pipeline, RunReport};
@@ -45,6 +45,8 @@ struct Bench {
     rows: u64,
     /// Whether the target had its tables, with rows of its own, before the job.
     existing: bool,
+    /// The entities that alone are moved.
+    entities: Vec<&'static str>,
 }
 
 /// Codes and names from here on are those of rows that were in the target before.
@@ -74,7 +76,7 @@ impl Bench {
             .with_entity(Entity::new("label"))
             .with_entity(Entity::new("task").with_generated("id"))
             .with_entity(Entity::new("project").with_key(["code"]).with_generated("id"));
-        Bench { from, to, recorder: Arc::default(), job, rows: 100, existing: true }
+        Bench { from, to, recorder: Arc::default(), job, rows: 100, existing: true, entities: Vec::new() }
     }
 
     /// A target without any table.
@@ -87,7 +89,13 @@ impl Bench {
             .source(Arc::new(self.from.source()))
             .target(Arc::new(self.to.sink()))
             .recorder(self.recorder.clone())
-            .options(RunOptions::new().with_parallel(3).with_part_bytes(1).with_batch_rows(self.rows))
+            .options(
+                RunOptions::new()
+                    .with_parallel(3)
+                    .with_part_bytes(1)
+                    .with_batch_rows(self.rows)
+                    .with_entities(self.entities.iter().copied()),
+            )
             .build()
             .expect("the job is sound")
     }
@@ -332,6 +340,54 @@ async fn rows_that_came_under_their_own_ids_are_not_brought_again_under_new_ones
     let report = bench.run().await;
     assert_eq!(report.error_kind, Some(ErrorKind::Refused), "{report:?}");
     assert_eq!(numbers(&bench.to, "project").len(), 1);
+}
+
+#[tokio::test]
+async fn a_row_that_this_execution_has_brought_stays_in_a_narrow_run_as_long_as_others_are_known_by_its_id() {
+    for (call, nth) in [(Call::Commit, 2), (Call::Commit, 3), (Call::Finish, 1)] {
+        let mut bench = Bench::creating(Mode::Replace);
+        // What the execution has brought itself goes all the same.
+        bench.job = bench.job.with_deletes(Deletes::new(DeleteMode::Soft).with_column("deleted_at"));
+        insert(&bench.from, "project", &[1, 11, 5]);
+        insert(&bench.from, "task", &[5, 1, -1, 105]);
+        insert(&bench.from, "label", &[5, 1, 7]);
+        bench.to.faults().fail(call, nth, ErrorKind::Internal);
+        bench.run().await;
+        bench.to.faults().clear();
+        bench.from.delete("label", |_| true).expect("the table is there");
+        bench.from.delete("task", |_| true).expect("the table is there");
+        bench.entities = vec!["task"];
+        bench.entities = Vec::new();
+        bench.copy().await;
+        let column = |table: &str, at: usize| numbers(&bench.to, table).into_iter().map(move |row| row[at]).collect::<Vec<i64>>();
+        let (tasks, labels) = (column("task", 0), column("label", 0));
+        assert!(labels.iter().all(|task| tasks.contains(task)), "{call:?} {nth}: {labels:?} of {tasks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_narrow_run_goes_on_though_what_it_leaves_out_cannot_be_planned_and_keeps_what_that_may_be_known_by() {
+    let mut bench = Bench::new(Mode::Replace);
+    insert(&bench.from, "project", &[1, 11, 5]);
+    insert(&bench.from, "task", &[5, 1, -1, 105]);
+    insert(&bench.from, "task", &[6, 1, -1, 106]);
+    insert(&bench.from, "label", &[6, 1, 7]);
+    bench.copy().await;
+    bench.from.delete("task", |row| row[0] == Value::Int(5)).expect("the table is there");
+    insert(&bench.from, "task", &[8, 1, -1, 108]);
+    let whole = bench.job.clone();
+    if let Entities::List(entities) = &mut bench.job.entities {
+        entities[0] = Entity::new("label").with_exclude("nothing");
+    }
+    bench.entities = vec!["task"];
+    let plan = bench.pipeline().plan().await.expect("the entity can be planned");
+    assert!(plan.notes.iter().any(|note| note.contains("none of those is deleted") && note.contains("nothing")), "{plan:?}");
+    let report = bench.run().await;
+    let counters = report.entities[0].counters;
+    assert_eq!((report.error, counters.inserted, counters.deleted, counters.conflicts), (None, 1, 0, 1), "{counters:?}");
+    (bench.job, bench.entities) = (whole, Vec::new());
+    assert_eq!(bench.copy().await.deleted, 1);
+    bench.assert_arrived().await;
 }
 
 /// The same numbers in every run.

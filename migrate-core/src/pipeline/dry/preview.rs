@@ -167,6 +167,7 @@ pub(super) async fn context(
         clock: pipeline.clock.clone(),
         purpose: Purpose::Preview,
         replay: None,
+        repairs: false,
         foreseen: None,
         given: Arc::default(),
         missing: Arc::default(),

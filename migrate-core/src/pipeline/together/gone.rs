@@ -132,11 +132,8 @@ async fn delete(context: &Context, scopes: &mut [Swept<'_>], rows: &[Gone], some
         }
         let mut went = vec![Went::default(); scopes.len()];
         for ((scope, own), count) in which.into_iter().zip(counts) {
-            if own {
-                went[scope].own += count;
-            } else {
-                went[scope].counted += count;
-            }
+            let some = if own { Went::of(context, count, 0) } else { Went::of(context, 0, count) };
+            (went[scope].own, went[scope].counted) = (went[scope].own + some.own, went[scope].counted + some.counted);
         }
         for (scope, swept) in scopes.iter().enumerate() {
             let gone_settled: Vec<i64> =
