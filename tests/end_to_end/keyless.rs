@@ -1,6 +1,6 @@
 //! Tables without a key: what has changed of them, and the rows of others beside them.
 
-use migrate_tests::{Database, Engine, PAIRS, Postgres, Project, Server, Sqlite};
+use migrate_tests::{Database, Engine, PAIRS, Postgres, Project, Server, Sqlite, crosswise};
 
 const ROWS: &str = "INSERT INTO log WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
                     SELECT i, 'a row of some length ' || i FROM n";
@@ -125,53 +125,51 @@ fn every_refused_row_is_kept() {
 
 #[test]
 fn refused_rows_are_kept_let_go_of_and_counted_also_where_the_accepted_rows_are_as_they_were() {
-    for pair in PAIRS {
-        // What is lost beside the refused row, that in append stays, or nothing.
-        for (mode, lost) in [("replace", None), ("update", None), ("append", None), ("append", Some("'2'"))] {
-            let project = Project::new();
-            let (source, target) =
-                (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
-            source.run("CREATE TABLE log (v text); INSERT INTO log VALUES ('1'), ('2')");
-            target.run(match pair.1 {
-                Engine::Sqlite => "CREATE TABLE log (v INTEGER) STRICT",
-                Engine::Postgres(_) => "CREATE TABLE log (v varchar(2))",
-            });
-            let job = |settings: &str| {
-                let settings = format!("mode = \"{mode}\"\n{settings}");
-                project.write_job(&source.url(), &target.url(), &settings);
-            };
-            let kept = || {
-                let kept = project.run(["quarantine", "list", "--json"]).expect(0).json();
-                kept["rows"].as_array().map(Vec::len)
-            };
-            job("");
-            project.copy();
-            source.run("INSERT INTO log VALUES ('too long')");
-            lost.into_iter().for_each(|lost| source.run(&format!("DELETE FROM log WHERE v = {lost}")));
-            // More than the job allows stops it.
-            job("max_quarantined = 0\n");
-            let stopped = project.run(["run"]).expect(1);
-            stopped.says(&["1 of", "rows were refused; the limit is 0"]);
-            job("");
-            for _ in 0..2 {
-                let report = project.run(["run", "--json"]).expect(3).json();
-                let entity = &report["entities"][0];
-                assert_eq!((&entity["quarantined"], &entity["inserted"]), (&1.into(), &0.into()), "{pair:?} {mode}: {report}");
-                assert_eq!(kept(), Some(1), "{pair:?} {mode} {lost:?}");
-            }
-            // One more, and then one less.
-            source.run("INSERT INTO log VALUES ('longer still')");
-            let _ = project.run(["run"]).expect(3);
-            assert_eq!(kept(), Some(2), "{pair:?} {mode} {lost:?}");
-            source.run("DELETE FROM log WHERE v = 'too long'");
-            let _ = project.run(["run"]).expect(3);
+    // What is lost beside the refused row, that in append stays, or nothing.
+    let choices = [("replace", None), ("append", None), ("append", Some("'2'")), ("update", None)];
+    for (pair, (mode, lost)) in crosswise(choices) {
+        let project = Project::new();
+        let (source, target) = (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
+        source.run("CREATE TABLE log (v text); INSERT INTO log VALUES ('1'), ('2')");
+        target.run(match pair.1 {
+            Engine::Sqlite => "CREATE TABLE log (v INTEGER) STRICT",
+            Engine::Postgres(_) => "CREATE TABLE log (v varchar(2))",
+        });
+        let job = |settings: &str| {
+            let settings = format!("mode = \"{mode}\"\n{settings}");
+            project.write_job(&source.url(), &target.url(), &settings);
+        };
+        let kept = || {
+            let kept = project.run(["quarantine", "list", "--json"]).expect(0).json();
+            kept["rows"].as_array().map(Vec::len)
+        };
+        job("");
+        project.copy();
+        source.run("INSERT INTO log VALUES ('too long')");
+        lost.into_iter().for_each(|lost| source.run(&format!("DELETE FROM log WHERE v = {lost}")));
+        // More than the job allows stops it.
+        job("max_quarantined = 0\n");
+        let stopped = project.run(["run"]).expect(1);
+        stopped.says(&["1 of", "rows were refused; the limit is 0"]);
+        job("");
+        for _ in 0..2 {
+            let report = project.run(["run", "--json"]).expect(3).json();
+            let entity = &report["entities"][0];
+            assert_eq!((&entity["quarantined"], &entity["inserted"]), (&1.into(), &0.into()), "{pair:?} {mode}: {report}");
             assert_eq!(kept(), Some(1), "{pair:?} {mode} {lost:?}");
-            let shown = project.run(["quarantine", "show", "--key", "1", "--show-values"]).expect(0).output();
-            assert!(shown.contains("longer still"), "{pair:?} {mode}: {shown}");
-            source.run("DELETE FROM log WHERE v = 'longer still'");
-            assert_eq!(project.copy()["entities"][0]["inserted"], 0, "{pair:?} {mode}");
-            assert_eq!((kept(), target.count("log")), (Some(0), 2), "{pair:?} {mode} {lost:?}");
         }
+        // One more, and then one less.
+        source.run("INSERT INTO log VALUES ('longer still')");
+        let _ = project.run(["run"]).expect(3);
+        assert_eq!(kept(), Some(2), "{pair:?} {mode} {lost:?}");
+        source.run("DELETE FROM log WHERE v = 'too long'");
+        let _ = project.run(["run"]).expect(3);
+        assert_eq!(kept(), Some(1), "{pair:?} {mode} {lost:?}");
+        let shown = project.run(["quarantine", "show", "--key", "1", "--show-values"]).expect(0).output();
+        assert!(shown.contains("longer still"), "{pair:?} {mode}: {shown}");
+        source.run("DELETE FROM log WHERE v = 'longer still'");
+        assert_eq!(project.copy()["entities"][0]["inserted"], 0, "{pair:?} {mode}");
+        assert_eq!((kept(), target.count("log")), (Some(0), 2), "{pair:?} {mode} {lost:?}");
     }
 }
 

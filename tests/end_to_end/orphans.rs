@@ -1,6 +1,6 @@
 //! Rows whose parent is nowhere: refused, written without it, or kept in quarantine, as the job file says.
 
-use migrate_tests::{Database, Engine, PAIRS, Postgres, Project, Server};
+use migrate_tests::{Database, Engine, PAIRS, Postgres, Project, Server, crosswise};
 use serde_json::{Value, json};
 
 /// Nothing checks that a player's team is there: those of 3 and 5 are not, 4 has none.
@@ -186,39 +186,34 @@ fn a_parent_goes_for_its_children_also_where_they_refer_to_it_by_another_column_
         "columns = [\"team\", \"code\"], entity = \"team\", key = [\"id\", \"code\"]",
         ", FOREIGN KEY (team, code) REFERENCES team (id, code)",
     ];
-    for pair in PAIRS {
-        for [tables, rows, refers, constraint] in [by_code, by_key_in_another_order] {
-            for constrained in [true, false] {
-                let project = Project::new();
-                let (source, target) =
-                    (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
-                source.run(&format!("{tables}); {rows}"));
-                target.run(&format!("{tables}{});", if constrained { constraint } else { "" }));
-                let job = |policy: &str| {
-                    let settings = "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"100%\" }";
-                    job(settings, policy).replace("columns = [\"team\"], entity = \"team\"", refers)
-                };
-                project.write_job(&source.url(), &target.url(), &job("fail"));
-                let case = format!("{pair:?} {refers} constrained: {constrained}");
-                assert_eq!(players(&project.copy(), &["inserted", "orphans"]), [2, 0], "{case}");
-                source.run("DELETE FROM team WHERE id = 1");
-                project.run(["run"]).expect(1).says(&["to a parent that is not there", "the run is refused"]);
-                project.write_job(&source.url(), &target.url(), &job("null"));
-                let report = project.copy();
-                assert_eq!(players(&report, &["updated", "unchanged", "orphans"]), [1, 1, 1], "{case}: {report}");
-                assert_eq!(report["entities"][0]["deleted"], 1, "{case}: {report}");
-                assert_eq!((target.count("team"), teams(&target, &["team IS NULL"])), (1, vec![1]), "{case}");
-                let _ = project.run(["verify"]).expect(0);
+    let choices = [(by_code, true), (by_code, false), (by_key_in_another_order, false), (by_key_in_another_order, true)];
+    for (pair, ([tables, rows, refers, constraint], constrained)) in crosswise(choices) {
+        let project = Project::new();
+        let (source, target) = (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
+        source.run(&format!("{tables}); {rows}"));
+        target.run(&format!("{tables}{});", if constrained { constraint } else { "" }));
+        let job = |policy: &str| {
+            let settings = "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"100%\" }";
+            job(settings, policy).replace("columns = [\"team\"], entity = \"team\"", refers)
+        };
+        project.write_job(&source.url(), &target.url(), &job("fail"));
+        let case = format!("{pair:?} {refers} constrained: {constrained}");
+        assert_eq!(players(&project.copy(), &["inserted", "orphans"]), [2, 0], "{case}");
+        source.run("DELETE FROM team WHERE id = 1");
+        project.run(["run"]).expect(1).says(&["to a parent that is not there", "the run is refused"]);
+        project.write_job(&source.url(), &target.url(), &job("null"));
+        let report = project.copy();
+        assert_eq!(players(&report, &["updated", "unchanged", "orphans"]), [1, 1, 1], "{case}: {report}");
+        assert_eq!(report["entities"][0]["deleted"], 1, "{case}: {report}");
+        assert_eq!((target.count("team"), teams(&target, &["team IS NULL"])), (1, vec![1]), "{case}");
+        let _ = project.run(["verify"]).expect(0);
 
-                // A row of others is a parent, and goes by nobody.
-                target.run("INSERT INTO team (id, code) VALUES (3, 'c')");
-                let (columns, values) =
-                    if refers.contains("\"id\"") { ("id, team, code", "3, 3, 'c'") } else { ("id, team", "3, 'c'") };
-                source.run(&format!("INSERT INTO player ({columns}) VALUES ({values})"));
-                assert_eq!(players(&project.copy(), &["inserted", "unchanged", "orphans"]), [1, 2, 1], "{case}");
-                assert_eq!(teams(&target, &["team IS NULL"]), [1], "{case}");
-            }
-        }
+        // A row of others is a parent, and goes by nobody.
+        target.run("INSERT INTO team (id, code) VALUES (3, 'c')");
+        let (columns, values) = if refers.contains("\"id\"") { ("id, team, code", "3, 3, 'c'") } else { ("id, team", "3, 'c'") };
+        source.run(&format!("INSERT INTO player ({columns}) VALUES ({values})"));
+        assert_eq!(players(&project.copy(), &["inserted", "unchanged", "orphans"]), [1, 2, 1], "{case}");
+        assert_eq!(teams(&target, &["team IS NULL"]), [1], "{case}");
     }
 }
 

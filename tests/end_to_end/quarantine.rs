@@ -1,6 +1,6 @@
 //! Rows that were refused: listed, shown, sent again, dropped.
 
-use migrate_tests::{Database, Engine, PAIRS, Postgres, Project, Server, Sqlite};
+use migrate_tests::{Database, Engine, PAIRS, Postgres, Project, Server, Sqlite, crosswise};
 
 fn refused() -> (Project, Sqlite, Postgres) {
     let project = Project::new();
@@ -169,35 +169,33 @@ fn a_conflict_that_a_replay_has_found_is_reported_by_every_run_until_it_is_settl
 #[test]
 fn a_row_that_is_sent_again_gets_its_parent_by_the_replay_or_by_the_run_that_brings_it() {
     const NAMES: [&str; 4] = ["read", "inserted", "quarantined", "pending"];
-    for pair in PAIRS {
-        for (mode, at_once) in [("replace", true), ("update", true), ("replace", false), ("update", false), ("append", false)] {
-            let case = format!("{pair:?} {mode}, at once: {at_once}");
-            let project = Project::new();
-            let (source, target) =
-                (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
-            source.run(
-                "CREATE TABLE node (id integer PRIMARY KEY, n integer, parent integer);
-                 INSERT INTO node VALUES (1, 1, NULL), (5, 5, 9), (9, 9, 1), (12, 12, 1)",
-            );
-            target.run(
-                "CREATE TABLE node (id integer PRIMARY KEY, n integer UNIQUE, parent integer REFERENCES node (id));
-                 INSERT INTO node VALUES (105, 5, NULL), (109, 9, NULL)",
-            );
-            project.write_job(&source.url(), &target.url(), &format!("mode = \"{mode}\"\n"));
-            assert_eq!(ended(&project, &["run"], 3, NAMES), [4, 2, 2, 0], "{case}");
-            target.run("DELETE FROM node WHERE id = 105");
-            if at_once {
-                target.run("DELETE FROM node WHERE id = 109");
-                assert_eq!(ended(&project, &["quarantine", "replay"], 0, NAMES), [2, 2, 0, 0], "{case}");
-            } else {
-                assert_eq!(ended(&project, &["quarantine", "replay"], 3, NAMES), [2, 1, 1, 1], "{case}");
-                assert_eq!(target.matching("node", "id = 5 AND parent IS NULL"), 1, "{case}");
-                target.run("DELETE FROM node WHERE id = 109");
-                assert_eq!(ended(&project, &["run"], 0, NAMES), [4, 1, 0, 0], "{case}");
-            }
-            source.assert_holds(&target, &["node"]);
-            assert_eq!(ended(&project, &["run"], 0, ["inserted", "updated", "pending"]), [0, 0, 0], "P4, {case}");
+    let choices = [("replace", true), ("update", true), ("update", false), ("replace", false), ("append", false)];
+    for (pair, (mode, at_once)) in crosswise(choices) {
+        let case = format!("{pair:?} {mode}, at once: {at_once}");
+        let project = Project::new();
+        let (source, target) = (Database::new(pair.0, project.path(), "source"), Database::new(pair.1, project.path(), "target"));
+        source.run(
+            "CREATE TABLE node (id integer PRIMARY KEY, n integer, parent integer);
+             INSERT INTO node VALUES (1, 1, NULL), (5, 5, 9), (9, 9, 1), (12, 12, 1)",
+        );
+        target.run(
+            "CREATE TABLE node (id integer PRIMARY KEY, n integer UNIQUE, parent integer REFERENCES node (id));
+             INSERT INTO node VALUES (105, 5, NULL), (109, 9, NULL)",
+        );
+        project.write_job(&source.url(), &target.url(), &format!("mode = \"{mode}\"\n"));
+        assert_eq!(ended(&project, &["run"], 3, NAMES), [4, 2, 2, 0], "{case}");
+        target.run("DELETE FROM node WHERE id = 105");
+        if at_once {
+            target.run("DELETE FROM node WHERE id = 109");
+            assert_eq!(ended(&project, &["quarantine", "replay"], 0, NAMES), [2, 2, 0, 0], "{case}");
+        } else {
+            assert_eq!(ended(&project, &["quarantine", "replay"], 3, NAMES), [2, 1, 1, 1], "{case}");
+            assert_eq!(target.matching("node", "id = 5 AND parent IS NULL"), 1, "{case}");
+            target.run("DELETE FROM node WHERE id = 109");
+            assert_eq!(ended(&project, &["run"], 0, NAMES), [4, 1, 0, 0], "{case}");
         }
+        source.assert_holds(&target, &["node"]);
+        assert_eq!(ended(&project, &["run"], 0, ["inserted", "updated", "pending"]), [0, 0, 0], "P4, {case}");
     }
 }
 

@@ -22,6 +22,14 @@ pub const PAIRS: [(Engine, Engine); 4] = [
     (Engine::Sqlite, Engine::Sqlite),
 ];
 
+/// Each of these choices with two of the four directions: between them they have either engine on either side, and neighbours have the
+/// other two.
+pub fn crosswise<T: Copy>(choices: impl IntoIterator<Item = T>) -> impl Iterator<Item = ((Engine, Engine), T)> {
+    let [same, from_postgres, to_postgres, files] = PAIRS;
+    let directions = [[from_postgres, to_postgres], [same, files]];
+    choices.into_iter().zip(directions.into_iter().cycle()).flat_map(|(choice, pairs)| pairs.map(|pair| (pair, choice)))
+}
+
 /// A database of either engine.
 #[derive(Debug)]
 pub enum Database {

@@ -14,7 +14,7 @@ mod sqlite;
 
 pub use cli::{Project, Run, Running};
 pub use compare::{Difference, Rows, assert_same_rows, assert_same_sqlite_file, postgres_columns, sqlite_columns};
-pub use database::{Database, Engine, PAIRS};
+pub use database::{Database, Engine, PAIRS, crosswise};
 pub use fixtures::{Fixture, row_counts};
 pub use postgres::{OwnServer, Postgres, Server, identifier};
 pub use proxy::{Fault, Proxy};
