@@ -113,6 +113,7 @@ async fn fill(
             }
         }
     }
+    let goes = |number| !(0..scopes.len()).any(|scope| held.contains(&(scope, number)));
     let mut counts = Vec::with_capacity(scopes.len());
     for (scope, swept) in scopes.iter().enumerate() {
         let (mut before, mut went, mut any) = (None, Went::default(), false);
@@ -128,7 +129,7 @@ async fn fill(
             rows.retain(|(id, _)| end.is_none_or(|end| *id >= end));
             let Some(last) = rows.last().map(|(id, _)| *id) else { break };
             rows.retain(|(id, _)| !held.contains(&(scope, *id)));
-            match delete_rows(context, swept, transaction, &rows).await {
+            match delete_rows(context, swept, transaction, &rows, &goes).await {
                 Ok(some) => (went.own, went.counted) = (went.own + some.own, went.counted + some.counted),
                 Err(error) if is_held(&error) => {
                     return Ok(match &rows[..] {

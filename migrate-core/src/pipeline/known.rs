@@ -18,14 +18,20 @@ pub(crate) struct KnownKeys<'s> {
     /// Whether the ledger is still being read, and its last block so far.
     ledger: bool,
     after: Option<i64>,
-    /// The last row of the list so far.
+    /// Whether the list is read too, and its last row so far.
+    list: bool,
     before: Option<i64>,
 }
 
 impl<'s> KnownKeys<'s> {
     /// Begins with the ledger, and goes on with the list.
     pub(crate) fn of(state: &'s dyn TargetState, scope: &'s Scope) -> Self {
-        KnownKeys { state, scope, ledger: true, after: None, before: None }
+        KnownKeys { state, scope, ledger: true, after: None, list: true, before: None }
+    }
+
+    /// Reads the ledger alone.
+    pub(super) fn of_ledger(state: &'s dyn TargetState, scope: &'s Scope) -> Self {
+        KnownKeys { list: false, ..KnownKeys::of(state, scope) }
     }
 
     /// Returns the next keys; `None` after the last.
@@ -50,6 +56,9 @@ impl<'s> KnownKeys<'s> {
                 return Ok(Some(keys));
             }
             self.ledger = false;
+        }
+        if !self.list {
+            return Ok(None);
         }
         let rows = match self.state.gone_rows(self.scope, self.before, ROWS_AT_ONCE).await {
             // State tables of an older version have no such list; a run adds it, empty.

@@ -9,7 +9,7 @@
 //! The walks cannot delete: parents are walked before their children, and only at the end is it known how many rows would go. What they
 //! miss is listed in the target, in the transaction that forgets it in the ledger, so that a crash in between loses nothing.
 
-use super::bonds::{self, Bond};
+use super::bonds::{self, Bond, Held};
 use super::cascade;
 use super::context::Context;
 use super::entity::{EntityRun, holds_rows};
@@ -37,8 +37,8 @@ const MOST_HELD: u64 = 1_000;
 /// A gone row with its number in the list.
 pub(super) type Listed = (i64, GoneRow);
 
-/// Deals with all gone rows; returns how many were deleted or marked, with those that are not counted. Entities that the run has left as they
-/// are may have rows that are known by ids of those, which then stay; so do all that have such ids where nothing is known of these entities.
+/// Deals with all gone rows; returns how many were deleted or marked, with those that are not counted. Also entities that the run has left as
+/// they are may have rows that are known by ids of those, which then stay; so do all that have such ids where nothing is known of these entities.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`], before the first row has gone, if more would go than the job allows.
@@ -49,9 +49,9 @@ pub(super) async fn sweep(context: &Context, runs: &[EntityRun], plan: &Plan, sn
     for run in &runs {
         for (partition, _) in context.state.checkpoints(&context.job.name, &run.entity.name).await? {
             let scope = Scope { job: context.job.name.clone(), entity: run.entity.name.clone(), partition };
-            let bonds = bonds::bonds(&run.entity, &plan.left);
+            let bonds = bonds::bonds(&run.entity, runs.iter().map(|run| &*run.entity), &plan.left);
             let all_held = plan.left_unknown && run.entity.generated.is_some();
-            let (held, refusal) = (HashSet::new(), None);
+            let (held, refusal) = (Held::default(), None);
             scopes.push(Swept { run, scope, bonds, all_held, held, deleted: 0, own: 0, blocked: 0, refusal, may_be_last: true });
         }
     }
@@ -138,12 +138,12 @@ impl Outcome {
 pub(super) struct Swept<'a> {
     pub(super) run: &'a EntityRun,
     pub(super) scope: Scope,
-    /// Entities that the run leaves out and whose rows are known by ids of these.
+    /// Entities whose rows are known by ids of these.
     bonds: Vec<Bond<'a>>,
     /// Whether all rows stay, as it is not known by which rows of others they are.
     all_held: bool,
-    /// Rows, by their keys in the target, that stay as long as such rows are known.
-    held: HashSet<Key>,
+    /// Rows that stay as long as such rows are known.
+    held: Held,
     pub(super) deleted: u64,
     /// Deleted rows that this execution had brought itself.
     pub(super) own: u64,
@@ -177,12 +177,13 @@ impl Swept<'_> {
         self.deleted += went.counted;
     }
 
-    /// Fails if rows that the run leaves out are still known by the ids of rows that would go, by their keys in the target.
+    /// Fails if other rows are still known by the ids of rows that would go, by their keys in the target; but for rows of the lists that
+    /// go by the same transaction, as `goes` says by their numbers.
     ///
     /// # Errors
     /// [`ErrorKind::Constraint`], as where the target checks that they refer to them.
-    pub(super) fn hold(&self, going: &[Key]) -> Result<()> {
-        if going.iter().any(|key| self.all_held || self.held.contains(key)) {
+    pub(super) fn hold(&self, going: &[Key], goes: &(dyn Fn(i64) -> bool + Sync)) -> Result<()> {
+        if going.iter().any(|key| self.all_held || self.held.holds(key, goes)) {
             let message = "rows that are known by their ids have to go first";
             return Err(Error::new(ErrorKind::Constraint, message).with("entity", &self.scope.entity));
         }
@@ -274,7 +275,7 @@ async fn guard(context: &Context, runs: &[&EntityRun], scopes: &[Swept<'_>]) -> 
 async fn delete(context: &Context, swept: &mut Swept<'_>, whole: bool) -> Result<u64> {
     let (mut before, mut count) = (None, 0);
     (swept.blocked, swept.refusal) = (0, None);
-    swept.held = bonds::held(context, &swept.run.entity, &swept.scope, &swept.bonds).await?;
+    swept.held.look(context, &swept.run.entity, &swept.scope, &swept.bonds).await?;
     loop {
         let rows = context.state.gone_rows(&swept.scope, before, AT_ONCE).await?;
         let Some((last, _)) = rows.last() else { return Ok(count) };
@@ -303,7 +304,8 @@ async fn delete(context: &Context, swept: &mut Swept<'_>, whole: bool) -> Result
 
 async fn delete_some(context: &Context, swept: &mut Swept<'_>, rows: &[Listed]) -> Result<u64> {
     let mut transaction = context.sink.begin(&context.fence).await?;
-    let went = delete_rows(context, swept, transaction.as_mut(), rows).await?;
+    let goes = |number| rows.iter().any(|(other, _)| *other == number);
+    let went = delete_rows(context, swept, transaction.as_mut(), rows, &goes).await?;
     let changes = StateChanges {
         scope: Some(swept.scope.clone()),
         gone_settled: rows.iter().map(|(id, _)| *id).collect(),
@@ -315,12 +317,13 @@ async fn delete_some(context: &Context, swept: &mut Swept<'_>, rows: &[Listed]) 
     Ok(went.counted + went.own)
 }
 
-/// Deletes or marks rows.
+/// Deletes or marks rows. `goes` says which rows of all lists go by the same transaction, by their numbers.
 pub(super) async fn delete_rows(
     context: &Context,
     swept: &Swept<'_>,
     transaction: &mut dyn SinkTransaction,
     rows: &[Listed],
+    goes: &(dyn Fn(i64) -> bool + Sync),
 ) -> Result<Went> {
     let entity = &swept.run.entity;
     let keys = |own: bool| -> Vec<Key> {
@@ -328,12 +331,12 @@ pub(super) async fn delete_rows(
     };
     let (own_sources, other_sources) = (keys(true), keys(false));
     let (state, job) = (context.state.as_ref(), &context.job.name);
-    // A row whose id the key map does not know is not there: a run that leaves rows out lets none go that these are known by.
+    // A row whose id the key map does not know is not there: none goes that others are known by.
     let own: Vec<Key> = target_keys(state, job, entity, &own_sources).await?.into_iter().flatten().collect();
     let others: Vec<Key> = target_keys(state, job, entity, &other_sources).await?.into_iter().flatten().collect();
     let marks = context.job.deletes.mode == DeleteMode::Soft && context.job.deletes.column.is_some();
     let going: Vec<Key> = own.iter().chain(others.iter().filter(|_| !marks)).cloned().collect();
-    swept.hold(&going)?;
+    swept.hold(&going, goes)?;
     let sources: Vec<Key> = own_sources.into_iter().chain(other_sources.into_iter().filter(|_| !marks)).collect();
     let leaving = Leaving::look(entity, transaction, sources, going).await?;
     for keys in [Some(&own), Some(&others).filter(|_| !marks)].into_iter().flatten() {

@@ -1,5 +1,6 @@
 //! The core on adapters in memory: all of its tests that need no more than what it offers to others.
 
+mod bonds;
 mod common_table;
 mod conformance;
 mod drift;

@@ -39,6 +39,11 @@ pub(super) async fn mapped(state: &dyn TargetState, job: &str, entity: &str, sou
     or_none(state.mapped(job, entity, sources).await)
 }
 
+/// Returns what the key map of an entity has for ids of the target.
+pub(super) async fn mapped_back(state: &dyn TargetState, job: &str, entity: &str, targets: &[Key]) -> Result<HashMap<Key, Key>> {
+    or_none(state.mapped_back(job, entity, targets).await)
+}
+
 /// A plan, or a comparison, may find state tables of an older version, or none: they know no key map, and a run adds it, empty.
 fn or_none(found: Result<HashMap<Key, Key>>) -> Result<HashMap<Key, Key>> {
     match found {

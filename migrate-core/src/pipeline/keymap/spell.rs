@@ -1,6 +1,6 @@
 //! Keys of the source as the target spells them, and back.
 
-use super::{AT_ONCE, mapped, only_value, or_none};
+use super::{AT_ONCE, mapped, mapped_back, only_value};
 use crate::error::Result;
 use crate::pipeline::shape::target_key;
 use crate::plan::EntityPlan;
@@ -97,7 +97,7 @@ pub(crate) async fn source_keys(
         let wanted: Vec<Key> = rows.iter().filter_map(target).collect::<HashSet<_>>().into_iter().collect();
         let mut known = HashMap::new();
         for some in wanted.chunks(AT_ONCE) {
-            known.extend(or_none(state.mapped_back(job, map, some).await)?);
+            known.extend(mapped_back(state, job, map, some).await?);
         }
         for row in &mut rows {
             let source = target(row).and_then(|target| known.get(&target)).map(only_value).transpose()?;

@@ -102,6 +102,8 @@ async fn delete(context: &Context, scopes: &mut [Swept<'_>], rows: &[Gone], some
         let rows = some.iter().map(|at| &rows[*at]).filter(|row| row.scope == scope && row.own == own);
         rows.map(|row| row.key.clone()).collect()
     };
+    let numbers: HashSet<i64> = some.iter().map(|at| rows[*at].id).collect();
+    let goes = |number| numbers.contains(&number);
     let mut transaction = context.sink.begin(&context.fence).await?;
     let tried = async {
         let (mut requests, mut which, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
@@ -112,7 +114,7 @@ async fn delete(context: &Context, scopes: &mut [Swept<'_>], rows: &[Gone], some
                 if keys.is_empty() {
                     continue;
                 }
-                swept.hold(&keys)?;
+                swept.hold(&keys, &goes)?;
                 for chunk in keys.chunks(AT_ONCE) {
                     unbind(entity, transaction.as_mut(), chunk).await?;
                 }
