@@ -48,6 +48,9 @@ pub(crate) struct RowRefusal {
     pub(crate) set: Option<Key>,
 }
 
+/// Says of a row, by its key, whether the target has refused it.
+pub(crate) type Refused<'r> = dyn Fn(&Key) -> bool + 'r;
+
 /// Shapes the pages of one entity.
 pub(crate) struct Shaper {
     entity: Arc<EntityPlan>,
@@ -84,6 +87,7 @@ struct InPlace<'t> {
     row: usize,
     /// The rows of the page before it.
     before: &'t [ShapedRow],
+    refused: &'t Refused<'t>,
 }
 
 impl<'t> InPlace<'t> {
@@ -91,9 +95,10 @@ impl<'t> InPlace<'t> {
         const LATE: &Replaced = &Replaced::Missing { late: true };
         const NEVER: &Replaced = &Replaced::Missing { late: false };
         let cell = self.translated.cell(column, self.row)?;
+        let is_refused = |row: &ShapedRow| row.place.is_err() || (self.refused)(&row.key);
         match cell {
-            // An id was drawn for it all the same, before it was known to be refused.
-            Replaced::OfRow { row, late, .. } if self.before.get(*row).is_some_and(|row| row.place.is_err()) => {
+            // An id was drawn for it all the same: it was refused since, or by the target when it was tried before.
+            Replaced::OfRow { row, late, .. } if self.before.get(*row).is_some_and(is_refused) => {
                 Some(if *late { LATE } else { NEVER })
             }
             Replaced::Value(_) | Replaced::OfRow { .. } | Replaced::Missing { .. } => Some(cell),
@@ -126,8 +131,16 @@ impl Shaper {
     /// # Errors
     /// As [`Shaper::shape`].
     pub(crate) fn shape_translated(&mut self, page: Page, translated: &Translated) -> Result<Shaped> {
+        self.shape_translated_but(page, translated, &|_| false)
+    }
+
+    /// The same, where the target has refused rows before, by their keys: no row is made to refer to the ids that were drawn for them.
+    ///
+    /// # Errors
+    /// As [`Shaper::shape`].
+    pub(crate) fn shape_translated_but(&mut self, page: Page, translated: &Translated, refused: &Refused<'_>) -> Result<Shaped> {
         self.prepare(&page)?;
-        self.shape_as(page, Some(translated))
+        self.shape_as(page, Some((translated, refused)))
     }
 
     fn prepare(&mut self, page: &Page) -> Result<()> {
@@ -137,7 +150,8 @@ impl Shaper {
         Ok(())
     }
 
-    fn shape_as(&mut self, page: Page, translated: Option<&Translated>) -> Result<Shaped> {
+    fn shape_as(&mut self, page: Page, replaced: Option<(&Translated, &Refused<'_>)>) -> Result<Shaped> {
+        let translated = replaced.map(|(translated, _)| translated);
         let Some(recipe) = &self.recipe else { return Err(Error::new(ErrorKind::Internal, "a page has no recipe")) };
         let mut ids = RowIds::default();
         let mut rows = Vec::with_capacity(page.row_count());
@@ -159,7 +173,7 @@ impl Shaper {
             for (at, row) in page.rows().enumerate() {
                 self.scratch.clear();
                 builder.begin_row();
-                let replaced = translated.map(|translated| InPlace { translated, row: at, before: &rows });
+                let replaced = replaced.map(|(translated, refused)| InPlace { translated, row: at, before: &rows, refused });
                 let (page, canonical) = (&mut builder, &mut self.scratch);
                 let mut made = Made { page, canonical, lacks_parent: false, is_orphan: false };
                 let outcome = conform_row(&self.entity, recipe, row, replaced, &mut keys, &mut made)?;

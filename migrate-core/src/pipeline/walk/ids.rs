@@ -19,7 +19,8 @@ impl Walk {
         let loads = self.live.in_tail && self.loadable;
         let state = self.context.state.clone();
         let translated = translator.look_up(state.as_ref(), &page, loads, giving(&self.context, &mut self.batch)).await?;
-        let mut shaped = self.shaper.shape_translated(page, &translated)?;
+        let refused = |key: &Key| self.refused.contains_key(key);
+        let mut shaped = self.shaper.shape_translated_but(page, &translated, &refused)?;
         if self.plan.entity.generated_beside_key().is_some() {
             for row in &mut shaped.rows {
                 let Ok(place) = row.place else { continue };
