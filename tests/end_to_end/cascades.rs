@@ -1,6 +1,6 @@
 //! ON DELETE CASCADE, SET NULL and SET DEFAULT of the target: no row goes, or changes, that the source has not lost.
 
-use migrate_tests::{Database, Engine, PAIRS, Project, Server};
+use migrate_tests::{Database, Engine, Project, Server, crosswise};
 use serde_json::{Value, json};
 
 const ENGINES: [Engine; 2] = [Engine::Sqlite, Engine::Postgres(Server::Second)];
@@ -42,18 +42,15 @@ fn ready(from: Engine, to: Engine, action: &str) -> (Project, Database, Database
 
 #[test]
 fn rows_that_go_with_their_parents_are_deleted_and_counted_once() {
-    for (from, to) in PAIRS {
-        for action in ACTIONS {
-            let (project, source, sink) = ready(from, to, action);
-            source
-                .run("DELETE FROM note WHERE member IN (2, 3); DELETE FROM member WHERE team = 2; DELETE FROM team WHERE id = 2");
-            let plan = project.run(["plan", "--json"]).expect(0).json();
-            let planned: u64 = plan["changes"].as_array().expect("changes").iter().filter_map(|e| e["deleted"].as_u64()).sum();
-            assert_eq!(planned, 5, "{from:?} to {to:?} {action}: {plan}");
-            assert_eq!(counters(&project.copy(), "deleted"), json!([1, 2, 2]), "{from:?} to {to:?} {action}");
-            assert_eq!([sink.count("team"), sink.count("member"), sink.count("note")], [2, 2, 2]);
-            assert_eq!(counters(&project.copy(), "deleted"), json!([0, 0, 0]), "P4");
-        }
+    for ((from, to), action) in crosswise(ACTIONS) {
+        let (project, source, sink) = ready(from, to, action);
+        source.run("DELETE FROM note WHERE member IN (2, 3); DELETE FROM member WHERE team = 2; DELETE FROM team WHERE id = 2");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        let planned: u64 = plan["changes"].as_array().expect("changes").iter().filter_map(|e| e["deleted"].as_u64()).sum();
+        assert_eq!(planned, 5, "{from:?} to {to:?} {action}: {plan}");
+        assert_eq!(counters(&project.copy(), "deleted"), json!([1, 2, 2]), "{from:?} to {to:?} {action}");
+        assert_eq!([sink.count("team"), sink.count("member"), sink.count("note")], [2, 2, 2]);
+        assert_eq!(counters(&project.copy(), "deleted"), json!([0, 0, 0]), "P4");
     }
 }
 

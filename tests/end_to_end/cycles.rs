@@ -1,7 +1,7 @@
 //! References that form cycles, into tables that exist and whose constraints are live.
 
 use crate::kills::BATCH;
-use migrate_tests::{Database, Engine, PAIRS, Project, Random};
+use migrate_tests::{Database, Engine, PAIRS, Project, Random, crosswise};
 use serde_json::Value;
 
 /// A department has a head, who is in some department, as everybody is, and may have a boss.
@@ -111,32 +111,30 @@ fn a_run_that_is_killed_anywhere_completes_the_references_when_it_goes_on() {
 
 #[test]
 fn a_row_without_its_parent_waits_with_null_is_reported_and_is_completed_once_the_parent_is_there() {
-    for (from, to) in PAIRS {
-        for mode in ["replace", "append", "update"] {
-            let project = Project::new();
-            let source = Database::new(from, project.path(), "source");
-            let target = Database::new(to, project.path(), "target");
-            loose_tables(&source);
-            source.run(
-                "INSERT INTO department VALUES (1, 2), (2, 77);
-                 INSERT INTO employee VALUES (1, 1, 'a', 2), (2, 2, 'b', NULL), (3, 1, 'c', 88), (4, 2, 'd', 4);",
-            );
-            tables(&target);
-            project.write_job(&source.url(), &target.url(), &format!("orphans = \"allow\"\nmode = \"{mode}\"\n"));
-            let run = project.run(["run", "--json"]).expect(3);
-            run.says(&["the row with the key (3) waits for a parent"]);
-            let report = run.json();
-            assert_eq!((sum(&report, "inserted"), sum(&report, "pending")), (6, 2), "{from:?} {to:?} {mode} {report}");
-            assert_eq!(target.matching("department", "id = 1 AND head = 2"), 1);
-            assert_eq!(target.matching("employee", "id IN (1, 4) AND boss IS NOT NULL"), 2);
-            assert_eq!(target.matching("employee", "id = 3 AND boss IS NULL"), 1);
-            let waiting = project.run(["run", "--json"]).expect(3).json();
-            assert_eq!((sum(&waiting, "updated"), sum(&waiting, "pending")), (0, 2), "P4: {from:?} {to:?} {mode} {waiting}");
-            source.run("INSERT INTO employee VALUES (77, 1, 'late', NULL), (88, 1, 'later', 77);");
-            let report = project.copy();
-            assert_eq!((sum(&report, "inserted"), sum(&report, "updated"), sum(&report, "pending")), (2, 2, 0), "{report}");
-            target.assert_holds(&source, &["department", "employee"]);
-        }
+    for ((from, to), mode) in crosswise(["replace", "append", "update"]) {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        loose_tables(&source);
+        source.run(
+            "INSERT INTO department VALUES (1, 2), (2, 77);
+             INSERT INTO employee VALUES (1, 1, 'a', 2), (2, 2, 'b', NULL), (3, 1, 'c', 88), (4, 2, 'd', 4);",
+        );
+        tables(&target);
+        project.write_job(&source.url(), &target.url(), &format!("orphans = \"allow\"\nmode = \"{mode}\"\n"));
+        let run = project.run(["run", "--json"]).expect(3);
+        run.says(&["the row with the key (3) waits for a parent"]);
+        let report = run.json();
+        assert_eq!((sum(&report, "inserted"), sum(&report, "pending")), (6, 2), "{from:?} {to:?} {mode} {report}");
+        assert_eq!(target.matching("department", "id = 1 AND head = 2"), 1);
+        assert_eq!(target.matching("employee", "id IN (1, 4) AND boss IS NOT NULL"), 2);
+        assert_eq!(target.matching("employee", "id = 3 AND boss IS NULL"), 1);
+        let waiting = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!((sum(&waiting, "updated"), sum(&waiting, "pending")), (0, 2), "P4: {from:?} {to:?} {mode} {waiting}");
+        source.run("INSERT INTO employee VALUES (77, 1, 'late', NULL), (88, 1, 'later', 77);");
+        let report = project.copy();
+        assert_eq!((sum(&report, "inserted"), sum(&report, "updated"), sum(&report, "pending")), (2, 2, 0), "{report}");
+        target.assert_holds(&source, &["department", "employee"]);
     }
 }
 

@@ -1,30 +1,28 @@
 //! Columns that were added, dropped, renamed or retyped at the source since the last finished run, and what each policy makes of them.
 
 use crate::drift_bench::{ADDED, Bench, DROPPED, RENAMED, RETYPED, actions, counts, prints};
-use migrate_tests::{Database, Engine, PAIRS, Project, identifier};
+use migrate_tests::{Database, Engine, PAIRS, Project, crosswise, identifier};
 use serde_json::Value;
 
 #[test]
 fn a_changed_source_is_refused_before_a_row_moves_unless_the_job_says_otherwise() {
-    for pair in PAIRS {
-        for change in [&ADDED, &DROPPED, &RENAMED, &RETYPED] {
-            let bench = Bench::new(pair, "");
-            let before = bench.target();
-            bench.change(change);
-            bench.source.run("INSERT INTO t (id) VALUES (5); DELETE FROM t WHERE id = 1");
-            let plan = bench.project.run(["plan"]).expect(0);
-            prints(&plan, change.says);
-            prints(&plan, &["a run is refused"]);
-            let plan = bench.project.run(["plan", "--json"]).expect(0).json();
-            assert!(actions(&plan).iter().all(|a| a.ends_with("refused")), "{}: {plan}", bench.direction);
-            assert!(!actions(&plan).is_empty() && plan["changes"] == Value::Array(Vec::new()), "{}: {plan}", bench.direction);
-            let run = bench.project.run(["run"]).expect(2);
-            run.says(change.says);
-            run.says(&["entity t", "drift = \"evolve\"", "drift = \"ignore\"", "columns.exclude"]);
-            assert_eq!(run.stderr.lines().filter(|line| line.starts_with("error")).count(), 1, "{}", run.stderr);
-            assert_eq!(bench.target(), before, "{}: {}", bench.direction, change.name);
-            bench.project.run(["check"]).expect(4).says(&[]);
-        }
+    for (pair, change) in crosswise([&ADDED, &DROPPED, &RENAMED, &RETYPED]) {
+        let bench = Bench::new(pair, "");
+        let before = bench.target();
+        bench.change(change);
+        bench.source.run("INSERT INTO t (id) VALUES (5); DELETE FROM t WHERE id = 1");
+        let plan = bench.project.run(["plan"]).expect(0);
+        prints(&plan, change.says);
+        prints(&plan, &["a run is refused"]);
+        let plan = bench.project.run(["plan", "--json"]).expect(0).json();
+        assert!(actions(&plan).iter().all(|a| a.ends_with("refused")), "{}: {plan}", bench.direction);
+        assert!(!actions(&plan).is_empty() && plan["changes"] == Value::Array(Vec::new()), "{}: {plan}", bench.direction);
+        let run = bench.project.run(["run"]).expect(2);
+        run.says(change.says);
+        run.says(&["entity t", "drift = \"evolve\"", "drift = \"ignore\"", "columns.exclude"]);
+        assert_eq!(run.stderr.lines().filter(|line| line.starts_with("error")).count(), 1, "{}", run.stderr);
+        assert_eq!(bench.target(), before, "{}: {}", bench.direction, change.name);
+        bench.project.run(["check"]).expect(4).says(&[]);
     }
 }
 
@@ -405,61 +403,51 @@ fn a_dropped_column_that_the_target_requires_is_said_before_a_row_moves() {
 
 #[test]
 fn a_retyped_key_is_refused_whatever_the_policy_until_the_rows_are_adopted() {
-    for pair in PAIRS {
-        for policy in ["refuse", "ignore", "evolve"] {
-            let settings = format!("deletes = {{ mode = \"hard\", max = 9 }}\ndrift = \"{policy}\"\n");
-            let bench = Bench::new(pair, &settings);
-            let before = bench.target();
-            match &bench.source {
-                Database::Postgres(source) => source.run("ALTER TABLE t ALTER id TYPE bigint"),
-                Database::Sqlite(source) => source.run(
-                    "CREATE TABLE u (id numeric PRIMARY KEY, name text, amount integer); INSERT INTO u SELECT * FROM t;
-                     DROP TABLE t; ALTER TABLE u RENAME TO t",
-                ),
-            }
-            bench.source.run("DELETE FROM t WHERE id = 1");
-            let plan = bench.project.run(["plan", "--json"]).expect(0).json();
-            assert_eq!(actions(&plan), ["id retyped refused"], "{} {policy}: {plan}", bench.direction);
-            bench.project.run(["run"]).expect(2).says(&[
-                "entity t",
-                "column id was retyped",
-                "belongs to the key",
-                "migrate adopt",
-            ]);
-            assert_eq!(bench.target(), before, "{} {policy}", bench.direction);
-            let _ = bench.project.run(["adopt"]).expect(0);
-            bench.is_quiet();
-            bench.source.run("DELETE FROM t WHERE id = 2");
-            assert_eq!(bench.entity(0)["deleted"], 1, "{} {policy}", bench.direction);
-            // What has gone before they were adopted is nobody's.
-            assert_eq!(bench.target().1, ["1 a 10", "3 NULL 30", "4 d NULL"], "{} {policy}", bench.direction);
+    for (pair, policy) in crosswise(["refuse", "ignore", "evolve"]) {
+        let settings = format!("deletes = {{ mode = \"hard\", max = 9 }}\ndrift = \"{policy}\"\n");
+        let bench = Bench::new(pair, &settings);
+        let before = bench.target();
+        match &bench.source {
+            Database::Postgres(source) => source.run("ALTER TABLE t ALTER id TYPE bigint"),
+            Database::Sqlite(source) => source.run(
+                "CREATE TABLE u (id numeric PRIMARY KEY, name text, amount integer); INSERT INTO u SELECT * FROM t;
+                 DROP TABLE t; ALTER TABLE u RENAME TO t",
+            ),
         }
+        bench.source.run("DELETE FROM t WHERE id = 1");
+        let plan = bench.project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!(actions(&plan), ["id retyped refused"], "{} {policy}: {plan}", bench.direction);
+        bench.project.run(["run"]).expect(2).says(&["entity t", "column id was retyped", "belongs to the key", "migrate adopt"]);
+        assert_eq!(bench.target(), before, "{} {policy}", bench.direction);
+        let _ = bench.project.run(["adopt"]).expect(0);
+        bench.is_quiet();
+        bench.source.run("DELETE FROM t WHERE id = 2");
+        assert_eq!(bench.entity(0)["deleted"], 1, "{} {policy}", bench.direction);
+        // What has gone before they were adopted is nobody's.
+        assert_eq!(bench.target().1, ["1 a 10", "3 NULL 30", "4 d NULL"], "{} {policy}", bench.direction);
     }
 }
 
 #[test]
 fn a_key_of_other_columns_is_refused_whatever_the_policy_and_the_former_one_can_be_kept() {
-    for (from, to) in PAIRS {
-        for policy in ["refuse", "ignore", "evolve"] {
-            let project = Project::new();
-            let (source, target) = (Database::new(from, project.path(), "source"), Database::new(to, project.path(), "target"));
-            source.run("CREATE TABLE t (id integer NOT NULL PRIMARY KEY, code integer NOT NULL); INSERT INTO t VALUES (1, 10), (2, 20), (3, 30)");
-            let settings = format!(
-                "deletes = {{ mode = \"hard\", max = 9 }}\ndrift = \"{policy}\"\n[[jobs.copy.entities]]\nsource = \"t\"\n"
-            );
-            project.write_job(&source.url(), &target.url(), &settings);
-            project.copy();
-            source.run(
-                "CREATE TABLE u (id integer NOT NULL, code integer NOT NULL PRIMARY KEY); INSERT INTO u SELECT id, code FROM t;
-                 DROP TABLE t; ALTER TABLE u RENAME TO t; DELETE FROM t WHERE id = 2",
-            );
-            let said = ["the key was changed at the source, from (id) to (code)", "key = [\"id\"]", "migrate adopt"];
-            project.run(["run"]).expect(2).says(&said);
-            assert_eq!(target.count("t"), 3, "{from:?} to {to:?} {policy}");
-            project.write_job(&source.url(), &target.url(), &format!("{settings}key = [\"id\"]\n"));
-            assert_eq!(project.copy()["entities"][0]["deleted"], 1, "{from:?} to {to:?} {policy}");
-            assert_eq!(target.matching("t", "id = 2"), 0, "{from:?} to {to:?} {policy}");
-        }
+    for ((from, to), policy) in crosswise(["refuse", "ignore", "evolve"]) {
+        let project = Project::new();
+        let (source, target) = (Database::new(from, project.path(), "source"), Database::new(to, project.path(), "target"));
+        source.run("CREATE TABLE t (id integer NOT NULL PRIMARY KEY, code integer NOT NULL); INSERT INTO t VALUES (1, 10), (2, 20), (3, 30)");
+        let settings =
+            format!("deletes = {{ mode = \"hard\", max = 9 }}\ndrift = \"{policy}\"\n[[jobs.copy.entities]]\nsource = \"t\"\n");
+        project.write_job(&source.url(), &target.url(), &settings);
+        project.copy();
+        source.run(
+            "CREATE TABLE u (id integer NOT NULL, code integer NOT NULL PRIMARY KEY); INSERT INTO u SELECT id, code FROM t;
+             DROP TABLE t; ALTER TABLE u RENAME TO t; DELETE FROM t WHERE id = 2",
+        );
+        let said = ["the key was changed at the source, from (id) to (code)", "key = [\"id\"]", "migrate adopt"];
+        project.run(["run"]).expect(2).says(&said);
+        assert_eq!(target.count("t"), 3, "{from:?} to {to:?} {policy}");
+        project.write_job(&source.url(), &target.url(), &format!("{settings}key = [\"id\"]\n"));
+        assert_eq!(project.copy()["entities"][0]["deleted"], 1, "{from:?} to {to:?} {policy}");
+        assert_eq!(target.matching("t", "id = 2"), 0, "{from:?} to {to:?} {policy}");
     }
 }
 

@@ -49,45 +49,43 @@ fn teams(target: &Database, conditions: &[&str]) -> Vec<u64> {
 
 #[test]
 fn null_is_written_in_place_of_a_parent_that_is_nowhere_until_it_comes() {
-    for pair in PAIRS {
-        for (constrained, mode) in [(true, "replace"), (false, "update")] {
-            let project = Project::new();
-            let (source, target) = sides(&project, pair, constrained);
-            project.write_job(&source.url(), &target.url(), &job(&format!("mode = \"{mode}\""), "null"));
-            let case = format!("{pair:?}, constrained: {constrained}, {mode}");
+    for (pair, (constrained, mode)) in crosswise([(true, "replace"), (false, "update")]) {
+        let project = Project::new();
+        let (source, target) = sides(&project, pair, constrained);
+        project.write_job(&source.url(), &target.url(), &job(&format!("mode = \"{mode}\""), "null"));
+        let case = format!("{pair:?}, constrained: {constrained}, {mode}");
 
-            // The check lets it pass, the plan foresees it, and the run does it and says so.
-            let check = project.run(["check"]).expect(0).output();
-            assert!(check.contains("2 rows have no parent") && check.contains("NULL is written instead"), "{case}: {check}");
-            let plan = project.run(["plan", "--json"]).expect(0).json();
-            assert_eq!(players(&plan, &["inserted", "orphans"]), [5, 2], "{case}");
-            let run = project.run(["run", "--json"]).expect(0);
-            run.says(&["refer by (team) to a parent that is not there, among them those of the keys 3; 5"]);
-            let report = run.json();
-            assert_eq!(report["status"], "succeeded", "{case}");
-            assert_eq!(players(&report, &["read", "inserted", "orphans", "pending"]), [5, 5, 2, 0], "{case}");
-            assert_eq!(teams(&target, &["team IS NULL", "team = 1", "team = 2"]), [3, 1, 1], "{case}");
+        // The check lets it pass, the plan foresees it, and the run does it and says so.
+        let check = project.run(["check"]).expect(0).output();
+        assert!(check.contains("2 rows have no parent") && check.contains("NULL is written instead"), "{case}: {check}");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!(players(&plan, &["inserted", "orphans"]), [5, 2], "{case}");
+        let run = project.run(["run", "--json"]).expect(0);
+        run.says(&["refer by (team) to a parent that is not there, among them those of the keys 3; 5"]);
+        let report = run.json();
+        assert_eq!(report["status"], "succeeded", "{case}");
+        assert_eq!(players(&report, &["read", "inserted", "orphans", "pending"]), [5, 5, 2, 0], "{case}");
+        assert_eq!(teams(&target, &["team IS NULL", "team = 1", "team = 2"]), [3, 1, 1], "{case}");
 
-            // Nothing is left to do, and both sides are as they should be.
-            let again = project.copy();
-            assert_eq!(players(&again, &["unchanged", "updated", "orphans"]), [5, 0, 2], "{case}");
-            let _ = project.run(["verify"]).expect(0);
+        // Nothing is left to do, and both sides are as they should be.
+        let again = project.copy();
+        assert_eq!(players(&again, &["unchanged", "updated", "orphans"]), [5, 0, 2], "{case}");
+        let _ = project.run(["verify"]).expect(0);
 
-            // One of the parents comes: its child is bound, though nobody has touched it.
-            source.run("INSERT INTO team VALUES (99, 'late')");
-            let plan = project.run(["plan", "--json"]).expect(0).json();
-            assert_eq!(players(&plan, &["updated", "unchanged", "orphans"]), [1, 4, 1], "{case}");
-            let report = project.copy();
-            assert_eq!(players(&report, &["updated", "unchanged", "orphans"]), [1, 4, 1], "{case}");
-            assert_eq!(teams(&target, &["team IS NULL", "team = 99"]), [2, 1], "{case}");
-            let _ = project.run(["verify"]).expect(0);
+        // One of the parents comes: its child is bound, though nobody has touched it.
+        source.run("INSERT INTO team VALUES (99, 'late')");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!(players(&plan, &["updated", "unchanged", "orphans"]), [1, 4, 1], "{case}");
+        let report = project.copy();
+        assert_eq!(players(&report, &["updated", "unchanged", "orphans"]), [1, 4, 1], "{case}");
+        assert_eq!(teams(&target, &["team IS NULL", "team = 99"]), [2, 1], "{case}");
+        let _ = project.run(["verify"]).expect(0);
 
-            // It goes again, and stays in the target, since this job deletes nothing: its child keeps it.
-            source.run("DELETE FROM team WHERE id = 99");
-            let report = project.copy();
-            assert_eq!(players(&report, &["updated", "unchanged", "orphans"]), [0, 5, 1], "{case}");
-            assert_eq!(teams(&target, &["team = 99"]), [1], "{case}");
-        }
+        // It goes again, and stays in the target, since this job deletes nothing: its child keeps it.
+        source.run("DELETE FROM team WHERE id = 99");
+        let report = project.copy();
+        assert_eq!(players(&report, &["updated", "unchanged", "orphans"]), [0, 5, 1], "{case}");
+        assert_eq!(teams(&target, &["team = 99"]), [1], "{case}");
     }
 }
 
@@ -110,31 +108,29 @@ fn where_a_parent_is_deleted_its_children_are_freed_of_it_first() {
 
 #[test]
 fn a_parent_that_has_left_the_filter_is_one_for_as_long_as_the_job_leaves_it_in_the_target() {
-    for pair in PAIRS {
-        for policy in ["null", "fail"] {
-            for (deletes, left, stays) in [("hard", "keep", true), ("hard", "delete", false), ("ignore", "delete", false)] {
-                let project = Project::new();
-                let (source, target) = sides(&project, pair, true);
-                source.run("UPDATE player SET team = NULL WHERE team > 2; ALTER TABLE team ADD active integer DEFAULT 1");
-                let settings = format!("deletes = {{ mode = \"{deletes}\", max = \"100%\" }}\nleft_filter = \"{left}\"");
-                let job = job(&settings, policy).replacen("source = \"team\"", "source = \"team\"\nwhere = \"active = 1\"", 1);
-                target.run("ALTER TABLE team ADD active integer");
-                project.write_job(&source.url(), &target.url(), &job);
-                project.copy();
-                source.run("UPDATE team SET active = 0 WHERE id = 2");
-                let case = format!("{pair:?} {policy} {deletes} {left}");
-                let run = project.run(["run", "--json"]);
-                match (stays, policy) {
-                    (true, _) => assert_eq!(players(&run.expect(0).json(), &["unchanged", "orphans"]), [5, 0], "{case}"),
-                    (false, "null") => {
-                        assert_eq!(players(&run.expect(0).json(), &["updated", "orphans"]), [1, 1], "{case}");
-                    }
-                    (false, _) => run.says(&["to a parent that is not there"]),
+    for (pair, policy) in crosswise(["null", "fail"]) {
+        for (deletes, left, stays) in [("hard", "keep", true), ("hard", "delete", false), ("ignore", "delete", false)] {
+            let project = Project::new();
+            let (source, target) = sides(&project, pair, true);
+            source.run("UPDATE player SET team = NULL WHERE team > 2; ALTER TABLE team ADD active integer DEFAULT 1");
+            let settings = format!("deletes = {{ mode = \"{deletes}\", max = \"100%\" }}\nleft_filter = \"{left}\"");
+            let job = job(&settings, policy).replacen("source = \"team\"", "source = \"team\"\nwhere = \"active = 1\"", 1);
+            target.run("ALTER TABLE team ADD active integer");
+            project.write_job(&source.url(), &target.url(), &job);
+            project.copy();
+            source.run("UPDATE team SET active = 0 WHERE id = 2");
+            let case = format!("{pair:?} {policy} {deletes} {left}");
+            let run = project.run(["run", "--json"]);
+            match (stays, policy) {
+                (true, _) => assert_eq!(players(&run.expect(0).json(), &["unchanged", "orphans"]), [5, 0], "{case}"),
+                (false, "null") => {
+                    assert_eq!(players(&run.expect(0).json(), &["updated", "orphans"]), [1, 1], "{case}");
                 }
-                assert_eq!(target.matching("team", "id = 2"), u64::from(stays || policy == "fail"), "{case}");
-                if stays || policy == "null" {
-                    let _ = project.run(["verify"]).expect(0);
-                }
+                (false, _) => run.says(&["to a parent that is not there"]),
+            }
+            assert_eq!(target.matching("team", "id = 2"), u64::from(stays || policy == "fail"), "{case}");
+            if stays || policy == "null" {
+                let _ = project.run(["verify"]).expect(0);
             }
         }
     }
@@ -271,69 +267,67 @@ fn a_parent_of_a_key_with_new_ids_goes_for_its_children_in_whatever_order_they_n
 
 #[test]
 fn rows_without_a_parent_are_kept_in_quarantine_until_it_comes() {
-    for pair in PAIRS {
-        for constrained in [true, false] {
-            let project = Project::new();
-            let (source, target) = sides(&project, pair, constrained);
-            project.write_job(&source.url(), &target.url(), &job("mode = \"replace\"", "quarantine"));
-            let case = format!("{pair:?}, constrained: {constrained}");
-            let plan = project.run(["plan", "--json"]).expect(0).json();
-            assert_eq!(players(&plan, &["inserted", "quarantined"]), [3, 2], "{case}");
-            let report = project.run(["run", "--json"]).expect(3).json();
-            assert_eq!(players(&report, &["read", "inserted", "quarantined", "orphans"]), [5, 3, 2, 0], "{case}");
-            let refused = project.run(["quarantine", "list"]).expect(0).output();
-            assert!(refused.contains("that it refers to is not there") && refused.contains("team"), "{case}: {refused}");
-            // Sent again they are refused again.
-            let report = project.run(["quarantine", "replay", "--json"]).expect(3).json();
-            assert_eq!(players(&report, &["read", "inserted", "quarantined"]), [2, 0, 2], "{case}: {report}");
-            assert_eq!(target.count("player"), 3, "{case}");
-            source.run("INSERT INTO team VALUES (98, 'x'), (99, 'y')");
-            let report = project.copy();
-            assert_eq!(players(&report, &["inserted", "unchanged", "quarantined"]), [2, 3, 0], "{case}");
-            source.assert_holds(&target, &["team", "player"]);
-        }
+    for (pair, constrained) in crosswise([true, false]) {
+        let project = Project::new();
+        let (source, target) = sides(&project, pair, constrained);
+        project.write_job(&source.url(), &target.url(), &job("mode = \"replace\"", "quarantine"));
+        let case = format!("{pair:?}, constrained: {constrained}");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!(players(&plan, &["inserted", "quarantined"]), [3, 2], "{case}");
+        let report = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!(players(&report, &["read", "inserted", "quarantined", "orphans"]), [5, 3, 2, 0], "{case}");
+        let refused = project.run(["quarantine", "list"]).expect(0).output();
+        assert!(refused.contains("that it refers to is not there") && refused.contains("team"), "{case}: {refused}");
+        // Sent again they are refused again.
+        let report = project.run(["quarantine", "replay", "--json"]).expect(3).json();
+        assert_eq!(players(&report, &["read", "inserted", "quarantined"]), [2, 0, 2], "{case}: {report}");
+        assert_eq!(target.count("player"), 3, "{case}");
+        source.run("INSERT INTO team VALUES (98, 'x'), (99, 'y')");
+        let report = project.copy();
+        assert_eq!(players(&report, &["inserted", "unchanged", "quarantined"]), [2, 3, 0], "{case}");
+        source.assert_holds(&target, &["team", "player"]);
     }
 }
 
 #[test]
 fn a_row_that_is_sent_again_goes_by_the_policy_for_its_missing_parent() {
-    for pair in PAIRS {
-        for (policy, written) in [("null", "team IS NULL"), ("placeholder", "team = 0"), ("allow", "team = 99"), ("fail", "")] {
-            let project = Project::new();
-            let (source, target) = sides(&project, pair, false);
-            target.run(
-                "CREATE TABLE team (id integer PRIMARY KEY, name text);
-                 CREATE TABLE player (id integer PRIMARY KEY, name text CHECK (name <> 'three'), team integer)",
-            );
-            // The only one without its parent is refused for its name.
-            source.run("DELETE FROM player WHERE id = 5");
-            let write_job = |policy: &str| {
-                let job = job("mode = \"update\"", policy);
-                let job = job.replacen("source = \"team\"", "source = \"team\"\nplaceholder = { id = 0 }", 1);
-                project.write_job(&source.url(), &target.url(), &job);
-            };
-            write_job(if policy == "fail" { "null" } else { policy });
-            let report = project.run(["run", "--json"]).expect(3).json();
-            let case = format!("{pair:?}, {policy}");
-            assert_eq!(players(&report, &["inserted", "quarantined"]), [3, 1], "{case}: {report}");
-            source.run("UPDATE player SET name = '3' WHERE id = 3");
-            write_job(policy);
-            if policy == "fail" {
-                let replay = project.run(["quarantine", "replay"]).expect(1);
-                replay.says(&["1 row refers by (team) to a parent that is not there", "the run is refused"]);
-                assert_eq!(target.count("player"), 3, "{case}");
-                continue;
-            }
-            let report = project.run(["quarantine", "replay", "--json"]).expect(0).json();
-            assert_eq!(players(&report, &["read", "inserted", "quarantined"]), [1, 1, 0], "{case}: {report}");
-            assert_eq!(report["entities"].as_array().map(Vec::len), Some(1), "{case}: {report}");
-            assert_eq!(target.matching("player", &format!("id = 3 AND {written}")), 1, "{case}");
-            let report = project.copy();
-            assert_eq!(players(&report, &["inserted", "updated", "unchanged"]), [0, 0, 4], "{case}: {report}");
-            source.run("INSERT INTO team VALUES (99, 'y')");
-            project.copy();
-            source.assert_holds(&target, &["team", "player"]);
+    for (pair, (policy, written)) in
+        crosswise([("null", "team IS NULL"), ("placeholder", "team = 0"), ("allow", "team = 99"), ("fail", "")])
+    {
+        let project = Project::new();
+        let (source, target) = sides(&project, pair, false);
+        target.run(
+            "CREATE TABLE team (id integer PRIMARY KEY, name text);
+             CREATE TABLE player (id integer PRIMARY KEY, name text CHECK (name <> 'three'), team integer)",
+        );
+        // The only one without its parent is refused for its name.
+        source.run("DELETE FROM player WHERE id = 5");
+        let write_job = |policy: &str| {
+            let job = job("mode = \"update\"", policy);
+            let job = job.replacen("source = \"team\"", "source = \"team\"\nplaceholder = { id = 0 }", 1);
+            project.write_job(&source.url(), &target.url(), &job);
+        };
+        write_job(if policy == "fail" { "null" } else { policy });
+        let report = project.run(["run", "--json"]).expect(3).json();
+        let case = format!("{pair:?}, {policy}");
+        assert_eq!(players(&report, &["inserted", "quarantined"]), [3, 1], "{case}: {report}");
+        source.run("UPDATE player SET name = '3' WHERE id = 3");
+        write_job(policy);
+        if policy == "fail" {
+            let replay = project.run(["quarantine", "replay"]).expect(1);
+            replay.says(&["1 row refers by (team) to a parent that is not there", "the run is refused"]);
+            assert_eq!(target.count("player"), 3, "{case}");
+            continue;
         }
+        let report = project.run(["quarantine", "replay", "--json"]).expect(0).json();
+        assert_eq!(players(&report, &["read", "inserted", "quarantined"]), [1, 1, 0], "{case}: {report}");
+        assert_eq!(report["entities"].as_array().map(Vec::len), Some(1), "{case}: {report}");
+        assert_eq!(target.matching("player", &format!("id = 3 AND {written}")), 1, "{case}");
+        let report = project.copy();
+        assert_eq!(players(&report, &["inserted", "updated", "unchanged"]), [0, 0, 4], "{case}: {report}");
+        source.run("INSERT INTO team VALUES (99, 'y')");
+        project.copy();
+        source.assert_holds(&target, &["team", "player"]);
     }
 }
 
@@ -617,46 +611,44 @@ fn the_check_says_what_a_run_does_with_orphans_that_nobody_looks_for() {
 
 #[test]
 fn append_completes_a_row_once_its_parent_comes_and_leaves_it_what_others_have_made_of_it() {
-    for (from, to) in PAIRS {
-        for (policy, instead) in [("null", "team IS NULL"), ("placeholder", "team = 77")] {
-            let case = format!("{from:?} to {to:?}, {policy}");
-            let project = Project::new();
-            let (source, target) = (Database::new(from, project.path(), "source"), Database::new(to, project.path(), "target"));
-            source.run(
-                "CREATE TABLE team (id integer PRIMARY KEY, name text); CREATE TABLE player (id integer PRIMARY KEY, team integer, v text);
-                 INSERT INTO team VALUES (1, 'one'); INSERT INTO player VALUES (1, 1, 'a'), (2, 5, 'b'), (3, 6, 'c');",
-            );
-            target.run(
-                "CREATE TABLE team (id integer PRIMARY KEY, name text);
-                 CREATE TABLE player (id integer PRIMARY KEY, team integer REFERENCES team (id), v text);",
-            );
-            let job = format!(
-                "mode = \"append\"
-                 [[jobs.copy.entities]]
-                 source = \"team\"
-                 placeholder = {{ id = 77, name = \"to come\" }}
-                 [[jobs.copy.entities]]
-                 source = \"player\"
-                 references = [{{ columns = [\"team\"], entity = \"team\", key = [\"id\"], orphans = \"{policy}\" }}]\n"
-            );
-            project.write_job(&source.url(), &target.url(), &job);
-            let counts = |report: &Value| {
-                let player = report["changes"].as_array().or_else(|| report["entities"].as_array()).expect("entities")[1].clone();
-                ["inserted", "updated", "skipped", "orphans"].map(|name| player[name].as_u64().unwrap_or(0))
-            };
-            assert_eq!(counts(&project.copy()), [3, 0, 0, 2], "{case}");
-            assert_eq!(target.matching("player", instead), 2, "{case}");
-            assert_eq!(counts(&project.copy()), [0, 0, 3, 2], "{case}");
+    for ((from, to), (policy, instead)) in crosswise([("null", "team IS NULL"), ("placeholder", "team = 77")]) {
+        let case = format!("{from:?} to {to:?}, {policy}");
+        let project = Project::new();
+        let (source, target) = (Database::new(from, project.path(), "source"), Database::new(to, project.path(), "target"));
+        source.run(
+            "CREATE TABLE team (id integer PRIMARY KEY, name text); CREATE TABLE player (id integer PRIMARY KEY, team integer, v text);
+             INSERT INTO team VALUES (1, 'one'); INSERT INTO player VALUES (1, 1, 'a'), (2, 5, 'b'), (3, 6, 'c');",
+        );
+        target.run(
+            "CREATE TABLE team (id integer PRIMARY KEY, name text);
+             CREATE TABLE player (id integer PRIMARY KEY, team integer REFERENCES team (id), v text);",
+        );
+        let job = format!(
+            "mode = \"append\"
+             [[jobs.copy.entities]]
+             source = \"team\"
+             placeholder = {{ id = 77, name = \"to come\" }}
+             [[jobs.copy.entities]]
+             source = \"player\"
+             references = [{{ columns = [\"team\"], entity = \"team\", key = [\"id\"], orphans = \"{policy}\" }}]\n"
+        );
+        project.write_job(&source.url(), &target.url(), &job);
+        let counts = |report: &Value| {
+            let player = report["changes"].as_array().or_else(|| report["entities"].as_array()).expect("entities")[1].clone();
+            ["inserted", "updated", "skipped", "orphans"].map(|name| player[name].as_u64().unwrap_or(0))
+        };
+        assert_eq!(counts(&project.copy()), [3, 0, 0, 2], "{case}");
+        assert_eq!(target.matching("player", instead), 2, "{case}");
+        assert_eq!(counts(&project.copy()), [0, 0, 3, 2], "{case}");
 
-            target.run("UPDATE player SET v = 'of others' WHERE id = 2; UPDATE player SET team = 1 WHERE id = 3");
-            source.run("INSERT INTO team VALUES (5, 'five'), (6, 'six'); UPDATE player SET v = 'changed' WHERE id = 1");
-            let plan = project.run(["plan", "--json"]).expect(0).json();
-            assert_eq!(counts(&plan), [0, 1, 2, 0], "{case}: {plan}");
-            assert_eq!(counts(&project.copy()), [0, 1, 2, 0], "{case}");
-            assert_eq!(target.matching("player", "id = 2 AND team = 5 AND v = 'of others'"), 1, "{case}");
-            assert_eq!(target.matching("player", "id = 1 AND v = 'a'"), 1, "{case}");
-            assert_eq!((target.matching("player", "id = 3 AND team = 1"), target.matching("team", "id = 77")), (1, 0), "{case}");
-            assert_eq!(counts(&project.copy()), [0, 0, 3, 0], "{case}");
-        }
+        target.run("UPDATE player SET v = 'of others' WHERE id = 2; UPDATE player SET team = 1 WHERE id = 3");
+        source.run("INSERT INTO team VALUES (5, 'five'), (6, 'six'); UPDATE player SET v = 'changed' WHERE id = 1");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!(counts(&plan), [0, 1, 2, 0], "{case}: {plan}");
+        assert_eq!(counts(&project.copy()), [0, 1, 2, 0], "{case}");
+        assert_eq!(target.matching("player", "id = 2 AND team = 5 AND v = 'of others'"), 1, "{case}");
+        assert_eq!(target.matching("player", "id = 1 AND v = 'a'"), 1, "{case}");
+        assert_eq!((target.matching("player", "id = 3 AND team = 1"), target.matching("team", "id = 77")), (1, 0), "{case}");
+        assert_eq!(counts(&project.copy()), [0, 0, 3, 0], "{case}");
     }
 }

@@ -1,7 +1,7 @@
 //! Rows that stand in for parents that are nowhere.
 
 use crate::orphans::{SOURCE, job, players};
-use migrate_tests::{Database, Engine, PAIRS, Project};
+use migrate_tests::{Database, Engine, PAIRS, Project, crosswise};
 use serde_json::json;
 
 /// Posts must have an event, by its portable key; those of 2 and 3 are nowhere.
@@ -33,49 +33,43 @@ fn posts_sides(project: &Project, (from, to): (Engine, Engine)) -> (Database, Da
 
 #[test]
 fn a_placeholder_stands_in_for_parents_that_are_nowhere_and_goes_with_the_last_of_them() {
-    for pair in PAIRS {
-        for (constrained, mode) in [(true, "replace"), (false, "replace"), (true, "init"), (true, "update")] {
-            let project = Project::new();
-            let (source, target) = posts_sides(&project, pair);
-            if constrained {
-                target.run(POSTS_CONSTRAINED);
-            }
-            project.write_job(&source.url(), &target.url(), &posts_job(mode, "{ title = \"to come\" }"));
-            let case = format!("{pair:?}, constrained: {constrained}, {mode}");
-            let plan = project.run(["plan", "--json"]).expect(0).json();
-            assert_eq!((&plan["changes"][1]["inserted"], &plan["changes"][1]["orphans"]), (&json!(3), &json!(2)), "{case}");
-            assert_eq!(target.count("events"), 0, "{case}: a plan writes nothing");
-            let run = project.run(["run", "--json"]).expect(0);
-            run.says(&["refer by (event_xmlid) to a parent that is not there", "a placeholder stands in"]);
-            let report = run.json();
-            let (events, posts) = (&report["entities"][0], &report["entities"][1]);
-            assert_eq!((&events["inserted"], &posts["inserted"], &posts["orphans"]), (&json!(1), &json!(3), &json!(2)), "{case}");
-            assert_eq!(target.matching("events", "xmlid = 'setup' AND title = 'to come' AND status = 'new'"), 1, "{case}");
-            assert_eq!(target.matching("posts", "event_xmlid = 'setup'"), 2, "{case}");
-            let again = project.copy();
-            assert_eq!(
-                (&again["entities"][0]["unchanged"], &again["entities"][1]["unchanged"]),
-                (&json!(1), &json!(3)),
-                "{case}"
-            );
-            let _ = project.run(["verify"]).expect(0);
-            let links = project.run(["links", "--json"]).expect(0).json();
-            assert_eq!((&links["references"][0]["state"], &links["references"][0]["rows"]), (&json!("placeholder"), &json!(2)));
-
-            // One parent comes: the placeholder stays for the other's sake. Then that one does.
-            source.run("INSERT INTO events VALUES ('e2', 'two', 'x')");
-            let report = project.copy();
-            assert_eq!((&report["entities"][1]["updated"], &report["entities"][1]["orphans"]), (&json!(1), &json!(1)), "{case}");
-            assert_eq!(target.matching("events", "xmlid = 'setup'"), 1, "{case}");
-            source.run("INSERT INTO events VALUES ('e3', 'three', 'x')");
-            project.copy();
-            source.assert_holds(&target, &["events", "posts"]);
-            // The next orphan has one again.
-            source.run("INSERT INTO posts VALUES (4, 'e4')");
-            let report = project.copy();
-            assert_eq!((&report["entities"][1]["inserted"], &report["entities"][1]["orphans"]), (&json!(1), &json!(1)), "{case}");
-            assert_eq!(target.matching("events", "xmlid = 'setup'"), 1, "{case}");
+    for (pair, (constrained, mode)) in crosswise([(true, "replace"), (false, "replace"), (true, "init"), (true, "update")]) {
+        let project = Project::new();
+        let (source, target) = posts_sides(&project, pair);
+        if constrained {
+            target.run(POSTS_CONSTRAINED);
         }
+        project.write_job(&source.url(), &target.url(), &posts_job(mode, "{ title = \"to come\" }"));
+        let case = format!("{pair:?}, constrained: {constrained}, {mode}");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!((&plan["changes"][1]["inserted"], &plan["changes"][1]["orphans"]), (&json!(3), &json!(2)), "{case}");
+        assert_eq!(target.count("events"), 0, "{case}: a plan writes nothing");
+        let run = project.run(["run", "--json"]).expect(0);
+        run.says(&["refer by (event_xmlid) to a parent that is not there", "a placeholder stands in"]);
+        let report = run.json();
+        let (events, posts) = (&report["entities"][0], &report["entities"][1]);
+        assert_eq!((&events["inserted"], &posts["inserted"], &posts["orphans"]), (&json!(1), &json!(3), &json!(2)), "{case}");
+        assert_eq!(target.matching("events", "xmlid = 'setup' AND title = 'to come' AND status = 'new'"), 1, "{case}");
+        assert_eq!(target.matching("posts", "event_xmlid = 'setup'"), 2, "{case}");
+        let again = project.copy();
+        assert_eq!((&again["entities"][0]["unchanged"], &again["entities"][1]["unchanged"]), (&json!(1), &json!(3)), "{case}");
+        let _ = project.run(["verify"]).expect(0);
+        let links = project.run(["links", "--json"]).expect(0).json();
+        assert_eq!((&links["references"][0]["state"], &links["references"][0]["rows"]), (&json!("placeholder"), &json!(2)));
+
+        // One parent comes: the placeholder stays for the other's sake. Then that one does.
+        source.run("INSERT INTO events VALUES ('e2', 'two', 'x')");
+        let report = project.copy();
+        assert_eq!((&report["entities"][1]["updated"], &report["entities"][1]["orphans"]), (&json!(1), &json!(1)), "{case}");
+        assert_eq!(target.matching("events", "xmlid = 'setup'"), 1, "{case}");
+        source.run("INSERT INTO events VALUES ('e3', 'three', 'x')");
+        project.copy();
+        source.assert_holds(&target, &["events", "posts"]);
+        // The next orphan has one again.
+        source.run("INSERT INTO posts VALUES (4, 'e4')");
+        let report = project.copy();
+        assert_eq!((&report["entities"][1]["inserted"], &report["entities"][1]["orphans"]), (&json!(1), &json!(1)), "{case}");
+        assert_eq!(target.matching("events", "xmlid = 'setup'"), 1, "{case}");
     }
 }
 

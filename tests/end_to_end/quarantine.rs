@@ -60,34 +60,32 @@ fn counts(report: &serde_json::Value, names: [&str; 6]) -> [u64; 6] {
 #[test]
 fn a_replay_writes_the_refused_rows_alone_and_leaves_all_other_changes_to_the_next_run() {
     const NAMES: [&str; 6] = ["read", "inserted", "updated", "unchanged", "quarantined", "deleted"];
-    for pair in PAIRS {
-        for mode in ["replace", "update"] {
-            let (project, source, target) = refused_of_many(pair, &format!("mode = \"{mode}\"\ndeletes = \"hard\"\n"));
-            source.run(
-                "UPDATE t SET n = 1 WHERE id IN (2, 5000); UPDATE t SET v = 'changed' WHERE id IN (1, 2499);
-                 DELETE FROM t WHERE id IN (3, 2501, 4999); INSERT INTO t VALUES (0, 0, 'new'), (5001, 0, 'new')",
-            );
-            let replay = project.run(["quarantine", "replay", "--key", "2", "--json"]).expect(0).json();
-            assert_eq!(counts(&replay, NAMES), [1, 1, 0, 0, 0, 0], "{pair:?} {mode}: {replay}");
-            assert_eq!((target.count("t"), target.matching("t", "id = 2 AND n = 1")), (4998, 1), "{pair:?} {mode}");
-            let replay = project.run(["quarantine", "replay", "--json"]).expect(3).json();
-            assert_eq!(counts(&replay, NAMES), [2, 1, 0, 0, 1, 0], "{pair:?} {mode}: {replay}");
-            assert_eq!((target.count("t"), target.matching("t", "v IN ('changed', 'new')")), (4999, 0), "{pair:?} {mode}");
-            // One that is refused still, and then gone, is let go of.
-            let replay = project.run(["quarantine", "replay", "--json"]).expect(3).json();
-            assert_eq!(counts(&replay, NAMES), [1, 0, 0, 0, 1, 0], "{pair:?} {mode}: {replay}");
-            source.run("DELETE FROM t WHERE id = 2500");
-            let replay = project.run(["quarantine", "replay", "--json"]).expect(0).json();
-            assert_eq!(counts(&replay, NAMES), [0, 0, 0, 0, 0, 0], "{pair:?} {mode}: {replay}");
-            assert!(project.run(["quarantine", "list"]).expect(0).output().contains("No row is in quarantine"));
-            let run = project.copy();
-            assert_eq!(counts(&run, NAMES), [4998, 2, 2, 4994, 0, 3], "{pair:?} {mode}: {run}");
-            target.assert_holds(&source, &["t"]);
-            assert_eq!(counts(&project.copy(), NAMES), [4998, 0, 0, 4998, 0, 0], "P4, {pair:?} {mode}");
-            // The ledger knows them as the job's own.
-            source.run("DELETE FROM t WHERE id IN (2, 5000)");
-            assert_eq!(counts(&project.copy(), NAMES), [4996, 0, 0, 4996, 0, 2], "{pair:?} {mode}");
-        }
+    for (pair, mode) in crosswise(["replace", "update"]) {
+        let (project, source, target) = refused_of_many(pair, &format!("mode = \"{mode}\"\ndeletes = \"hard\"\n"));
+        source.run(
+            "UPDATE t SET n = 1 WHERE id IN (2, 5000); UPDATE t SET v = 'changed' WHERE id IN (1, 2499);
+             DELETE FROM t WHERE id IN (3, 2501, 4999); INSERT INTO t VALUES (0, 0, 'new'), (5001, 0, 'new')",
+        );
+        let replay = project.run(["quarantine", "replay", "--key", "2", "--json"]).expect(0).json();
+        assert_eq!(counts(&replay, NAMES), [1, 1, 0, 0, 0, 0], "{pair:?} {mode}: {replay}");
+        assert_eq!((target.count("t"), target.matching("t", "id = 2 AND n = 1")), (4998, 1), "{pair:?} {mode}");
+        let replay = project.run(["quarantine", "replay", "--json"]).expect(3).json();
+        assert_eq!(counts(&replay, NAMES), [2, 1, 0, 0, 1, 0], "{pair:?} {mode}: {replay}");
+        assert_eq!((target.count("t"), target.matching("t", "v IN ('changed', 'new')")), (4999, 0), "{pair:?} {mode}");
+        // One that is refused still, and then gone, is let go of.
+        let replay = project.run(["quarantine", "replay", "--json"]).expect(3).json();
+        assert_eq!(counts(&replay, NAMES), [1, 0, 0, 0, 1, 0], "{pair:?} {mode}: {replay}");
+        source.run("DELETE FROM t WHERE id = 2500");
+        let replay = project.run(["quarantine", "replay", "--json"]).expect(0).json();
+        assert_eq!(counts(&replay, NAMES), [0, 0, 0, 0, 0, 0], "{pair:?} {mode}: {replay}");
+        assert!(project.run(["quarantine", "list"]).expect(0).output().contains("No row is in quarantine"));
+        let run = project.copy();
+        assert_eq!(counts(&run, NAMES), [4998, 2, 2, 4994, 0, 3], "{pair:?} {mode}: {run}");
+        target.assert_holds(&source, &["t"]);
+        assert_eq!(counts(&project.copy(), NAMES), [4998, 0, 0, 4998, 0, 0], "P4, {pair:?} {mode}");
+        // The ledger knows them as the job's own.
+        source.run("DELETE FROM t WHERE id IN (2, 5000)");
+        assert_eq!(counts(&project.copy(), NAMES), [4996, 0, 0, 4996, 0, 2], "{pair:?} {mode}");
     }
 }
 

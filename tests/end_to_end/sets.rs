@@ -1,7 +1,7 @@
 //! Details without a key of their own, replaced parent by parent. What is compared is joined by independent SQL over what the rows say.
 
 use super::remapped_ids::{sums, texts};
-use migrate_tests::{Database, Engine, PAIRS, Project, Random};
+use migrate_tests::{Database, Engine, PAIRS, Project, Random, crosswise};
 
 const SOURCE: &str = "
     CREATE TABLE orders (id integer PRIMARY KEY, code text NOT NULL UNIQUE);
@@ -259,54 +259,51 @@ fn a_row_whose_parent_has_no_new_id_is_refused_and_its_set_completed_once_it_has
 
 #[test]
 fn a_set_of_which_a_row_is_refused_stays_as_it_was_until_none_is() {
-    for (from, to) in PAIRS {
-        for (ids, deletes) in [(Ids::Given, "hard"), (Ids::Copied, "ignore")] {
-            let case = format!("{from:?} {to:?} {ids:?} {deletes}");
-            let (project, source, target) = both(from, to, ids);
-            let guard = "{ mode = \"hard\", max = \"100%\" }";
-            let job = if deletes == "hard" { job(ids) } else { job(ids).replace(guard, "\"ignore\"") };
-            project.write_job(&source.url(), &target.url(), &job);
-            let serial = if matches!(target, Database::Postgres(_)) { "serial PRIMARY KEY" } else { "INTEGER PRIMARY KEY" };
-            target.run(&format!(
-                "CREATE TABLE orders (id {serial}, code text NOT NULL UNIQUE);
-                 CREATE TABLE lines (nr {serial}, order_id integer NOT NULL REFERENCES orders (id), item text NOT NULL, amount numeric(8,2));"
-            ));
-            source.run(
-                "INSERT INTO orders VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd');
-                 INSERT INTO lines VALUES (1, 1, 'x', 1), (2, 2, 'x', 1), (3, 2, 'y', 2), (4, 4, 'v', 7)",
-            );
-            planned(&project, [4, 0, 0], &case);
-            let numbers = texts(&target, NUMBERS);
+    for ((from, to), (ids, deletes)) in crosswise([(Ids::Given, "hard"), (Ids::Copied, "ignore")]) {
+        let case = format!("{from:?} {to:?} {ids:?} {deletes}");
+        let (project, source, target) = both(from, to, ids);
+        let guard = "{ mode = \"hard\", max = \"100%\" }";
+        let job = if deletes == "hard" { job(ids) } else { job(ids).replace(guard, "\"ignore\"") };
+        project.write_job(&source.url(), &target.url(), &job);
+        let serial = if matches!(target, Database::Postgres(_)) { "serial PRIMARY KEY" } else { "INTEGER PRIMARY KEY" };
+        target.run(&format!(
+            "CREATE TABLE orders (id {serial}, code text NOT NULL UNIQUE);
+             CREATE TABLE lines (nr {serial}, order_id integer NOT NULL REFERENCES orders (id), item text NOT NULL, amount numeric(8,2));"
+        ));
+        source.run(
+            "INSERT INTO orders VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, 'd');
+             INSERT INTO lines VALUES (1, 1, 'x', 1), (2, 2, 'x', 1), (3, 2, 'y', 2), (4, 4, 'v', 7)",
+        );
+        planned(&project, [4, 0, 0], &case);
+        let numbers = texts(&target, NUMBERS);
 
-            // WHEN the only row of one set, one of another's and one of a new one's are refused, and others change beside them
-            source.run(
-                "UPDATE lines SET item = NULL WHERE id IN (1, 3); UPDATE lines SET amount = 5 WHERE id = 2;
-                 INSERT INTO lines VALUES (5, 3, 'z', 3), (6, 3, NULL, 4); DELETE FROM lines WHERE id = 4",
-            );
-            for (inserted, deleted, unchanged) in [(1, 1, 1), (0, 0, 2)] {
-                let before = project.run(["plan", "--json"]).json();
-                let report = project.run(["run", "--json"]).expect(3).json();
-                for done in [&before, &report] {
-                    let lines = done["changes"].as_array().or_else(|| done["entities"].as_array()).expect("entities");
-                    let lines = lines.iter().find(|entity| entity["name"] == "lines").expect("lines are moved");
-                    let counts =
-                        ["read", "inserted", "deleted", "unchanged", "quarantined"].map(|counter| lines[counter].as_u64());
-                    assert_eq!(counts, [5, inserted, deleted, unchanged, 3].map(Some), "{case}: {done}");
-                }
-                assert_eq!(texts(&target, LINES), ["a/x/100", "b/x/100", "b/y/200", "c/z/300"], "{case}");
-                let after = texts(&target, NUMBERS);
-                assert_eq!(after[..3], numbers[..3], "{case}: what stays is not touched");
-            }
-
-            // WHEN one is let in, one is gone, and the others of a set with a refused row are gone
-            source.run("UPDATE lines SET item = 'y' WHERE id = 3; DELETE FROM lines WHERE id IN (1, 5)");
+        // WHEN the only row of one set, one of another's and one of a new one's are refused, and others change beside them
+        source.run(
+            "UPDATE lines SET item = NULL WHERE id IN (1, 3); UPDATE lines SET amount = 5 WHERE id = 2;
+             INSERT INTO lines VALUES (5, 3, 'z', 3), (6, 3, NULL, 4); DELETE FROM lines WHERE id = 4",
+        );
+        for (inserted, deleted, unchanged) in [(1, 1, 1), (0, 0, 2)] {
+            let before = project.run(["plan", "--json"]).json();
             let report = project.run(["run", "--json"]).expect(3).json();
-            assert_eq!(sums(&report, ["deleted", "quarantined"]), [3, 1], "{case}: {report}");
-            assert_eq!(texts(&target, LINES), ["b/x/500", "b/y/200", "c/z/300"], "{case}");
-            source.run("UPDATE lines SET item = 'u' WHERE id = 6");
-            planned(&project, [1, 1, 2], &case);
-            assert_arrived(&project, &source, &target, &case);
+            for done in [&before, &report] {
+                let lines = done["changes"].as_array().or_else(|| done["entities"].as_array()).expect("entities");
+                let lines = lines.iter().find(|entity| entity["name"] == "lines").expect("lines are moved");
+                let counts = ["read", "inserted", "deleted", "unchanged", "quarantined"].map(|counter| lines[counter].as_u64());
+                assert_eq!(counts, [5, inserted, deleted, unchanged, 3].map(Some), "{case}: {done}");
+            }
+            assert_eq!(texts(&target, LINES), ["a/x/100", "b/x/100", "b/y/200", "c/z/300"], "{case}");
+            let after = texts(&target, NUMBERS);
+            assert_eq!(after[..3], numbers[..3], "{case}: what stays is not touched");
         }
+
+        // WHEN one is let in, one is gone, and the others of a set with a refused row are gone
+        source.run("UPDATE lines SET item = 'y' WHERE id = 3; DELETE FROM lines WHERE id IN (1, 5)");
+        let report = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!(sums(&report, ["deleted", "quarantined"]), [3, 1], "{case}: {report}");
+        assert_eq!(texts(&target, LINES), ["b/x/500", "b/y/200", "c/z/300"], "{case}");
+        source.run("UPDATE lines SET item = 'u' WHERE id = 6");
+        planned(&project, [1, 1, 2], &case);
+        assert_arrived(&project, &source, &target, &case);
     }
 }
 

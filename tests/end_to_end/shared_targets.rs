@@ -1,6 +1,6 @@
 //! Several entities that feed one table, and rows of which the target makes one.
 
-use migrate_tests::{Database, PAIRS, Postgres, Project, Server, Sqlite};
+use migrate_tests::{Database, PAIRS, Postgres, Project, Server, Sqlite, crosswise};
 use serde_json::Value;
 
 const SOURCE: &str = "
@@ -81,27 +81,25 @@ const BY_TYPE: &str = "
 
 #[test]
 fn a_constant_in_the_targets_key_keeps_equal_ids_and_the_rows_of_others_apart() {
-    for (from, to) in PAIRS {
-        for unique in [", PRIMARY KEY (entity_type, entity_id)", ", UNIQUE (entity_id, entity_type)", ""] {
-            let project = Project::new();
-            let source = Database::new(from, project.path(), "source");
-            let target = Database::new(to, project.path(), "target");
-            source.run(SAME_IDS);
-            target.run(&format!(
-                "CREATE TABLE sync_data (entity_type varchar(9) NOT NULL, entity_id integer NOT NULL, title text{unique});
-                 INSERT INTO sync_data VALUES ('other', 1, 'somebody else''s');"
-            ));
-            project.write_job(&source.url(), &target.url(), &format!("deletes = \"hard\"\n{BY_TYPE}"));
-            assert_eq!(sum(&project.copy(), "inserted"), 4, "{unique}");
-            assert_eq!(target.matching("sync_data", "entity_type = 'other' AND title = 'somebody else''s'"), 1, "{unique}");
-            assert_eq!(target.matching("sync_data", "entity_id = 1 AND entity_type IN ('goal', 'note')"), 2, "{unique}");
-            assert_eq!(sum(&project.copy(), "unchanged"), 4, "P4 {unique}");
-            source.run("UPDATE goals SET title = 'changed' WHERE id = 1; DELETE FROM notes WHERE id = 1");
-            let report = project.copy();
-            assert_eq!((sum(&report, "updated"), sum(&report, "deleted")), (1, 1), "{unique}: {report}");
-            assert_eq!(target.matching("sync_data", "entity_id = 1"), 2, "{unique}");
-            assert_eq!(project.run(["verify", "--json"]).expect(0).json()["equal"], true, "{unique}");
-        }
+    for ((from, to), unique) in crosswise([", PRIMARY KEY (entity_type, entity_id)", ", UNIQUE (entity_id, entity_type)", ""]) {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(SAME_IDS);
+        target.run(&format!(
+            "CREATE TABLE sync_data (entity_type varchar(9) NOT NULL, entity_id integer NOT NULL, title text{unique});
+             INSERT INTO sync_data VALUES ('other', 1, 'somebody else''s');"
+        ));
+        project.write_job(&source.url(), &target.url(), &format!("deletes = \"hard\"\n{BY_TYPE}"));
+        assert_eq!(sum(&project.copy(), "inserted"), 4, "{unique}");
+        assert_eq!(target.matching("sync_data", "entity_type = 'other' AND title = 'somebody else''s'"), 1, "{unique}");
+        assert_eq!(target.matching("sync_data", "entity_id = 1 AND entity_type IN ('goal', 'note')"), 2, "{unique}");
+        assert_eq!(sum(&project.copy(), "unchanged"), 4, "P4 {unique}");
+        source.run("UPDATE goals SET title = 'changed' WHERE id = 1; DELETE FROM notes WHERE id = 1");
+        let report = project.copy();
+        assert_eq!((sum(&report, "updated"), sum(&report, "deleted")), (1, 1), "{unique}: {report}");
+        assert_eq!(target.matching("sync_data", "entity_id = 1"), 2, "{unique}");
+        assert_eq!(project.run(["verify", "--json"]).expect(0).json()["equal"], true, "{unique}");
     }
 }
 

@@ -1,7 +1,9 @@
 //! References that form a cycle and can never be NULL, into tables that exist and whose constraints are live.
 
 use crate::kills::BATCH;
-use migrate_tests::{Database, Engine, Fixture, PAIRS, Postgres, Project, Random, Server, Sqlite, identifier, row_counts};
+use migrate_tests::{
+    Database, Engine, Fixture, PAIRS, Postgres, Project, Random, Server, Sqlite, crosswise, identifier, row_counts,
+};
 use serde_json::Value;
 
 /// A store has a manager, each of its own, and staff belongs to a store; nobody's mentor is nobody, as the founder is their own.
@@ -157,59 +159,51 @@ fn a_cycle_that_is_never_null_goes_as_a_whole_where_nothing_else_refers_to_it() 
 
 #[test]
 fn what_the_target_would_delete_or_change_with_such_a_cycle_holds_it() {
-    for (from, to) in PAIRS {
-        for action in ["CASCADE", "SET NULL"] {
-            let (project, source, target) = both(from, to, "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"100%\" }\n");
-            source.run(
-                "INSERT INTO store VALUES (1, 1, 't'), (2, 2, 't');
-                 INSERT INTO staff VALUES (1, 1, 1, 'a', NULL), (2, 2, 2, 'b', NULL)",
-            );
-            project.copy();
-            target.run(&format!(
-                "CREATE TABLE badge (staff integer REFERENCES staff (id) ON DELETE {action}); INSERT INTO badge VALUES (2)"
-            ));
-            source.run("DELETE FROM store; DELETE FROM staff");
-            let plan = project.run(["plan", "--json"]).expect(0).json();
-            let foreseen = |count: &str| -> u64 {
-                plan["changes"].as_array().expect("entities").iter().filter_map(|entity| entity[count].as_u64()).sum()
-            };
-            assert_eq!(["deleted", "conflicts"].map(foreseen), [2, 2], "{from:?} {to:?} {action} {plan}");
-            let report = project.run(["run", "--json"]).expect(3).json();
-            assert_eq!(sums(&report, ["deleted", "conflicts"]), [2, 2], "{from:?} {to:?} {action} {report}");
-            assert_eq!(target.matching("badge", "staff = 2"), 1, "{from:?} {to:?} {action}");
-            target.run("DELETE FROM badge");
-            assert_eq!(sums(&project.copy(), ["deleted", "conflicts"]), [2, 0]);
-        }
+    for ((from, to), action) in crosswise(["CASCADE", "SET NULL"]) {
+        let (project, source, target) = both(from, to, "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"100%\" }\n");
+        source.run(
+            "INSERT INTO store VALUES (1, 1, 't'), (2, 2, 't');
+             INSERT INTO staff VALUES (1, 1, 1, 'a', NULL), (2, 2, 2, 'b', NULL)",
+        );
+        project.copy();
+        target.run(&format!(
+            "CREATE TABLE badge (staff integer REFERENCES staff (id) ON DELETE {action}); INSERT INTO badge VALUES (2)"
+        ));
+        source.run("DELETE FROM store; DELETE FROM staff");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        let foreseen = |count: &str| -> u64 {
+            plan["changes"].as_array().expect("entities").iter().filter_map(|entity| entity[count].as_u64()).sum()
+        };
+        assert_eq!(["deleted", "conflicts"].map(foreseen), [2, 2], "{from:?} {to:?} {action} {plan}");
+        let report = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!(sums(&report, ["deleted", "conflicts"]), [2, 2], "{from:?} {to:?} {action} {report}");
+        assert_eq!(target.matching("badge", "staff = 2"), 1, "{from:?} {to:?} {action}");
+        target.run("DELETE FROM badge");
+        assert_eq!(sums(&project.copy(), ["deleted", "conflicts"]), [2, 0]);
     }
 }
 
 #[test]
 fn rows_of_such_a_cycle_that_the_target_holds_already_are_taken_for_what_they_are() {
-    for (from, to) in PAIRS {
-        for mode in ["replace", "append"] {
-            let (project, source, target) = both(from, to, &format!("mode = \"{mode}\"\n"));
-            let theirs = "INSERT INTO staff VALUES (1, 1, 1, 'a', NULL), (2, 1, 1, 'b', NULL)";
-            match &target {
-                Database::Postgres(database) => database.run(
-                    "WITH s AS (INSERT INTO store VALUES (1, 1, 'theirs')) INSERT INTO staff VALUES (1, 1, 1, 'a', NULL), (2, 1, 1, 'b', NULL)",
-                ),
-                Database::Sqlite(database) => {
-                    database.run(&format!("PRAGMA foreign_keys = OFF; INSERT INTO store VALUES (1, 1, 'theirs'); {theirs}"));
-                }
+    for ((from, to), mode) in crosswise(["replace", "append"]) {
+        let (project, source, target) = both(from, to, &format!("mode = \"{mode}\"\n"));
+        let theirs = "INSERT INTO staff VALUES (1, 1, 1, 'a', NULL), (2, 1, 1, 'b', NULL)";
+        match &target {
+            Database::Postgres(database) => database.run(
+                "WITH s AS (INSERT INTO store VALUES (1, 1, 'theirs')) INSERT INTO staff VALUES (1, 1, 1, 'a', NULL), (2, 1, 1, 'b', NULL)",
+            ),
+            Database::Sqlite(database) => {
+                database.run(&format!("PRAGMA foreign_keys = OFF; INSERT INTO store VALUES (1, 1, 'theirs'); {theirs}"));
             }
-            source.run(&format!(
-                "INSERT INTO store VALUES (1, 1, 'ours'), (2, 3, 'ours'); {theirs}; INSERT INTO staff VALUES (3, 2, 2, 'c', 1)"
-            ));
-            let report = project.copy();
-            let (expected, town) = if mode == "append" { ([2, 0, 0, 3], "theirs") } else { ([2, 1, 2, 0], "ours") };
-            assert_eq!(
-                sums(&report, ["inserted", "updated", "unchanged", "skipped"]),
-                expected,
-                "{from:?} {to:?} {mode} {report}"
-            );
-            assert_eq!(target.matching("store", &format!("id = 1 AND town = '{town}'")), 1);
-            assert_eq!(written_again(&project), NOTHING, "P4");
         }
+        source.run(&format!(
+            "INSERT INTO store VALUES (1, 1, 'ours'), (2, 3, 'ours'); {theirs}; INSERT INTO staff VALUES (3, 2, 2, 'c', 1)"
+        ));
+        let report = project.copy();
+        let (expected, town) = if mode == "append" { ([2, 0, 0, 3], "theirs") } else { ([2, 1, 2, 0], "ours") };
+        assert_eq!(sums(&report, ["inserted", "updated", "unchanged", "skipped"]), expected, "{from:?} {to:?} {mode} {report}");
+        assert_eq!(target.matching("store", &format!("id = 1 AND town = '{town}'")), 1);
+        assert_eq!(written_again(&project), NOTHING, "P4");
     }
 }
 

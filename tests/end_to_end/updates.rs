@@ -1,6 +1,6 @@
 //! Mode `update`: what the source changed arrives, what the target changed stays, and what both changed goes by the job's policy.
 
-use migrate_tests::{Database, Engine, PAIRS, Project, Server};
+use migrate_tests::{Database, Engine, PAIRS, Project, Server, crosswise};
 
 const TABLE: &str = "CREATE TABLE t (id integer PRIMARY KEY, name text, amount numeric(9, 2), note text);";
 
@@ -66,35 +66,33 @@ fn each_column_goes_by_who_changed_it_in_every_direction() {
 
 #[test]
 fn what_the_targets_triggers_make_of_a_column_is_no_change_that_its_users_have_made() {
-    for (from, to) in PAIRS {
-        for policy in ["report", "target"] {
-            let project = Project::new();
-            let source = Database::new(from, project.path(), "source");
-            let target = Database::new(to, project.path(), "target");
-            source.run(&format!("{TABLE} INSERT INTO t VALUES (1, 'bob', 1.5, 'x'), (2, 'ann', 2.5, 'y')"));
-            target.run(TABLE);
-            match &target {
-                Database::Postgres(_) => target.run(
-                    "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$;
-                     CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION shout();",
-                ),
-                Database::Sqlite(_) => target.run(
-                    "CREATE TRIGGER made AFTER INSERT ON t BEGIN UPDATE t SET name = upper(name) WHERE id = NEW.id; END;
-                     CREATE TRIGGER changed AFTER UPDATE ON t BEGIN UPDATE t SET name = upper(name) WHERE id = NEW.id; END;",
-                ),
-            }
-            project.write_job(&source.url(), &target.url(), &format!("mode = \"update\"\non_conflict = \"{policy}\"\n"));
-            project.copy();
-            source.run("UPDATE t SET name = 'rob' WHERE id = 1");
-            target.run("UPDATE t SET note = 'edited' WHERE id = 1");
-            let plan = project.run(["plan", "--json"]).expect(0).json();
-            assert_eq!((&plan["changes"][0]["updated"], &plan["changes"][0]["conflicts"]), (&1.into(), &0.into()), "{plan}");
-            let entity = project.run(["run", "--json"]).expect(0).json()["entities"][0].clone();
-            assert_eq!((&entity["updated"], &entity["conflicts"]), (&1.into(), &0.into()), "{from:?} to {to:?}: {entity}");
-            let found = rows(&target);
-            assert!(found[0].starts_with("1 ROB") && found[0].ends_with("edited"), "{found:?}");
-            assert_eq!(project.copy()["entities"][0]["unchanged"], 2, "P4");
+    for ((from, to), policy) in crosswise(["report", "target"]) {
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        source.run(&format!("{TABLE} INSERT INTO t VALUES (1, 'bob', 1.5, 'x'), (2, 'ann', 2.5, 'y')"));
+        target.run(TABLE);
+        match &target {
+            Database::Postgres(_) => target.run(
+                "CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$;
+                 CREATE TRIGGER shout BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION shout();",
+            ),
+            Database::Sqlite(_) => target.run(
+                "CREATE TRIGGER made AFTER INSERT ON t BEGIN UPDATE t SET name = upper(name) WHERE id = NEW.id; END;
+                 CREATE TRIGGER changed AFTER UPDATE ON t BEGIN UPDATE t SET name = upper(name) WHERE id = NEW.id; END;",
+            ),
         }
+        project.write_job(&source.url(), &target.url(), &format!("mode = \"update\"\non_conflict = \"{policy}\"\n"));
+        project.copy();
+        source.run("UPDATE t SET name = 'rob' WHERE id = 1");
+        target.run("UPDATE t SET note = 'edited' WHERE id = 1");
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        assert_eq!((&plan["changes"][0]["updated"], &plan["changes"][0]["conflicts"]), (&1.into(), &0.into()), "{plan}");
+        let entity = project.run(["run", "--json"]).expect(0).json()["entities"][0].clone();
+        assert_eq!((&entity["updated"], &entity["conflicts"]), (&1.into(), &0.into()), "{from:?} to {to:?}: {entity}");
+        let found = rows(&target);
+        assert!(found[0].starts_with("1 ROB") && found[0].ends_with("edited"), "{found:?}");
+        assert_eq!(project.copy()["entities"][0]["unchanged"], 2, "P4");
     }
 }
 
