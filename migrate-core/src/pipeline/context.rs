@@ -31,6 +31,8 @@ pub(super) struct Context {
     pub(super) execution: String,
     pub(super) attempt: u32,
     pub(super) limits: Limits,
+    /// Whether entities of the job are left as they are: nothing is then known of their rows.
+    pub(super) narrow: bool,
     pub(super) strategy: Strategy,
     pub(super) verify: VerifyMode,
     pub(super) cancel: CancelToken,

@@ -75,6 +75,7 @@ pub(super) async fn run(pipeline: &Pipeline, cancel: &CancelToken) -> Result<Run
             attempt,
             counting: Arc::new(Semaphore::new(limits(pipeline).multiset)),
             limits: limits(pipeline),
+            narrow: pipeline.narrows(),
             strategy: strategy(pipeline),
             verify: pipeline.verify_mode(),
             cancel: cancel.clone(),
@@ -315,7 +316,7 @@ pub(super) async fn attempt_once(context: &Context, plan: &Plan) -> Result<Count
     drop(snapshot);
     if context.purpose == Purpose::Run {
         refuse_collisions(context, &runs).await?;
-        if !context.leaves_rows_out() {
+        if !context.leaves_rows_out() && !context.narrow {
             placeholder::take_away(context, plan).await?;
         }
     }

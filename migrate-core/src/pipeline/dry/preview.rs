@@ -158,6 +158,7 @@ pub(super) async fn context(
         attempt: 1,
         counting: Arc::new(Semaphore::new(limits.multiset)),
         limits,
+        narrow: pipeline.narrows(),
         strategy: execute::strategy(pipeline),
         // What is not written is not read back.
         verify: VerifyMode::Counts,

@@ -49,7 +49,8 @@ pub(crate) async fn bring_in(context: &Context, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Takes away the job's placeholders that no row of the target refers to any more.
+/// Takes away the job's placeholders that no row of the target refers to any more. That is asked of the entities that the run moves, so that it
+/// must move all of the job's.
 pub(crate) async fn take_away(context: &Context, plan: &Plan) -> Result<()> {
     for placeholder in plan.entities.iter().flat_map(|entity| &entity.placeholders) {
         let scope = scope(context, placeholder);
