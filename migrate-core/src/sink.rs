@@ -392,7 +392,8 @@ pub trait SinkTransaction: Send {
         Err(cannot("rows that refer to one another cannot be inserted at once"))
     }
 
-    /// Deletes rows of several tables at once, so that they may refer to one another, and returns how many of each.
+    /// Deletes rows of several tables at once, so that they may refer to one another, and returns how many of each have gone, also where the
+    /// target would by itself delete them, or change them, with those that they refer to.
     ///
     /// # Errors
     /// [`ErrorKind::Constraint`], here or from the commit, if other rows refer to one of them.

@@ -254,8 +254,7 @@ impl SinkTransaction for SqliteTransaction {
             if let Some((target, _)) = targets.first() {
                 set_references(connection, target, false, touched, &fence)?;
             }
-            connection.execute_batch("PRAGMA defer_foreign_keys = ON").during("deleting rows that refer to one another")?;
-            targets.iter().map(|(target, keys)| write::delete(connection, target, keys)).collect()
+            write::delete_at_once(connection, &targets)
         })
         .await
     }

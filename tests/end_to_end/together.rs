@@ -184,6 +184,46 @@ fn what_the_target_would_delete_or_change_with_such_a_cycle_holds_it() {
 }
 
 #[test]
+fn what_the_target_would_do_to_rows_of_such_a_cycle_that_go_themselves_neither_holds_them_nor_hides_them_from_the_count() {
+    for (from, to) in PAIRS {
+        for action in ["CASCADE", "SET NULL", "RESTRICT"] {
+            let project = Project::new();
+            let source = Database::new(from, project.path(), "source");
+            let target = Database::new(to, project.path(), "target");
+            tables(&source, false);
+            let (manager, later) = match to {
+                Engine::Postgres(_) => ("", "ALTER TABLE store ADD FOREIGN KEY (manager) REFERENCES staff (id)"),
+                Engine::Sqlite => (" REFERENCES staff (id)", ""),
+            };
+            target.run(&format!(
+                "CREATE TABLE store (id integer PRIMARY KEY, manager integer NOT NULL{manager}, town text);
+                 CREATE TABLE staff (id integer PRIMARY KEY, store integer NOT NULL REFERENCES store (id) ON DELETE {action},
+                     mentor integer, name text, deputy integer);
+                 {later}"
+            ));
+            let entities = "mode = \"replace\"\ndeletes = { mode = \"hard\", max = \"100%\" }\n\
+                 [[jobs.copy.entities]]\nsource = \"store\"\n[[jobs.copy.entities]]\nsource = \"staff\"\n";
+            project.write_job(&source.url(), &target.url(), entities);
+            source.run(
+                "INSERT INTO store VALUES (1, 1, 't'), (2, 3, 't');
+                 INSERT INTO staff VALUES (1, 1, 1, 'a', NULL), (2, 1, 1, 'b', NULL), (3, 2, 3, 'c', NULL)",
+            );
+            project.copy();
+            source.run("DELETE FROM store WHERE id = 1; DELETE FROM staff WHERE store = 1");
+            let plan = project.run(["plan", "--json"]).expect(0).json();
+            let foreseen = |count: &str| -> u64 {
+                plan["changes"].as_array().expect("entities").iter().filter_map(|entity| entity[count].as_u64()).sum()
+            };
+            assert_eq!(["deleted", "conflicts"].map(foreseen), [3, 0], "{from:?} {to:?} {action} {plan}");
+            let report = project.copy();
+            assert_eq!(sums(&report, ["deleted", "conflicts"]), [3, 0], "{from:?} {to:?} {action} {report}");
+            target.assert_holds(&source, &["store", "staff"]);
+            assert_eq!(written_again(&project), NOTHING, "P4");
+        }
+    }
+}
+
+#[test]
 fn rows_of_such_a_cycle_that_the_target_holds_already_are_taken_for_what_they_are() {
     for ((from, to), mode) in crosswise(["replace", "append"]) {
         let (project, source, target) = both(from, to, &format!("mode = \"{mode}\"\n"));

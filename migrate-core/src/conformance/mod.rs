@@ -233,6 +233,7 @@ cases! { $
         a_reference_that_may_wait_is_left_open_where_its_parent_is_not_there [Together ForeignKeys];
         rows_set_aside_leave_nothing_after_a_rollback [Together ForeignKeys];
         rows_that_refer_to_one_another_are_deleted_at_once [Together ForeignKeys];
+        rows_that_would_go_with_one_another_are_deleted_at_once_and_counted [Together ForeignKeys];
     }
     rehearsal_cases [Sink] {
         a_rehearsal_sees_what_it_writes_and_leaves_nothing [Rehearsals];

@@ -6,7 +6,7 @@ use super::sample::text;
 use super::work::{Writing, key_of, names, of_scope, page, scope, write};
 use crate::error::ErrorKind;
 use crate::memory::table;
-use crate::schema::{ForeignKey, Identity, TableName, TableSchema};
+use crate::schema::{ForeignKey, ForeignKeyAction, Identity, TableName, TableSchema};
 use crate::sink::{Arrival, DeleteRequest, SchemaPlan, SinkTransaction, Tie, WriteMode, WriteRequest};
 use crate::state::{KeyMapChanges, StateChanges};
 use crate::value::{DataType, Key, Row, Value};
@@ -92,16 +92,19 @@ struct Pair {
 }
 
 impl Pair {
-    async fn new(harness: &dyn Harness) -> Result<Self, Failure> {
+    /// Makes the tables; what happens when a parent goes is said of `left.right` and of `right.left`.
+    async fn new(harness: &dyn Harness, on_delete: [ForeignKeyAction; 2]) -> Result<Self, Failure> {
         let number = DataType::Int64;
         let mut left = table("left", &[("id", number.clone()), ("right", number.clone()), ("other", number.clone())], &["id"]);
         let mut right = table("right", &[("id", number.clone()), ("left", number)], &["id"]);
-        let reference = |column: &str, parent: &str| ForeignKey {
+        let reference = |column: &str, parent: &str, on_delete: ForeignKeyAction| ForeignKey {
             name: Some(format!("{parent}_by_{column}")),
+            on_delete,
             ..ForeignKey::new([column], TableName::new(None, parent), ["id"])
         };
-        left.foreign_keys.extend([reference("right", "right"), reference("other", "right")]);
-        right.foreign_keys.push(reference("left", "left"));
+        let other = reference("other", "right", ForeignKeyAction::NoAction);
+        left.foreign_keys.extend([reference("right", "right", on_delete[0]), other]);
+        right.foreign_keys.push(reference("left", "left", on_delete[1]));
         (left.columns[1].nullable, right.columns[1].nullable) = (false, false);
         let writing = Writing::to(harness, &[]).await?;
         ensure(writing.sink.capabilities().together, || {
@@ -141,7 +144,15 @@ impl Pair {
 
     /// Writes two rows of each table, and one of a kind that no reference holds.
     async fn with_rows(harness: &dyn Harness) -> Result<(Self, [Vec<Row>; 2]), Failure> {
-        let pair = Pair::new(harness).await?;
+        Self::with_rows_on_delete(harness, [ForeignKeyAction::NoAction; 2]).await
+    }
+
+    /// The same, where that happens when a parent goes.
+    async fn with_rows_on_delete(
+        harness: &dyn Harness,
+        on_delete: [ForeignKeyAction; 2],
+    ) -> Result<(Self, [Vec<Row>; 2]), Failure> {
+        let pair = Pair::new(harness, on_delete).await?;
         let (left, right) = (vec![left(1, 2, None), left(2, 1, Some(2))], vec![right(1, 1), right(2, 2)]);
         let mut transaction = pair.writing.begin().await?;
         pair.set_aside(&mut *transaction, 0, &left).await?;
@@ -233,4 +244,24 @@ pub(super) async fn rows_that_refer_to_one_another_are_deleted_at_once(harness: 
     ensure_eq(deleted, vec![2, 2], "the numbers of rows deleted")?;
     transaction.commit(&StateChanges::default()).await?;
     pair.hold(&[], &[], "the target").await
+}
+
+pub(super) async fn rows_that_would_go_with_one_another_are_deleted_at_once_and_counted(harness: &dyn Harness) -> Outcome {
+    use ForeignKeyAction::{Cascade, NoAction, Restrict, SetNull};
+    let each = [[NoAction, Cascade], [Cascade, NoAction], [Cascade, Cascade], [NoAction, SetNull], [SetNull, NoAction]];
+    for on_delete in each.into_iter().chain([[NoAction, Restrict], [Restrict, NoAction]]) {
+        let (pair, _) = Pair::with_rows_on_delete(harness, on_delete).await?;
+        let key = ["id".to_owned()];
+        let request = |table: usize, ids: &[i64]| DeleteRequest {
+            table: &pair.tables[table],
+            key: &key,
+            keys: ids.iter().map(|id| int(*id)).collect(),
+        };
+        let mut transaction = pair.writing.begin().await?;
+        let deleted = transaction.delete_at_once(&[request(0, &[1, 2, 7]), request(1, &[2, 1])]).await;
+        ensure_eq(deleted?, vec![2, 2], &format!("the numbers of rows deleted, on delete {on_delete:?}"))?;
+        transaction.commit(&StateChanges::default()).await?;
+        pair.hold(&[], &[], &format!("the target, on delete {on_delete:?}")).await?;
+    }
+    Ok(())
 }

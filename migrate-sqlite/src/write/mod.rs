@@ -12,7 +12,7 @@ mod upsert;
 
 pub(crate) use aside::{Aside, clear_aside, insert_aside};
 pub(crate) use choose::{delete_numbered, read_numbered};
-pub(crate) use delete::{clear, delete};
+pub(crate) use delete::{clear, delete, delete_at_once};
 pub(crate) use read::{existing, highest_number, read};
 
 use crate::error::SqliteContext;

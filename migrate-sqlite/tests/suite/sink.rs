@@ -4,7 +4,7 @@ use crate::support::target::{Target, page, text, write};
 use crate::support::{self, Database, find, names};
 use migrate_core::memory::table;
 use migrate_core::schema::{Check, ForeignKey, TableName, TableSchema};
-use migrate_core::sink::{Outcome, Sink, WriteMode, WriteRequest};
+use migrate_core::sink::{DeleteRequest, Outcome, Sink, WriteMode, WriteRequest};
 use migrate_core::source::PageRequest;
 use migrate_core::state::StateChanges;
 use migrate_core::value::{DataType, Key, Page, PageBuilder, PageColumn, Row, Value, canonical, text as texts};
@@ -327,6 +327,70 @@ async fn text_is_deleted_to_the_letter_where_the_index_takes_other_spellings_for
     assert_eq!(delete(&target, &found, &[Value::Text("WORD".into())]).await.expect("nothing to delete"), 0);
     assert_eq!(delete(&target, &found, &[Value::Text("Word".into())]).await.expect("deleted"), 1);
     drop(database);
+}
+
+/// A store has a manager, of its own staff, all of whom goes with it.
+const STAFFED: &str =
+    "PRAGMA foreign_keys = OFF; CREATE TABLE store (id INTEGER PRIMARY KEY, manager INT NOT NULL REFERENCES staff);
+    CREATE TABLE staff (id INTEGER PRIMARY KEY, store INT NOT NULL REFERENCES store ON DELETE CASCADE);
+    INSERT INTO store VALUES (1, 1), (2, 3); INSERT INTO staff VALUES (1, 1), (2, 1), (3, 2);";
+
+async fn delete_at_once(target: &Target, rows: &[(&str, &[i64])]) -> Result<Vec<u64>> {
+    let key = ["id".to_owned()];
+    let mut tables = Vec::new();
+    for (name, ids) in rows {
+        tables.push((target.table(name).await, ids.iter().map(|id| Key::from_values([&Value::Int(*id)])).collect::<Vec<_>>()));
+    }
+    let requests = tables.iter().map(|(table, keys)| DeleteRequest { table, key: &key, keys: keys.clone() });
+    let mut transaction = target.begin().await;
+    let counts = transaction.delete_at_once(&requests.collect::<Vec<_>>()).await?;
+    transaction.commit(&StateChanges::default()).await?;
+    Ok(counts)
+}
+
+#[tokio::test]
+async fn a_row_that_a_trigger_keeps_is_not_counted_among_those_that_go_at_once() {
+    let (database, target) = open(&format!(
+        "{STAFFED} CREATE TABLE note (id INTEGER PRIMARY KEY, store INT REFERENCES store); INSERT INTO note VALUES (1, NULL), (2, 1);
+         CREATE TRIGGER kept BEFORE DELETE ON note WHEN old.id = 1 BEGIN SELECT RAISE(IGNORE); END;"
+    ))
+    .await;
+    let counts = delete_at_once(&target, &[("store", &[1, 9]), ("staff", &[1, 2]), ("note", &[1, 2])]).await.expect("they go");
+    assert_eq!(counts, [1, 2, 1]);
+    assert_eq!(["store", "staff", "note"].map(|table| count(&database, table)), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn rows_that_refer_to_one_another_in_a_chain_go_at_once_whatever_their_order() {
+    for action in ["RESTRICT", "SET NULL", "CASCADE"] {
+        let (database, target) = open(&format!(
+            "CREATE TABLE part (id INTEGER PRIMARY KEY, whole INT NOT NULL REFERENCES part ON DELETE {action});
+             INSERT INTO part VALUES (1, 1), (2, 1), (3, 2), (4, 3), (5, 4);"
+        ))
+        .await;
+        let counts = delete_at_once(&target, &[("part", &[2, 5, 1, 3, 4])]).await.expect("they go");
+        assert_eq!((counts, count(&database, "part")), (vec![5], 0), "{action}");
+    }
+}
+
+#[tokio::test]
+async fn of_rows_that_cannot_all_go_at_once_none_does() {
+    for (refusal, kind) in [
+        ("CREATE TABLE badge (staff INT REFERENCES staff ON DELETE RESTRICT)", ErrorKind::Constraint),
+        ("CREATE TABLE badge (staff INT NOT NULL REFERENCES staff ON DELETE SET NULL)", ErrorKind::RowRejected),
+        ("CREATE TABLE badge (staff INT REFERENCES staff)", ErrorKind::Constraint),
+    ] {
+        let (database, target) = open(&format!("{STAFFED} {refusal}; INSERT INTO badge VALUES (3)")).await;
+        let error = delete_at_once(&target, &[("store", &[1, 2]), ("staff", &[1, 2, 3])]).await.expect_err("one of them stays");
+        assert_eq!(error.kind(), kind, "{refusal}: {error}");
+        assert_eq!(["store", "staff"].map(|table| count(&database, table)), [2, 3], "{refusal}");
+    }
+    // A trigger that ends the transaction leaves nothing behind which would end by itself.
+    let refusal = "CREATE TRIGGER never BEFORE DELETE ON store WHEN old.id = 1 BEGIN SELECT RAISE(ROLLBACK, 'no'); END";
+    let (database, target) = open(&format!("{STAFFED} {refusal}")).await;
+    let error = delete_at_once(&target, &[("store", &[1, 2]), ("staff", &[1, 2, 3])]).await.expect_err("one of them stays");
+    assert_eq!(error.kind(), ErrorKind::RowRejected, "{error}");
+    assert_eq!(["store", "staff"].map(|table| count(&database, table)), [2, 3]);
 }
 
 #[tokio::test]
