@@ -107,36 +107,36 @@ fn a_placeholder_stays_where_the_target_would_delete_rows_with_it_that_the_run_d
 
 #[test]
 fn a_placeholder_that_rows_refer_to_which_a_run_leaves_out_stays_though_nothing_checks_that_they_do() {
-    for pair in PAIRS {
-        for narrow in [&["--entity", "events", "--entity", "visits"][..], &["--stage", "first"], &["--entity", "events"]] {
-            let project = Project::new();
-            let (source, target) = posts_sides(&project, pair);
-            source.run("CREATE TABLE visits (id integer PRIMARY KEY, event_xmlid text)");
-            let job = format!(
-                "deletes = {{ mode = \"hard\", max = \"100%\" }}
-                 stages = [{{ name = \"first\", entities = [\"events\", \"visits\"] }}, {{ name = \"last\", entities = [\"posts\"] }}]
-                 {}[[jobs.copy.entities]]
-                 source = \"visits\"
-                 references = [{{ columns = [\"event_xmlid\"], entity = \"events\", orphans = \"placeholder\" }}]\n",
-                posts_job("replace", "{ title = \"to come\" }")
-            );
-            project.write_job(&source.url(), &target.url(), &job);
-            project.copy();
-            let _ = project.run(["run"].into_iter().chain(narrow.iter().copied())).expect(0);
-            let there = |referring: u64| {
-                let found = (target.matching("events", "xmlid = 'setup'"), target.matching("posts", "event_xmlid = 'setup'"));
-                assert_eq!(found, (1, referring), "{pair:?} {narrow:?}");
-            };
-            there(2);
-            let _ = project.run(["verify"]).expect(0);
-            // Only a run of the whole job asks whether any row is left that refers to it.
-            source.run("DELETE FROM posts WHERE id > 1");
-            let _ = project.run(["run", "--entity", "posts"]).expect(0);
-            let _ = project.run(["run"].into_iter().chain(narrow.iter().copied())).expect(0);
-            there(0);
-            project.copy();
-            source.assert_holds(&target, &["events", "posts", "visits"]);
-        }
+    for (pair, narrow) in
+        crosswise([&["--entity", "events", "--entity", "visits"][..], &["--stage", "first"], &["--entity", "events"]])
+    {
+        let project = Project::new();
+        let (source, target) = posts_sides(&project, pair);
+        source.run("CREATE TABLE visits (id integer PRIMARY KEY, event_xmlid text)");
+        let job = format!(
+            "deletes = {{ mode = \"hard\", max = \"100%\" }}
+             stages = [{{ name = \"first\", entities = [\"events\", \"visits\"] }}, {{ name = \"last\", entities = [\"posts\"] }}]
+             {}[[jobs.copy.entities]]
+             source = \"visits\"
+             references = [{{ columns = [\"event_xmlid\"], entity = \"events\", orphans = \"placeholder\" }}]\n",
+            posts_job("replace", "{ title = \"to come\" }")
+        );
+        project.write_job(&source.url(), &target.url(), &job);
+        project.copy();
+        let _ = project.run(["run"].into_iter().chain(narrow.iter().copied())).expect(0);
+        let there = |referring: u64| {
+            let found = (target.matching("events", "xmlid = 'setup'"), target.matching("posts", "event_xmlid = 'setup'"));
+            assert_eq!(found, (1, referring), "{pair:?} {narrow:?}");
+        };
+        there(2);
+        let _ = project.run(["verify"]).expect(0);
+        // Only a run of the whole job asks whether any row is left that refers to it.
+        source.run("DELETE FROM posts WHERE id > 1");
+        let _ = project.run(["run", "--entity", "posts"]).expect(0);
+        let _ = project.run(["run"].into_iter().chain(narrow.iter().copied())).expect(0);
+        there(0);
+        project.copy();
+        source.assert_holds(&target, &["events", "posts", "visits"]);
     }
 }
 
