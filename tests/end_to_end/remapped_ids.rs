@@ -343,6 +343,78 @@ fn rows_whose_keys_hold_a_new_id_go_with_the_next_whole_run_where_their_parent_i
 }
 
 #[test]
+fn rows_whose_keys_hold_a_new_id_are_what_they_were_where_it_is_another_rows_at_the_source() {
+    for (from, to) in PAIRS {
+        let case = format!("{from:?} {to:?}");
+        let project = Project::new();
+        let source = Database::new(from, project.path(), "source");
+        let target = Database::new(to, project.path(), "target");
+        let tables = |id: &str| {
+            format!(
+                "CREATE TABLE team ({id}, xmlid text NOT NULL UNIQUE);
+                 CREATE TABLE colour (parent integer NOT NULL, label text NOT NULL, PRIMARY KEY (parent, label));"
+            )
+        };
+        source.run(&tables("id integer PRIMARY KEY"));
+        target.run(&tables(match target {
+            Database::Postgres(_) => "id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+            Database::Sqlite(_) => "id INTEGER PRIMARY KEY AUTOINCREMENT",
+        }));
+        target.run("INSERT INTO team (xmlid) VALUES ('own')");
+        source.run(
+            "INSERT INTO team VALUES (7, 't7'), (8, 't8'), (9, 't9');
+             INSERT INTO colour VALUES (7, 'x'), (7, 'z'), (8, 'x'), (9, 'x'), (9, 'y')",
+        );
+        let job = "mode = \"replace\"
+             deletes = { mode = \"hard\", max = \"100%\" }
+             [[jobs.copy.entities]]
+             source = \"team\"
+             key = [\"xmlid\"]
+             generated = [\"id\"]
+             [[jobs.copy.entities]]
+             source = \"colour\"
+             references = [{ columns = [\"parent\"], entity = \"team\", key = [\"id\"] }]\n";
+        project.write_job(&source.url(), &target.url(), job);
+        let colours = "SELECT t.xmlid || c.label FROM colour c JOIN team t ON t.id = c.parent";
+        assert_eq!(sums(&project.copy(), ["inserted"]), [8], "{case}");
+        // Another one has what would be t7's colour, were it t8's.
+        target.run("INSERT INTO colour SELECT t.id, 'z' FROM team t WHERE t.xmlid = 't8'");
+        let change = |sql: &str, deleted: u64, after: &[&str]| {
+            source.run(sql);
+            let plan = project.run(["plan", "--json"]).expect(0).json();
+            let report = project.copy();
+            assert_eq!([&plan, &report].map(|done| sums(done, ["deleted"])), [[deleted]; 2], "{case}: {report}");
+            assert_eq!(texts(&target, colours), after, "{case}");
+            assert_eq!(target.count("colour"), after.len() as u64, "{case}");
+            assert_eq!(sums(&project.copy(), ["inserted", "updated", "deleted"]), [0, 0, 0], "P4 {case}");
+        };
+        // One has another id, two exchange theirs, and one that is gone leaves its id to a new one.
+        let renumbered = "UPDATE team SET id = 77 WHERE xmlid = 't9'; UPDATE colour SET parent = 77 WHERE parent = 9;
+                          DELETE FROM colour WHERE parent = 77 AND label = 'y'";
+        change(renumbered, 1, &["t7x", "t7z", "t8x", "t8z", "t9x"]);
+        let exchanged =
+            "UPDATE team SET id = 70 WHERE id = 7; UPDATE team SET id = 7 WHERE id = 8; UPDATE team SET id = 8 WHERE id = 70;
+                         DELETE FROM colour WHERE label = 'z'";
+        change(exchanged, 1, &["t7x", "t8x", "t8z", "t9x"]);
+        let reused =
+            "DELETE FROM team WHERE xmlid = 't9'; INSERT INTO team VALUES (77, 't6'); INSERT INTO colour VALUES (77, 'w')";
+        source.run(reused);
+        target.run(
+            "CREATE TABLE holder (parent integer, label text, FOREIGN KEY (parent, label) REFERENCES colour (parent, label));
+             INSERT INTO holder SELECT id, 'x' FROM team WHERE xmlid = 't9'",
+        );
+        let plan = project.run(["plan", "--json"]).expect(0).json();
+        let report = project.run(["run", "--json"]).expect(3).json();
+        assert_eq!([&plan, &report].map(|done| sums(done, ["deleted", "conflicts"])), [[0, 2]; 2], "{case}: {report}");
+        assert_eq!(texts(&target, colours), ["t6w", "t6x", "t7x", "t8x", "t8z", "t9x"], "{case}");
+        let verified = project.run(["verify", "--json"]).expect(4).json();
+        assert_eq!(sums(&verified, ["missing", "different"]), [0, 0], "{case}: {verified}");
+        target.run("DROP TABLE holder");
+        change("UPDATE team SET id = id", 2, &["t6w", "t6x", "t7x", "t8x", "t8z"]);
+    }
+}
+
+#[test]
 fn a_row_that_somebody_has_altered_or_removed_is_found_by_verify_and_repaired_under_its_own_id() {
     for (from, to) in PAIRS {
         let (project, source, target) = both(from, to, "mode = \"replace\"\n");

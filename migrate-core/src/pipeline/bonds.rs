@@ -23,6 +23,7 @@ use crate::state::Scope;
 use crate::value::Key;
 use crate::value::conform::conform;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Gone rows that are looked at together.
 const AT_ONCE: usize = 1_000;
@@ -47,12 +48,32 @@ pub(super) fn bonds<'p>(
     let left = left.iter().filter(|other| !other.create).map(|other| (other, true));
     let all = moved.map(|other| (other, false)).chain(left);
     let all = all.filter(|(other, _)| entity.generated.is_some() && other.name != entity.name && !other.is_keyless());
-    let bond = |(other, left): (&'p EntityPlan, bool)| {
-        let keys = other.key.iter().enumerate().filter(|(_, name)| other.map_of(name) == Some(&entity.name));
-        let ids: Vec<_> = keys.filter_map(|(place, name)| Some((place, other.fed_by(name)?))).collect();
-        (!ids.is_empty()).then_some(Bond { entity: other, left, ids })
-    };
-    all.filter_map(bond).collect()
+    all.map(|(other, left)| Bond { entity: other, left, ids: ids_in(entity, other) })
+        .filter(|bond| !bond.ids.is_empty())
+        .collect()
+}
+
+/// Another entity of the job whose rows are known by ids of one: its name, and the places of the ids in its keys.
+#[derive(Debug)]
+pub(super) struct Children {
+    pub(super) entity: String,
+    pub(super) places: Vec<usize>,
+}
+
+/// Finds the entities whose rows are known by ids of an entity.
+pub(super) fn children<'p>(entity: &EntityPlan, all: impl Iterator<Item = &'p EntityPlan>) -> Arc<[Children]> {
+    let all = all.filter(|other| entity.generated.is_some() && other.name != entity.name && !other.is_keyless());
+    let children = all.map(|other| Children {
+        entity: other.name.clone(),
+        places: ids_in(entity, other).into_iter().map(|(place, _)| place).collect(),
+    });
+    children.filter(|children| !children.places.is_empty()).collect()
+}
+
+/// Returns the places of ids of an entity in another one's keys, with the target's columns.
+fn ids_in<'p>(entity: &EntityPlan, other: &'p EntityPlan) -> Vec<(usize, &'p ColumnPlan)> {
+    let keys = other.key.iter().enumerate().filter(|(_, name)| other.map_of(name) == Some(&entity.name));
+    keys.filter_map(|(place, name)| Some((place, other.fed_by(name)?))).collect()
 }
 
 /// Rows, by their keys in the target, that stay as long as others are known by their ids.

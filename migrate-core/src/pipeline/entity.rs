@@ -1,5 +1,6 @@
 //! Runs one entity: decides where its walks start, splits it, and adds up the parts.
 
+use super::bonds::{Children, children};
 use super::context::{Context, Purpose};
 use super::fingerprint::{Trust, fingerprint, trust};
 use super::folded::refuse_folded_rows;
@@ -49,6 +50,8 @@ pub(super) struct EntityRun {
     pub(super) incomplete: Arc<AtomicBool>,
     /// Whether an id of the source was found to be another row's than before.
     pub(super) reassigned: Arc<AtomicBool>,
+    /// Whose rows are known by ids of these.
+    pub(super) children: Arc<[Children]>,
     /// Whether all entities were walked before.
     pub(super) again: bool,
 }
@@ -72,6 +75,7 @@ impl EntityRun {
         let rebase = if trusted == Trust::Keys && keep { Rebase::of(&entity, &found) } else { None };
         Ok(EntityRun {
             remembered: remembered(&found, &entity.source).map(<[SourceColumn]>::to_vec),
+            children: children(&entity, plan.entities.iter().chain(&plan.left)),
             entity,
             fingerprint,
             distrusted: rebase.is_none() && (trusted == Trust::Keys || found.iter().any(|(_, c)| c.distrusted)),
@@ -125,6 +129,7 @@ impl EntityRun {
             refused: Arc::default(),
             incomplete: Arc::default(),
             reassigned: Arc::default(),
+            children: self.children.clone(),
             again: true,
         };
         Ok(self.again(found))
@@ -290,6 +295,7 @@ impl EntityRun {
             refused: Arc::clone(&self.refused),
             incomplete: Arc::clone(&self.incomplete),
             reassigned: Arc::clone(&self.reassigned),
+            children: self.children.clone(),
             again: self.again,
             first_copy: self.again && checkpoint.is_some_and(|c| c.loadable && c.execution == context.execution),
         }

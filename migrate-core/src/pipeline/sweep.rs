@@ -14,7 +14,7 @@ use super::cascade;
 use super::context::Context;
 use super::entity::{EntityRun, holds_rows};
 use super::forget::Leaving;
-use super::keymap::target_keys;
+use super::keymap::{target_keys, without_names};
 use super::knot::delete_together;
 use super::mark::mark;
 use super::read_back::ensure_gone;
@@ -234,9 +234,10 @@ pub(super) async fn present(
     filtered: bool,
     snapshot: &mut dyn Snapshot,
 ) -> Result<HashSet<Key>> {
+    let keys = without_names(keys)?;
     let filter = if filtered { entity.parsed_filter.as_ref() } else { None };
     let request = PageRequest::new(&entity.source, &entity.key, &entity.key).with_filter(filter);
-    let page = snapshot.read_rows(&request, keys).await.map_err(|e| e.with("entity", &entity.name))?;
+    let page = snapshot.read_rows(&request, &keys).await.map_err(|e| e.with("entity", &entity.name))?;
     page.rows().map(|row| Ok(Key::from_values(&row.values()?))).collect()
 }
 

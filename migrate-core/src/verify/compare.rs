@@ -6,7 +6,7 @@ use super::side::{Side, SideRow, Values};
 use crate::diff::{COPIES_FORMAT, FORMAT, LedgerBlock};
 use crate::error::Result;
 use crate::pipeline::Cell;
-use crate::pipeline::keymap::source_keys;
+use crate::pipeline::keymap::{source_keys, without_names};
 use crate::pipeline::sets::parent_of;
 use crate::plan::EntityPlan;
 use crate::sink::Sink;
@@ -244,7 +244,7 @@ impl Look<'_> {
         let lacking: Vec<Key> = keys.iter().filter(|(key, _)| !there.contains_key(key)).map(|(_, own)| own.clone()).collect();
         let mut snapshot = source.open_snapshot().await?;
         let request = crate::source::PageRequest::new(&self.entity.source, &self.entity.key, &self.entity.key);
-        let page = snapshot.read_rows(&request, &lacking).await?;
+        let page = snapshot.read_rows(&request, &without_names(&lacking)?).await?;
         page.rows().map(|row| Ok(Key::from_values(&row.values()?))).collect()
     }
 

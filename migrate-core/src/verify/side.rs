@@ -1,7 +1,7 @@
 //! One side of a comparison: its rows as keys and checksums.
 
 use crate::error::Result;
-use crate::pipeline::keymap::Translator;
+use crate::pipeline::keymap::{Translator, without_names};
 use crate::pipeline::shape::{Shaped, Shaper, mirrored, target_key};
 use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Snapshot};
@@ -160,7 +160,7 @@ impl Side {
         let entity = self.entity.clone();
         let columns = entity.read_columns();
         let request = PageRequest::new(&entity.source, &columns, &entity.key).with_filter(entity.parsed_filter.as_ref());
-        let page = snapshot.read_rows(&request, keys).await.map_err(|e| e.with("entity", &entity.name))?;
+        let page = snapshot.read_rows(&request, &without_names(keys)?).await.map_err(|e| e.with("entity", &entity.name))?;
         let shaped = self.shape(page).await?;
         self.rows(&shaped, Values::OfAll)
     }

@@ -6,6 +6,7 @@ mod conformance;
 mod drift;
 mod keys;
 mod late_binding;
+mod moved_ids;
 mod multisets;
 mod orphans;
 mod pipeline;

@@ -1,6 +1,6 @@
 //! A sink that looks where it would write.
 
-use super::state::{DryState, OfEntity};
+use super::state::{DryState, OfEntity, takes_rows_out};
 use super::tally::{Cell, Change, Sample, Samples, Tally, shown_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{DatabaseSchema, TableName, TableSchema};
@@ -290,7 +290,7 @@ struct DryTransaction {
     /// Changed rows of whichever entity the next change of state is of.
     samples: Samples,
     touched: Touched,
-    /// State that was put ahead of the commit. Blocks are not kept: nothing reads them again.
+    /// State that was put ahead of the commit. A walk's own blocks are not kept: nothing reads them again.
     state: Vec<StateChanges>,
     /// Where state is written to, if anywhere.
     real: Option<Box<dyn SinkTransaction>>,
@@ -464,7 +464,10 @@ impl SinkTransaction for DryTransaction {
         if let Some(real) = &mut self.real {
             return real.put_state(state).await;
         }
-        let kept = StateChanges { blocks: Vec::new(), removed_blocks: Vec::new(), ..state };
+        let kept = match takes_rows_out(&state) {
+            true => state,
+            false => StateChanges { blocks: Vec::new(), removed_blocks: Vec::new(), ..state },
+        };
         self.state.push(kept);
         Ok(())
     }

@@ -27,6 +27,8 @@ struct Overlay {
     gone: BTreeMap<i64, (Scope, GoneRow)>,
     settled: HashSet<i64>,
     reset: HashSet<Scope>,
+    /// Blocks that another entity's walk would have taken rows out of; `None` where none is left.
+    blocks: HashMap<Scope, HashMap<i64, Option<StoredBlock>>>,
     /// By entity: what a run would have put into its key map. An id that the target would give is one that it has not.
     key_maps: HashMap<String, DryKeyMap>,
 }
@@ -111,7 +113,7 @@ impl DryState {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers what a commit would have.
+    /// Remembers what a commit would have. The ledgers stay as they are, but for rows that are taken out of another entity's.
     pub(super) fn apply(&self, changes: &StateChanges) {
         let Some(scope) = &changes.scope else { return };
         let mut overlay = self.lock();
@@ -120,6 +122,11 @@ impl DryState {
             overlay.checkpoints.remove(scope);
         }
         overlay.settled.extend(&changes.gone_settled);
+        if takes_rows_out(changes) {
+            let blocks = overlay.blocks.entry(scope.clone()).or_default();
+            blocks.extend(changes.removed_blocks.iter().map(|ordinal| (*ordinal, None)));
+            blocks.extend(changes.blocks.iter().map(|block| (block.ordinal, Some(block.clone()))));
+        }
         for row in &changes.gone {
             // Those before may have been forgotten: their number says nothing.
             let number = overlay.gone.last_key_value().map_or(OWN_GONE, |(last, _)| last + 1);
@@ -186,7 +193,19 @@ impl TargetState for DryState {
         if !self.exists || self.lock().reset.contains(scope) {
             return Ok(Vec::new());
         }
-        self.inner.ledger_blocks(scope, after, limit).await
+        let mut after = after;
+        loop {
+            let mut blocks = self.inner.ledger_blocks(scope, after, limit).await?;
+            let Some(last) = blocks.last().map(|block| block.ordinal) else { return Ok(blocks) };
+            if let Some(changed) = self.lock().blocks.get(scope) {
+                let now = |block: StoredBlock| changed.get(&block.ordinal).cloned().unwrap_or(Some(block));
+                blocks = blocks.into_iter().filter_map(now).collect();
+            }
+            if !blocks.is_empty() {
+                return Ok(blocks);
+            }
+            after = Some(last);
+        }
     }
 
     async fn ledger_heads(&self, scope: &Scope, after: Option<i64>, limit: usize) -> Result<Vec<BlockHead>> {
@@ -248,10 +267,27 @@ impl TargetState for DryState {
     }
 
     async fn mapped_back(&self, job: &str, entity: &str, targets: &[Key]) -> Result<HashMap<Key, Key>> {
-        if self.exists { self.inner.mapped_back(job, entity, targets).await } else { Ok(HashMap::new()) }
+        let reset = self.lock().key_maps.get(entity).is_some_and(|map| map.reset);
+        let mut found = match self.exists && !reset {
+            true => self.inner.mapped_back(job, entity, targets).await?,
+            false => HashMap::new(),
+        };
+        let overlay = self.lock();
+        let Some(map) = overlay.key_maps.get(entity) else { return Ok(found) };
+        let stays = |source: &Key| !map.gone.contains(source) && !map.targets.contains_key(source);
+        found.retain(|target, source| stays(source) && !map.gone_targets.contains(target));
+        let wanted: HashSet<&Key> = targets.iter().collect();
+        let own = map.targets.iter().filter(|(_, target)| wanted.contains(target));
+        found.extend(own.map(|(source, target)| (target.clone(), source.clone())));
+        Ok(found)
     }
 
     async fn unfinished_tables(&self, job: &str) -> Result<Vec<UnfinishedTable>> {
         if self.exists { self.inner.unfinished_tables(job).await } else { Ok(Vec::new()) }
     }
+}
+
+/// Whether changes take rows out of a ledger that is not the walk's own, and list them: its own walk is yet to read it.
+pub(super) fn takes_rows_out(changes: &StateChanges) -> bool {
+    changes.checkpoint.is_none() && !changes.gone.is_empty()
 }

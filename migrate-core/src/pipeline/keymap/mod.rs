@@ -12,12 +12,15 @@
 mod draw;
 mod found;
 mod given;
+mod names;
 mod spell;
 mod translate;
 
 pub(super) use draw::{draw_from, giving, ids_of, pretended};
 pub(crate) use found::{Replaced, RowIds, Translated};
 pub(super) use given::{Given, Run};
+pub(super) use names::name_of;
+pub(crate) use names::without_names;
 pub(crate) use spell::{source_keys, target_keys, target_keys_if_any, with_ids};
 pub(super) use translate::Known;
 pub(crate) use translate::Translator;

@@ -143,6 +143,7 @@ impl Walk {
     pub(super) async fn commit(&mut self, edit: LedgerEdit, done: bool) -> Result<()> {
         self.batch.read_back(&mut self.mirror).await?;
         let edit = self.kept_edit(edit);
+        self.keep_names().await?;
         self.sequence += 1;
         let checkpoint = self.next_checkpoint(done).await?;
         let transaction = self.batch.take(&self.context).await?;

@@ -11,12 +11,14 @@
 mod commit;
 mod digests;
 mod ids;
+mod moved;
 mod passed;
 mod recover;
 mod rows;
 mod write;
 
 use super::batch::Batch;
+use super::bonds::Children;
 use super::context::{Context, Purpose};
 use super::keymap::{MAPPED_ROWS, Translator};
 use super::late::LateBinder;
@@ -105,6 +107,8 @@ pub(super) struct Walk {
     incomplete: Arc<AtomicBool>,
     /// Told when an id of the source is another row's than before.
     reassigned: Arc<AtomicBool>,
+    /// Whose rows are known by ids of these.
+    children: Arc<[Children]>,
     /// Rows without their parents that may still be named in the log: none before all entities were walked.
     named: usize,
     sequence: u64,
@@ -163,6 +167,8 @@ pub(super) struct Start {
     pub(super) incomplete: Arc<AtomicBool>,
     /// Takes note of ids of the source that are other rows' than before.
     pub(super) reassigned: Arc<AtomicBool>,
+    /// Whose rows are known by ids of these.
+    pub(super) children: Arc<[Children]>,
     /// Whether all entities were walked before.
     pub(super) again: bool,
     /// Whether this execution has loaded all rows that are there.
@@ -220,6 +226,7 @@ impl Walk {
             unreadable: false,
             incomplete: start.incomplete,
             reassigned: start.reassigned,
+            children: start.children,
             named: if start.again { NAMED } else { 0 },
             sequence: start.sequence,
             acknowledged: None,
