@@ -17,7 +17,7 @@ impl Model {
                 ([row], [((_, spelling), Some(cells))]) => {
                     let alike = cells.iter().all(|(name, value)| row.cells.get(name) == Some(value));
                     // What is kept once it is gone holds what the run that did not end has written.
-                    let written = self.source.get(class).is_some_and(|now| now.cells != *cells);
+                    let written = self.source.get(class).is_some_and(|now| now.cells != *cells || now.spelling != *spelling);
                     alike
                         && (self.shape.deletes == DeleteMode::Hard || !written)
                         && !row.marked
