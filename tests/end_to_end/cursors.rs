@@ -49,8 +49,8 @@ fn what_the_column_tells_is_found_and_what_it_does_not_once_all_rows_are_read() 
         let report = project.copy();
         assert_eq!((&report["entities"][0]["inserted"], &report["entities"][0]["updated"]), (&2.into(), &3.into()), "{report}");
 
-        // What the column does not tell is not seen, and so not read.
-        source.run("UPDATE t SET v = 'third', changed_at = '2023-01-01 00:00:00' WHERE id = 60000");
+        // What the column does not tell is not seen, and so not read, also in a block of the same range.
+        source.run("UPDATE t SET v = 'third', changed_at = '2023-01-01 00:00:00' WHERE id = 20000");
         change(&source, 1_500, "'2024-03-01 00:00:00'");
         source.run("UPDATE t SET v = 'third' WHERE id = 1500");
         assert_eq!(project.copy()["entities"][0]["updated"], 1);

@@ -6,9 +6,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Filter, Parameter};
 use crate::plan::EntityPlan;
 use crate::source::{PageRequest, Since, Snapshot, Survey};
+use crate::state::BlockHead;
 use crate::value::{Key, KeyRange};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::ops::Range;
 
 /// What all landmarks of this strategy begin with, and those of no source do.
 const PREFIX: &str = "cursor ";
@@ -80,8 +82,38 @@ impl Candidates {
         Ok(snapshot.count_rows(&entity.source, Some(&self.filter)).await? > 0)
     }
 
+    /// Returns the places of blocks, which follow one another behind a key, outside of which there are none. Halves of them are asked for as
+    /// long as there are some in one half alone: what one row has changed costs one block, and not all of them.
+    pub(super) async fn places(
+        &self,
+        entity: &EntityPlan,
+        after: Option<&Key>,
+        heads: &[BlockHead],
+        snapshot: &mut dyn Snapshot,
+    ) -> Result<Range<usize>> {
+        let ends: Vec<Key> = heads.iter().map(|head| Key::from_bytes(&head.last_key)).collect();
+        let range = |places: &Range<usize>| {
+            let after = if places.start == 0 { after } else { Some(&ends[places.start - 1]) };
+            between(after, &ends[places.end - 1])
+        };
+        let mut found = 0..ends.len();
+        if found.is_empty() || !self.any_in(entity, range(&found), snapshot).await? {
+            return Ok(0..0);
+        }
+        while found.len() > 1 {
+            let middle = found.start + found.len() / 2;
+            let (first, second) = (found.start..middle, middle..found.end);
+            let in_first = self.any_in(entity, range(&first), snapshot).await?;
+            if in_first && self.any_in(entity, range(&second), snapshot).await? {
+                break;
+            }
+            found = if in_first { first } else { second };
+        }
+        Ok(found)
+    }
+
     /// Returns whether there are any in a range.
-    pub(super) async fn any_in(&self, entity: &EntityPlan, range: KeyRange, snapshot: &mut dyn Snapshot) -> Result<bool> {
+    async fn any_in(&self, entity: &EntityPlan, range: KeyRange, snapshot: &mut dyn Snapshot) -> Result<bool> {
         let request = PageRequest::new(&entity.source, &entity.key, &entity.key)
             .with_filter(Some(&self.filter))
             .with_range(range)

@@ -11,7 +11,7 @@
 //! Where a column tells what has changed, it tells nothing of what the ledger knows to be wrong, nor of rows that another filter lets in:
 //! instead of a digest the block keeps a seal, which says under which recipe each of its rows was what the target holds.
 
-use super::cursor::{self, Candidates, Lookout};
+use super::cursor::{Candidates, Lookout};
 use super::reader::{BLOCKS_PER_RANGE, KnownBy, KnownChanges, Passed, ReadError, ReadPlan, Segment, Sender};
 use super::reader::{read_listed, read_range, request_of};
 use crate::diff::{BLOCK_ROWS, LedgerBlock};
@@ -179,7 +179,7 @@ async fn same_by_digest(
 }
 
 /// Says of each block whether it is sealed, and neither the cursor finds a row in it that may have changed nor is there one that is looked
-/// out for; blocks that are read together are asked about together. Without candidates the cursor finds none.
+/// out for: where there is, all blocks that would be read together are. Without candidates the cursor finds none.
 async fn same_by_cursor(
     snapshot: &mut dyn Snapshot,
     plan: &ReadPlan,
@@ -194,11 +194,15 @@ async fn same_by_cursor(
     for group in heads.chunks(BLOCKS_PER_RANGE) {
         let Some(end) = group.last().map(|head| Key::from_bytes(&head.last_key)) else { break };
         let changed = match candidates {
-            Some(candidates) => candidates.any_in(entity, cursor::between(from.as_ref(), &end), snapshot).await?,
-            None => false,
+            Some(candidates) => candidates.places(entity, from.as_ref(), group, snapshot).await?,
+            None => 0..0,
         };
-        let read = !here.take(entity, &end, snapshot).await?.is_empty() || changed;
-        same.extend(group.iter().map(|head| !read && head.source_digest.as_ref().is_some_and(|seal| seal == recipe)));
+        let looked_out_for = !here.take(entity, &end, snapshot).await?.is_empty();
+        let same_at = |(place, head): (usize, &BlockHead)| {
+            let read = looked_out_for || changed.contains(&place);
+            !read && head.source_digest.as_ref().is_some_and(|seal| seal == recipe)
+        };
+        same.extend(group.iter().enumerate().map(same_at));
         from = Some(end);
     }
     Ok(Some(same))
