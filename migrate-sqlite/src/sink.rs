@@ -9,14 +9,16 @@ use crate::thread::{Answer, Worker};
 use crate::transaction::SqliteTransaction;
 use crate::{ddl, introspect, locks};
 use async_trait::async_trait;
-use migrate_core::schema::{DatabaseSchema, TableKind, TableSchema};
+use migrate_core::schema::{DatabaseSchema, TableKind, TableName, TableSchema};
 use migrate_core::sink::{CreateRequest, OnStep, Rehearsal, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan};
 use migrate_core::source::Source;
 use migrate_core::state::{Fence, TargetState};
 use migrate_core::{Error, ErrorKind, Result};
 use rusqlite::Connection;
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 /// The engine's name.
@@ -47,7 +49,8 @@ pub struct SqliteSink {
 impl SqliteSink {
     /// Creates a sink; nothing is opened yet.
     pub fn new(config: SqliteConfig) -> Self {
-        SqliteSink { shared: Arc::new(Shared { config, worker: OnceCell::new(), writer: Arc::new(Semaphore::new(1)) }) }
+        let (worker, writer) = (OnceCell::new(), Arc::new(Semaphore::new(1)));
+        SqliteSink { shared: Arc::new(Shared { config, worker, writer, drawn: Mutex::default() }) }
     }
 }
 
@@ -57,9 +60,24 @@ pub(crate) struct Shared {
     config: SqliteConfig,
     worker: OnceCell<Worker>,
     writer: Arc<Semaphore>,
+    /// The highest row number that was drawn for each table: rows may wait for a later transaction than the one that drew theirs.
+    drawn: Mutex<HashMap<TableName, i64>>,
 }
 
 impl Shared {
+    /// Returns so many numbers behind the highest one of a table, and those that were drawn before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Schema`] if there are no more.
+    pub(crate) fn draw(&self, table: &TableName, highest: i64, count: usize) -> Result<RangeInclusive<i64>> {
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = drawn.get(table).copied().unwrap_or(0).max(highest);
+        let last = i64::try_from(count).ok().and_then(|count| first.checked_add(count));
+        let last = last.ok_or_else(|| Error::new(ErrorKind::Schema, "the table has no numbers left").with("table", table))?;
+        drawn.insert(table.clone(), last);
+        Ok(first + 1..=last)
+    }
+
     /// Whether there is a file to be read.
     pub(crate) fn file_exists(&self) -> bool {
         self.worker.initialized() || self.config.path.exists()

@@ -43,8 +43,6 @@ pub(crate) struct SqliteTransaction {
     pending: VecDeque<Pending>,
     /// Rows that wait to be inserted at once.
     asides: Vec<Aside>,
-    /// The highest row number that was drawn for each table.
-    drawn: HashMap<TableName, i64>,
     /// Whether something was done already, so that the transaction cannot begin anew.
     touched: bool,
     failed: bool,
@@ -61,7 +59,6 @@ impl SqliteTransaction {
             loaded: HashMap::new(),
             pending: VecDeque::new(),
             asides: Vec::new(),
-            drawn: HashMap::new(),
             touched: false,
             failed: false,
         };
@@ -278,19 +275,13 @@ impl SinkTransaction for SqliteTransaction {
             return Err(Error::new(ErrorKind::Unsupported, message).with("column", column).with("table", &table.name));
         };
         let (autoincrement, touched, fence) = (*autoincrement, self.touched, self.fence.clone());
-        let drawn = self.drawn.get(&table.name).copied().unwrap_or(0);
-        let name = table.name.clone();
         let highest = self
             .step(move |connection| {
                 set_references(connection, &target, false, touched, &fence)?;
                 write::highest_number(connection, &target, autoincrement)
             })
             .await?;
-        let first = highest.max(drawn);
-        let last = i64::try_from(count).ok().and_then(|count| first.checked_add(count));
-        let last = last.ok_or_else(|| Error::new(ErrorKind::Schema, "the table has no numbers left").with("table", &name))?;
-        self.drawn.insert(name, last);
-        Ok((first + 1..=last).map(Value::Int).collect())
+        Ok(self.shared.draw(&table.name, highest, count)?.map(Value::Int).collect())
     }
 
     async fn delete(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<u64> {

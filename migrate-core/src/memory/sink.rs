@@ -5,7 +5,7 @@ use super::faults::Call;
 use super::source::{MemorySource, schema_of};
 use super::state::MemoryState;
 use super::table::MemoryTable;
-use super::transaction::MemoryTransaction;
+use super::transaction::{Drawn, MemoryTransaction};
 use crate::error::Result;
 use crate::schema::{DatabaseSchema, TableKind, TableSchema};
 use crate::sink::{CreateRequest, OnStep, Rehearsal, SchemaPlan, Sink, SinkCapabilities, SinkTransaction, TablePlan};
@@ -19,11 +19,12 @@ use std::sync::Arc;
 pub struct MemorySink {
     database: MemoryDatabase,
     writers: usize,
+    drawn: Drawn,
 }
 
 impl MemorySink {
     pub(super) fn new(database: MemoryDatabase) -> Self {
-        MemorySink { database, writers: 4 }
+        MemorySink { database, writers: 4, drawn: Drawn::default() }
     }
 
     /// Sets how many transactions may be open at once; 4 by default.
@@ -109,7 +110,7 @@ impl Sink for MemorySink {
 
     async fn begin(&self, fence: &Fence) -> Result<Box<dyn SinkTransaction>> {
         self.database.faults().hit(Call::Begin)?;
-        Ok(Box::new(MemoryTransaction::new(self.database.clone(), fence.clone())))
+        Ok(Box::new(MemoryTransaction::new(self.database.clone(), fence.clone(), self.drawn.clone())))
     }
 
     async fn finish(&self, plan: &SchemaPlan, fence: &Fence, progress: &OnStep<'_>) -> Result<()> {

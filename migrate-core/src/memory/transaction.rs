@@ -12,6 +12,10 @@ use crate::state::{Fence, StateChanges};
 use crate::value::{Key, Page, Row, Value};
 use async_trait::async_trait;
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The highest numbers that were drawn, by table and column: their rows may come by a later transaction.
+pub(super) type Drawn = Arc<Mutex<HashMap<(TableName, String), i64>>>;
 
 #[derive(Debug)]
 pub(super) struct MemoryTransaction {
@@ -21,15 +25,14 @@ pub(super) struct MemoryTransaction {
     changes: Vec<(Change, Effect)>,
     /// Rows given to the loads of each table so far: where the row of a later load is counted from.
     loaded: HashMap<TableName, u64>,
-    /// The highest numbers that were drawn, by table and column.
-    drawn: HashMap<(TableName, String), i64>,
+    drawn: Drawn,
     /// State that was put ahead of the commit, in order.
     state: Vec<StateChanges>,
     failed: bool,
 }
 
 impl MemoryTransaction {
-    pub(super) fn new(database: MemoryDatabase, fence: Fence) -> Self {
+    pub(super) fn new(database: MemoryDatabase, fence: Fence, drawn: Drawn) -> Self {
         let view = database.lock().tables.clone();
         MemoryTransaction {
             database,
@@ -37,7 +40,7 @@ impl MemoryTransaction {
             view,
             changes: Vec::new(),
             loaded: HashMap::new(),
-            drawn: HashMap::new(),
+            drawn,
             state: Vec::new(),
             failed: false,
         }
@@ -126,7 +129,8 @@ impl SinkTransaction for MemoryTransaction {
             return Err(Error::new(ErrorKind::Unsupported, message).with("column", column).with("table", &table.name));
         }
         let highest = stored.highest(place);
-        let drawn = self.drawn.entry((table.name.clone(), column.to_owned())).or_default();
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let drawn = drawn.entry((table.name.clone(), column.to_owned())).or_default();
         let first = highest.max(*drawn) + 1;
         *drawn = first + count as i64 - 1;
         Ok((first..=*drawn).map(Value::Int).collect())

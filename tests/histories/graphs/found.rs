@@ -119,3 +119,23 @@ fn the_last_rows_of_a_cycle_go_where_all_others_are_refused() {
     (case.deletes, case.edits, case.seed) = (true, [1, 1, 3], 5065563377264140194);
     play_on_all_pairs(&case);
 }
+
+#[test]
+fn an_id_that_was_given_to_a_row_which_waits_is_given_to_no_other() {
+    let mut case = case(
+        &[table(14, Ids::ByMap), table(4, Ids::Kept)],
+        &[
+            reference(1, 0, Null::All),
+            reference(0, 0, Null::All),
+            reference(1, 1, Null::All),
+            Reference { policy: Some(OrphanPolicy::Quarantine), ..reference(1, 0, Null::All) },
+            reference(0, 1, Null::All),
+            reference(1, 1, Null::None),
+            reference(1, 0, Null::All),
+            reference(0, 0, Null::All),
+        ],
+    );
+    (case.deletes, case.edits, case.seed) = (true, [2, 0, 0], 7211628886385288396);
+    (case.batch_rows, case.page_bytes) = (4, 65536);
+    play_on_all_pairs(&case);
+}
