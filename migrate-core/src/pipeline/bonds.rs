@@ -62,12 +62,11 @@ pub(super) struct Children {
 
 /// Finds the entities whose rows are known by ids of an entity.
 pub(super) fn children<'p>(entity: &EntityPlan, all: impl Iterator<Item = &'p EntityPlan>) -> Arc<[Children]> {
-    let all = all.filter(|other| entity.generated.is_some() && other.name != entity.name && !other.is_keyless());
-    let children = all.map(|other| Children {
-        entity: other.name.clone(),
-        places: ids_in(entity, other).into_iter().map(|(place, _)| place).collect(),
-    });
-    children.filter(|children| !children.places.is_empty()).collect()
+    let children = |bond: Bond<'_>| Children {
+        entity: bond.entity.name.clone(),
+        places: bond.ids.into_iter().map(|(place, _)| place).collect(),
+    };
+    bonds(entity, all, &[]).into_iter().map(children).collect()
 }
 
 /// Returns the places of ids of an entity in another one's keys, with the target's columns.
