@@ -94,6 +94,7 @@ pub(super) async fn the_key_map_is_read_as_the_transaction_sees_it(harness: &dyn
 struct Pair {
     writing: Writing,
     tables: [TableSchema; 2],
+    key: [String; 1],
 }
 
 impl Pair {
@@ -119,7 +120,12 @@ impl Pair {
         writing.sink.prepare(&plan, &writing.fence).await?;
         writing.sink.finish(&plan, &writing.fence, &|_| ()).await?;
         let tables = [writing.table(&plan.tables[0].table.name).await?, writing.table(&plan.tables[1].table.name).await?];
-        Ok(Pair { writing, tables })
+        Ok(Pair { writing, tables, key: ["id".to_owned()] })
+    }
+
+    /// Asks for the rows of these ids to go from a table.
+    fn delete(&self, table: usize, ids: &[i64]) -> DeleteRequest<'_> {
+        DeleteRequest { table: &self.tables[table], key: &self.key, keys: ids.iter().map(|id| int(*id)).collect() }
     }
 
     fn ties(&self) -> [Tie; 3] {
@@ -230,14 +236,8 @@ pub(super) async fn rows_set_aside_leave_nothing_after_a_rollback(harness: &dyn 
 
 pub(super) async fn rows_that_refer_to_one_another_are_deleted_at_once(harness: &dyn Harness) -> Outcome {
     let (pair, [lefts, rights]) = Pair::with_rows(harness).await?;
-    let key = ["id".to_owned()];
-    let request = |table: usize, ids: &[i64]| DeleteRequest {
-        table: &pair.tables[table],
-        key: &key,
-        keys: ids.iter().map(|id| int(*id)).collect(),
-    };
     let mut transaction = pair.writing.begin().await?;
-    let deleted = transaction.delete_at_once(&[request(0, &[1]), request(1, &[])]).await;
+    let deleted = transaction.delete_at_once(&[pair.delete(0, &[1]), pair.delete(1, &[])]).await;
     let deleted = match deleted {
         Ok(_) => transaction.commit(&StateChanges::default()).await,
         Err(error) => Err(error),
@@ -245,7 +245,7 @@ pub(super) async fn rows_that_refer_to_one_another_are_deleted_at_once(harness: 
     ensure_error(deleted, &[ErrorKind::Constraint], "a row deleted that another one refers to")?;
     pair.hold(&lefts, &rights, "the target after a refusal").await?;
     let mut transaction = pair.writing.begin().await?;
-    let deleted = transaction.delete_at_once(&[request(0, &[1, 2, 7]), request(1, &[2, 1])]).await?;
+    let deleted = transaction.delete_at_once(&[pair.delete(0, &[1, 2, 7]), pair.delete(1, &[2, 1])]).await?;
     ensure_eq(deleted, vec![2, 2], "the numbers of rows deleted")?;
     transaction.commit(&StateChanges::default()).await?;
     pair.hold(&[], &[], "the target").await
@@ -256,14 +256,8 @@ pub(super) async fn rows_that_would_go_with_one_another_are_deleted_at_once_and_
     let each = [[NoAction, Cascade], [Cascade, NoAction], [Cascade, Cascade], [NoAction, SetNull], [SetNull, NoAction]];
     for on_delete in each.into_iter().chain([[NoAction, Restrict], [Restrict, NoAction]]) {
         let (pair, _) = Pair::with_rows_on_delete(harness, on_delete).await?;
-        let key = ["id".to_owned()];
-        let request = |table: usize, ids: &[i64]| DeleteRequest {
-            table: &pair.tables[table],
-            key: &key,
-            keys: ids.iter().map(|id| int(*id)).collect(),
-        };
         let mut transaction = pair.writing.begin().await?;
-        let deleted = transaction.delete_at_once(&[request(0, &[1, 2, 7]), request(1, &[2, 1])]).await;
+        let deleted = transaction.delete_at_once(&[pair.delete(0, &[1, 2, 7]), pair.delete(1, &[2, 1])]).await;
         ensure_eq(deleted?, vec![2, 2], &format!("the numbers of rows deleted, on delete {on_delete:?}"))?;
         transaction.commit(&StateChanges::default()).await?;
         pair.hold(&[], &[], &format!("the target, on delete {on_delete:?}")).await?;
