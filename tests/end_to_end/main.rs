@@ -19,6 +19,7 @@ mod drift_bench;
 mod existing_tables;
 mod expressions;
 mod faults;
+mod ids_in_keys;
 mod keyless;
 mod kills;
 mod late_binding;
