@@ -334,7 +334,8 @@ pub trait SinkTransaction: Send {
     async fn existing(&mut self, table: &TableSchema, key: &[String], keys: &[Key]) -> Result<HashSet<Key>>;
 
     /// Draws so many new values for a column that the target gives by itself: from its sequence, its default or its row numbers. No row
-    /// has had them, nor does any get them by itself later. A value that is not used is lost, or given again, as the engine has it.
+    /// has had them, nor does any get them by itself later, nor does the sink draw one twice: its row may be written by a later transaction.
+    /// A value that is not used is lost, or given again by another sink, as the engine has it.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Unsupported`] if the target does not give the column's values.
