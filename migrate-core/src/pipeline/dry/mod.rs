@@ -1,7 +1,7 @@
 //! A dry run: the pipeline itself, over a sink that looks where it would write and a state that forgets.
 //!
 //! ```text
-//! pipeline ──▶ DrySink ──▶ transaction: reads the target's rows by key, says what would become of each, writes nothing
+//! pipeline ──▶ DrySink ──▶ transaction: looks the target's rows up by key in one view, says what would become of each, writes nothing
 //!                    └──▶ DryState: what the target remembers, with this run's changes laid over it in memory
 //! ```
 //!
@@ -16,6 +16,9 @@ mod rehearse;
 mod sink;
 mod state;
 mod tally;
+mod touched;
+mod transaction;
+mod view;
 
 pub(super) use adopt::adopt;
 pub(super) use contested::Foreseen;
