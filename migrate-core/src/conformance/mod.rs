@@ -11,7 +11,10 @@
 //! why; [`report`] counts both kinds, so that a test can hold the numbers fixed and no case goes missing unseen.
 
 mod check;
+mod deletion_cases;
 mod harness;
+mod key_cases;
+mod query_cases;
 mod rehearsal_cases;
 mod sample;
 mod sink_cases;
@@ -127,37 +130,41 @@ cases! { $
         a_page_ends_at_its_budget_of_bytes;
         only_the_last_page_has_no_next_key_and_all_others_have_their_last_rows;
         columns_come_in_the_order_asked_for;
+        an_empty_table_gives_one_empty_page;
+        a_row_larger_than_a_page_comes_whole;
+        a_table_without_a_key_is_read_in_one_go [TablesWithoutKey];
+        odd_names_are_read;
+        a_snapshot_never_sees_what_is_written_after_it_was_opened;
+        a_fork_sees_the_same_view [Forks];
+        rows_are_counted;
+        an_abandoned_read_leaves_the_next_one_right;
+        a_table_that_does_not_exist_is_a_schema_error;
+        every_value_is_read_as_it_was_written;
+        null_and_empty_stay_apart_when_read;
+    }
+    key_cases [Source] {
         a_range_leaves_out_its_start_and_takes_in_its_end;
         ranges_cut_at_keys_that_do_not_exist_cover_every_row_once;
         ranges_cut_by_split_keys_cover_every_row_once;
-        an_empty_table_gives_one_empty_page;
-        a_row_larger_than_a_page_comes_whole;
         integer_keys_around_zero_come_once_each;
         text_keys_of_any_kind_come_once_each;
         uuid_keys_come_once_each;
         timestamp_keys_come_once_each;
         composite_keys_come_once_each;
-        a_table_without_a_key_is_read_in_one_go [TablesWithoutKey];
-        odd_names_are_read;
-        a_snapshot_never_sees_what_is_written_after_it_was_opened;
-        a_fork_sees_the_same_view [Forks];
         rows_are_read_by_key;
         rows_are_read_by_text_and_composite_keys;
-        rows_are_counted;
+        rows_of_some_keys_come_in_key_order [Changes];
+        keys_that_are_not_unique_are_found [TablesWithoutKey];
+    }
+    query_cases [Source] {
         rows_are_counted_and_read_under_a_filter_with_parameters [Filters];
         columns_that_expressions_make_are_read_as_others_are [Filters Expressions];
         what_is_no_expression_of_one_row_is_refused [Expressions];
         rows_that_changed_since_a_landmark_are_named [Changes];
-        rows_of_some_keys_come_in_key_order [Changes];
         digests_of_ranges_tell_whether_their_rows_are_the_same [Digests];
         a_parameter_is_compared_as_the_column_beside_it [Filters];
-        keys_that_are_not_unique_are_found [TablesWithoutKey];
         rows_without_their_parent_are_found;
         rows_without_their_parent_are_found_under_filters [Filters];
-        an_abandoned_read_leaves_the_next_one_right;
-        a_table_that_does_not_exist_is_a_schema_error;
-        every_value_is_read_as_it_was_written;
-        null_and_empty_stay_apart_when_read;
     }
     sink_cases [Sink] {
         a_load_writes_all_rows;
@@ -180,14 +187,16 @@ cases! { $
         rows_are_read_by_key_as_the_transaction_sees_them;
         loaded_rows_are_read_back_before_the_commit;
         keys_that_exist_are_found_as_the_transaction_sees_them;
-        rows_are_deleted_by_key_and_counted;
-        rows_without_a_key_are_deleted_one_by_one_by_what_they_hold [TablesWithoutKey Choice];
-        rows_are_chosen_page_by_page_as_the_transaction_sees_them [TablesWithoutKey Choice];
-        a_table_is_cleared_and_its_rows_counted;
         a_large_cell_is_written;
         odd_names_are_written;
         a_table_without_a_key_is_loaded [TablesWithoutKey];
         two_transactions_write_at_once [ConcurrentWriters];
+    }
+    deletion_cases [Sink] {
+        rows_are_deleted_by_key_and_counted;
+        rows_without_a_key_are_deleted_one_by_one_by_what_they_hold [TablesWithoutKey Choice];
+        rows_are_chosen_page_by_page_as_the_transaction_sees_them [TablesWithoutKey Choice];
+        a_table_is_cleared_and_its_rows_counted;
     }
     state_cases [Sink] {
         the_state_is_made_once_and_never_shown_as_tables;

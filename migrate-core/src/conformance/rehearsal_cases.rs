@@ -3,7 +3,7 @@
 use super::check::{Failure, Outcome, ensure, ensure_eq, ensure_error, ensure_rows, rows_of};
 use super::harness::Harness;
 use super::sample::{item, item_rows, items};
-use super::work::{Writing, checkpoint, key_of, names, owner, page, row_key, scope, write};
+use super::work::{Writing, checkpoint, key_of, names, none, owner, page, row_key, scope, write};
 use crate::error::{ErrorKind, Result};
 use crate::schema::TableSchema;
 use crate::sink::{Rehearsal, Sink, WriteMode};
@@ -54,10 +54,6 @@ impl Rehearsing {
     async fn count(&self, table: &TableSchema) -> Result<u64> {
         self.sink.as_source().open_snapshot().await?.count_rows(table, None).await
     }
-}
-
-fn none() -> StateChanges {
-    StateChanges::default()
 }
 
 pub(super) async fn a_rehearsal_sees_what_it_writes_and_leaves_nothing(harness: &dyn Harness) -> Outcome {

@@ -7,6 +7,7 @@ use crate::schema::{DatabaseSchema, TableName, TableSchema};
 use crate::sink::{CreateRequest, Outcome, SchemaPlan, Sink, SinkTransaction, WriteMode, WriteRequest};
 use crate::source::{PageRequest, Snapshot, SnapshotExt, Source};
 use crate::state::{Checkpoint, Fence, FenceOwner, Scope, StateChanges};
+use crate::value::conform::conform;
 use crate::value::{Encoding, Key, Page, PageBuilder, PageColumn, Row, Value};
 use std::future::Future;
 use std::pin::pin;
@@ -221,4 +222,23 @@ pub(super) async fn write_and_commit(
         write(&mut *transaction, table, key, page, mode).await?;
     }
     transaction.commit(state).await
+}
+
+/// The rows of pages, each cell conformed to the type of the sample's column: sources with dynamic cells give other kinds.
+pub(super) fn logical<'p>(
+    columns: &[crate::schema::ColumnSchema],
+    pages: impl IntoIterator<Item = &'p Page>,
+) -> std::result::Result<Vec<Row>, Failure> {
+    rows_of(pages)?
+        .into_iter()
+        .map(|row| {
+            let cells = row.into_iter().zip(columns);
+            cells.map(|(v, c)| conform(v, &c.data_type).map_err(|e| Failure::new(format!("column {}: {e}", c.name)))).collect()
+        })
+        .collect()
+}
+
+/// No change of state.
+pub(super) fn none() -> StateChanges {
+    StateChanges::default()
 }
