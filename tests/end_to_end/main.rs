@@ -30,6 +30,7 @@ mod mirubato;
 mod mirubato_seed;
 mod odd_names;
 mod orphans;
+mod parents_that_go;
 mod placeholders;
 mod plans;
 mod quarantine;

@@ -197,3 +197,8 @@ pub(crate) async fn write_all(
     transaction.commit(&StateChanges::default()).await?;
     Ok(outcomes)
 }
+
+/// Rows of numbers, each with its name.
+pub(crate) fn numbered(numbers: std::ops::Range<i64>) -> Vec<Vec<Value<'static>>> {
+    numbers.map(|n| vec![Value::Int(n), text(&format!("row {n}"))]).collect()
+}

@@ -1,10 +1,13 @@
 //! A database of its own for each test.
 
+use migrate_core::Error;
+use migrate_core::filter::{Filter, Parameter};
 use migrate_core::schema::{DatabaseSchema, TableName, TableSchema};
 use migrate_core::source::{PageRequest, Snapshot, Source};
-use migrate_core::value::{Page, Value};
+use migrate_core::value::{Key, Page, Value};
 use migrate_postgres::{PostgresConfig, PostgresSource};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What the tests' own statements count on, whatever the server's defaults are.
@@ -147,4 +150,20 @@ pub(crate) fn ints(pages: &[Page]) -> Vec<i64> {
         other => panic!("no integer: {other:?}"),
     };
     values(pages).into_iter().map(int).collect()
+}
+
+pub(crate) fn key_of(values: &[Value<'_>]) -> Key {
+    Key::from_values(values)
+}
+
+pub(crate) fn filter(sql: &str, parameters: &[(&str, Parameter)]) -> Filter {
+    let given: BTreeMap<String, Parameter> = parameters.iter().map(|(n, p)| ((*n).to_owned(), p.clone())).collect();
+    Filter::parse(sql, &given).expect("the filter is well formed")
+}
+
+pub(crate) async fn error_of<T>(result: impl Future<Output = migrate_core::Result<T>>) -> Error {
+    match result.await {
+        Ok(_) => panic!("an error was expected"),
+        Err(error) => error,
+    }
 }
