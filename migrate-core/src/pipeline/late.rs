@@ -47,6 +47,8 @@ struct Late {
     open: Vec<usize>,
     /// Whether ids in its columns are replaced: who is known by a new one is there.
     replaced: bool,
+    /// Whether the target refuses a row at once whose parent is not there.
+    enforced: bool,
     /// Where the parents are earlier rows of this very walk whenever their number is smaller: the place of the key, and the number from
     /// which on they are.
     own: Option<(usize, i64)>,
@@ -109,6 +111,7 @@ impl LateBinder {
                 parent: late.parent.clone(),
                 parent_columns: reference.parent_columns.clone(),
                 replaced: reference.columns.iter().any(|name| entity.translations.iter().any(|t| &t.target == name)),
+                enforced: is_enforced(entity, reference),
                 own: entity.target_key.first().filter(|_| own && entity.target_key.len() == 1).and_then(place).zip(first),
                 columns,
                 open,
@@ -145,6 +148,11 @@ impl LateBinder {
         self.references.is_empty()
     }
 
+    /// Whether the target itself looks for the parents of some reference.
+    pub(super) fn is_enforced(&self) -> bool {
+        self.references.iter().any(|late| late.enforced)
+    }
+
     /// Whether no row can have been written otherwise than it is, for want of a parent.
     pub(super) fn writes_all_whole(&self) -> bool {
         self.references.is_empty() && self.bereft.is_empty()
@@ -177,19 +185,21 @@ impl LateBinder {
 
     /// Looks for parents, and returns what is to be written instead of these rows where some are missing.
     ///
-    /// A bulk load is not interrupted to ask: whatever may be missing counts as missing. Rows that `whole` names, by their places, are
-    /// written whole or not at all.
+    /// A bulk load is not interrupted to ask: whatever may be missing counts as missing. Where parents are trusted to be there, the
+    /// target's own constraint is the one that looks. Rows that `whole` names, by their places, are written whole or not at all.
     pub(super) async fn defer(
         &self,
         context: &Context,
         batch: &mut Batch,
         outgoing: &Outgoing<'_>,
         whole: &(dyn Fn(usize) -> bool + Sync),
+        trusting: bool,
     ) -> Result<Option<Incomplete>> {
         let Outgoing { page, rows, read: (read_page, read_rows), mode } = *outgoing;
+        let trusting = trusting && mode == WriteMode::Upsert && context.foreseen.is_none();
         // The rows' columns that are to be NULL, by their places among the rows.
         let mut open: BTreeSet<(usize, usize)> = BTreeSet::new();
-        for late in &self.references {
+        for late in self.references.iter().filter(|late| !(trusting && late.enforced)) {
             let mut missing = late.referring(page, rows, mode)?;
             missing.retain(|(at, _)| !whole(*at));
             if let Some(foreseen) = &context.foreseen {
@@ -258,6 +268,14 @@ impl Late {
         }
         Ok(found)
     }
+}
+
+/// Whether the target has a constraint that refuses a row of the entity as soon as its parent is not there.
+fn is_enforced(entity: &EntityPlan, reference: &ReferencePlan) -> bool {
+    let same = |key: &&ForeignKey| {
+        (&key.parent, &key.columns, &key.parent_columns) == (&reference.table, &reference.columns, &reference.parent_columns)
+    };
+    !entity.create && entity.target.foreign_keys.iter().filter(same).any(|key| key.validated && !key.deferrable)
 }
 
 /// Returns what the ledger knows of a row, if it is this very row with some of these changes.

@@ -95,6 +95,8 @@ pub(super) struct Walk {
     /// Told when rows stay refused for a constraint.
     leftover: Arc<AtomicBool>,
     late: LateBinder,
+    /// Whether all parents are taken to be there, until the target says otherwise: all entities were walked.
+    trusting: bool,
     /// What reads rows back before they are committed.
     mirror: Mirror,
     /// Whether the job has left the target without any row before.
@@ -204,6 +206,7 @@ impl Walk {
         if plan.entity.generated.is_some() {
             context.limits.batch_rows = context.limits.batch_rows.min(context.limits.share(MAPPED_ROWS));
         }
+        let late = LateBinder::new(&plan.entity, &plan.range);
         Walk {
             translator: Translator::new(&plan.entity, &plan.scope.job)
                 .map(|translator| translator.knowing(context.given.clone())),
@@ -219,7 +222,8 @@ impl Walk {
             staying: HashSet::new(),
             parentless: HashSet::new(),
             leftover: start.refused,
-            late: LateBinder::new(&plan.entity, &plan.range),
+            trusting: start.again && late.is_enforced(),
+            late,
             mirror: Mirror::new(plan.entity.clone()),
             may_be_empty: start.may_be_empty,
             first_copy: start.first_copy,

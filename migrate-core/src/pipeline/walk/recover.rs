@@ -37,6 +37,11 @@ impl Walk {
     /// Finds the row that the target refuses: named by the error, else by ever smaller batches.
     pub(super) fn isolate(&mut self, error: Error, written: &KeyList, rows: usize) -> Result<()> {
         let entity = &self.plan.entity;
+        if self.trusting {
+            // A parent may lack: from here on each is looked for.
+            self.trusting = false;
+            return Ok(());
+        }
         if self.live.in_tail && self.loadable && !entity.create {
             // Somebody else may have written the same keys: from here on what is there is looked at.
             self.loadable = false;

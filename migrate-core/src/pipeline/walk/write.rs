@@ -149,7 +149,7 @@ impl Walk {
         }
         // What was refused before is not let in by halves, unless it is now known to lack nothing but a parent.
         let whole = |at: usize| self.quarantined.contains(&keys[at]) && !self.parentless.contains(&keys[at]);
-        let incomplete = self.late.defer(&self.context, &mut self.batch, outgoing, &whole).await?;
+        let incomplete = self.late.defer(&self.context, &mut self.batch, outgoing, &whole, self.trusting).await?;
         let Some(found) = &incomplete else { return Ok(None) };
         let counted = |row: &&WithoutParent| self.batch.without_id.contains(&keys[row.at]);
         self.live.counters.pending += (found.rows.len() - found.rows.iter().filter(counted).count()) as u64;
